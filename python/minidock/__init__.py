@@ -1,0 +1,1 @@
+"""minidock: the Docker Engine as one pip install."""

@@ -1,0 +1,95 @@
+"""The keyword options of ``run`` and ``create``, declared once.
+
+The words are docker-py's; the CLI maps each flag to one of them, and passes on the flag's text where the option takes
+text, so that ``64m`` means the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+Size = int | str
+"""Bytes, or text with a unit such as ``64m`` (binary units, as in Docker)."""
+
+
+class CreateOptions(TypedDict, total=False):
+    """What ``engine.containers.create`` takes besides image and command. Docker's defaults apply to what is left out."""
+
+    name: str
+    platform: str
+    pull: str
+    """``missing`` or ``never`` (``always`` comes with the registry client)."""
+    rootfs: str
+    """A directory of the host used, copy-on-write, instead of an image."""
+    hostname: str
+    domainname: str
+    user: str
+    group_add: Sequence[str | int]
+    working_dir: str
+    environment: Mapping[str, str] | Sequence[str]
+    env_file: str | Sequence[str]
+    entrypoint: str | Sequence[str]
+    labels: Mapping[str, str] | Sequence[str]
+    label_file: str | Sequence[str]
+    annotations: Mapping[str, str] | Sequence[str]
+    tty: bool
+    stdin_open: bool
+    init: bool
+    read_only: bool
+    remove: bool
+    cidfile: str
+    timeout: float
+    """Seconds after which the container is killed (``r.timed_out``)."""
+    stop_signal: str | int
+    stop_timeout: int
+    runtime: str
+    gpus: str
+    network: str
+    extra_hosts: Mapping[str, str] | Sequence[str]
+    dns: Sequence[str]
+    dns_opt: Sequence[str]
+    dns_search: Sequence[str]
+    # resources
+    memory: Size
+    mem_limit: Size
+    """docker-py's word for ``memory``."""
+    memswap_limit: Size
+    mem_reservation: Size
+    mem_swappiness: int
+    kernel_memory: Size
+    oom_kill_disable: bool
+    oom_score_adj: int
+    cpus: float | str
+    nano_cpus: int
+    cpu_quota: int
+    cpu_period: int
+    cpu_rt_period: int
+    cpu_rt_runtime: int
+    cpu_shares: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    pids_limit: int
+    blkio_weight: int
+    blkio_weight_device: Sequence[str]
+    device_read_bps: Sequence[str]
+    device_write_bps: Sequence[str]
+    device_read_iops: Sequence[str]
+    device_write_iops: Sequence[str]
+    ulimits: Sequence[str]
+    shm_size: Size
+    devices: Sequence[str]
+    device_cgroup_rules: Sequence[str]
+    cgroup_parent: str
+    storage_opt: Mapping[str, str]
+    # isolation
+    pid_mode: str
+    ipc_mode: str
+    uts_mode: str
+    cgroupns: str
+    userns_mode: str
+    cap_add: Sequence[str]
+    cap_drop: Sequence[str]
+    privileged: bool
+    security_opt: Sequence[str]
+    sysctls: Mapping[str, str] | Sequence[str]

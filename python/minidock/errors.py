@@ -1,0 +1,82 @@
+"""The exception tree of minidock.
+
+Every failure that minidock foresees is a :class:`MinidockError`. Its text is one line in lower case without a full
+stop that says what failed, on what, why, and what to do. ``exit_code`` is what the CLI ends with; the table that maps
+an exception to an HTTP status is in ``minidock.api``.
+"""
+
+from __future__ import annotations
+
+
+class MinidockError(Exception):
+    """Any failure that minidock foresees; ``exit_code`` is the CLI's exit status for it."""
+
+    exit_code = 125
+
+
+class InvalidArgument(MinidockError):
+    """A value makes no sense: an option, a size, a name, a configuration key."""
+
+
+class NotFound(MinidockError):
+    """The named object does not exist."""
+
+
+class ContainerNotFound(NotFound):
+    """No container has this name or id."""
+
+
+class ImageNotFound(NotFound):
+    """No image has this name or id."""
+
+
+class Conflict(MinidockError):
+    """The object's state excludes the operation."""
+
+
+class NameInUse(Conflict):
+    """Another container has the name."""
+
+
+class ImageInUse(Conflict):
+    """A container uses the image."""
+
+
+class Unsupported(MinidockError):
+    """This host or this version cannot do it; the text says what is missing and what to do."""
+
+
+class Denied(MinidockError):
+    """The kernel or a security rule refused."""
+
+
+class Corrupt(MinidockError):
+    """Stored or received data is damaged or hostile."""
+
+
+class LimitExceeded(MinidockError):
+    """A limit of minidock or of the host was reached."""
+
+
+class NoSpace(LimitExceeded):
+    """The disk is full."""
+
+
+class Timeout(MinidockError):
+    """A deadline passed."""
+
+
+class CommandNotFound(MinidockError):
+    """The container's command does not exist in its root filesystem."""
+
+    exit_code = 127
+
+
+class CommandNotExecutable(MinidockError):
+    """The container's command exists but cannot be executed."""
+
+    exit_code = 126
+
+
+class SystemFailure(MinidockError):
+    """A system call failed in a way that no other class covers."""

@@ -1,0 +1,7 @@
+//! All kernel work of minidock. Knows neither Python nor the store; policy belongs to the engine.
+//!
+//! Modules carry the kernel's nouns. `sys` holds the only unsafe code, one wrapper per system call.
+
+pub mod error;
+
+pub use error::{Context, Error, Kind, Result};

@@ -1,0 +1,16 @@
+//! `minidock._native`: argument checks, release of the GIL and error mapping around `minidock-core`.
+use pyo3::prelude::*;
+
+mod error;
+
+#[pymodule]
+mod _native {
+    use super::{Bound, PyModule, PyResult};
+    use pyo3::types::PyModuleMethods;
+
+    #[pymodule_init]
+    fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
+        m.add("NativeError", m.py().get_type::<super::error::NativeError>())?;
+        m.add("__version__", env!("CARGO_PKG_VERSION"))
+    }
+}
