@@ -1,0 +1,172 @@
+"""Fixtures that every test shares: roots of its own, images made from packages, and a check that nothing is left."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.leaks import Snapshot
+from tests.rootfs import busybox_tar
+
+if TYPE_CHECKING:
+    import minidock
+
+EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--strict-skips", action="store_true", help="fail on a skip that expected_skips.txt does not list")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Root-only directories get the ``root`` marker and are skipped, with the reason, for another user."""
+    for item in items:
+        folder = item.path.relative_to(config.rootpath / "tests").parts[0]
+        if folder in ("integration", "security", "faults", "compat"):
+            item.add_marker(pytest.mark.root)
+            if os.geteuid() != 0:
+                item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+_skipped: list[tuple[str, str]] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        _skipped.append((report.nodeid, reason))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if not session.config.getoption("--strict-skips"):
+        return
+    allowed = [line.split("#")[0].strip() for line in EXPECTED_SKIPS.read_text().splitlines()]
+    allowed = [line for line in allowed if line]
+    surprises = [(node, why) for node, why in _skipped if not any(node.startswith(prefix) for prefix in allowed)]
+    for node, why in surprises:
+        print(f"\nunexpected skip: {node}: {why}", file=sys.stderr)
+    if surprises:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@dataclass(frozen=True)
+class Roots:
+    """A data root, a run root and a cgroup parent that belong to one test alone."""
+
+    data: Path
+    run: Path
+    cgroup_parent: str
+    config: Path
+
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment for a `minidock` command on these roots."""
+        return {
+            **os.environ,
+            "MINIDOCK_DATA_ROOT": str(self.data),
+            "MINIDOCK_RUN_ROOT": str(self.run),
+            "MINIDOCK_CONFIG": str(self.config),
+        }
+
+
+@pytest.fixture
+def roots(request: pytest.FixtureRequest) -> Iterator[Roots]:
+    """Roots of the test's own. Afterwards no mount, cgroup, process, interface or file of them may be left."""
+    # Short: a Unix socket's path has at most 107 bytes.
+    base = Path("/var/tmp") / f"mdt-{os.getpid()}-{secrets.token_hex(3)}"
+    base.mkdir(mode=0o700)
+    parent = f"/{base.name}"
+    config = base / "config.json"
+    config.write_text(f'{{"cgroup-parent": "{parent}"}}')
+    before = Snapshot.take()
+    yield Roots(base / "data", base / "run", parent, config)
+    leaks = Snapshot.leaks_of(base, parent, before)
+    # Clean up whatever was found, so that one leak fails one test.
+    Snapshot.purge(base, parent)
+    shutil.rmtree(base, ignore_errors=True)
+    assert not leaks, "left behind: " + "; ".join(leaks)
+
+
+@pytest.fixture
+def engine(roots: Roots) -> Iterator[minidock.Engine]:
+    """An engine on the test's own roots; containers that the test leaves are removed by force at the end."""
+    import minidock
+
+    with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as it:
+        yield it
+        for container in it.containers.list(all=True):
+            container.remove(force=True)
+
+
+@pytest.fixture
+def busybox(engine: minidock.Engine) -> str:
+    """The image ``busybox`` (Debian's static busybox), imported into the test's engine."""
+    engine.images.import_(str(busybox_tar()), repository="busybox", changes=['CMD ["sh"]'])
+    return "busybox"
+
+
+class Cli:
+    """The ``minidock`` command on a test's roots."""
+
+    def __init__(self, roots: Roots) -> None:
+        self.env = roots.env
+
+    @property
+    def argv(self) -> list[str]:
+        """How the command starts."""
+        return [sys.executable, "-m", "minidock"]
+
+    def __call__(
+        self, *args: str, input: bytes | None = None, timeout: float = 60, env: dict[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*self.argv, *args],
+            input=input,
+            stdin=subprocess.DEVNULL if input is None else None,
+            capture_output=True,
+            timeout=timeout,
+            env={**self.env, **(env or {})},
+            check=False,
+        )
+
+    def ok(self, *args: str, input: bytes | None = None, timeout: float = 60) -> str:
+        """Run, require success, return stdout as text."""
+        done = self(*args, input=input, timeout=timeout)
+        assert done.returncode == 0, f"{args}: {done.returncode}: {done.stderr.decode()}"
+        return done.stdout.decode()
+
+    def popen(self, *args: str, **kwargs: object) -> subprocess.Popen[bytes]:
+        """Start without waiting."""
+        return subprocess.Popen([*self.argv, *args], env=self.env, **kwargs)  # type: ignore[call-overload,no-any-return]
+
+
+@pytest.fixture
+def cli(roots: Roots) -> Cli:
+    """The ``minidock`` command on the test's roots."""
+    return Cli(roots)
+
+
+@pytest.fixture
+def cli_busybox(cli: Cli) -> Cli:
+    """The command, with the image ``busybox`` imported."""
+    cli.ok("import", "--change", 'CMD ["sh"]', str(busybox_tar()), "busybox")
+    return cli
+
+
+def wait_for(condition: object, timeout: float = 10.0, what: str = "condition") -> None:
+    """Poll ``condition()`` until it is true."""
+    end = time.monotonic() + timeout
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end, f"timed out waiting for {what}"
+        time.sleep(0.01)
