@@ -1,0 +1,57 @@
+"""`python -m benches [NAME ...]`: run the benchmarks and write benches/RESULTS.md (needs root and the peers)."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benches import images, memory, run
+from benches.harness import PROJECT, Row, peers
+
+BENCHES: dict[str, tuple[Callable[[int], Row], int]] = {
+    "oci-run": (run.oci_run, 300),
+    "python-run": (run.python_run, 400),
+    "cli-run": (run.cli_run, 50),
+    "fifty": (run.fifty, 10),
+    "memory": (memory.supervisor, 1),
+    "import": (images.import_debian, 5),
+}
+
+
+def main(names: list[str]) -> int:
+    """Run the named benchmarks (all without names); with all, write the table."""
+    unknown = set(names) - set(BENCHES)
+    if unknown:
+        print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}", file=sys.stderr)
+        return 2
+    peers("up")
+    rows = []
+    for name in names or BENCHES:
+        bench, count = BENCHES[name]
+        row = bench(count)
+        rows.append(row)
+        print(row.cells(), flush=True)
+    if not names:
+        versions = "; ".join(peers("versions").splitlines())
+        lines = [
+            "# Results",
+            "",
+            f"`just bench` on {time.strftime('%Y-%m-%d')}: Linux {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
+            f"Peers in the same run, order alternated: {versions}.",
+            "Medians, with the 10th and 90th percentile in parentheses.",
+            "",
+            "| what | measured | target | | note |",
+            "|---|---|---|---|---|",
+            *(row.cells() for row in rows),
+            "",
+        ]
+        Path(PROJECT / "benches" / "RESULTS.md").write_text("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
