@@ -40,7 +40,8 @@ def main(names: list[str]) -> int:
         lines = [
             "# Results",
             "",
-            f"`just bench` on {time.strftime('%Y-%m-%d')}: Linux {platform.release()}, {os.cpu_count()} cores, Python {platform.python_version()}.",
+            f"`just bench` on {time.strftime('%Y-%m-%d')}: Linux {platform.release()}, {os.cpu_count()} cores,",
+            f"Python {platform.python_version()}.",
             f"Peers in the same run, order alternated: {versions}.",
             "Medians, with the 10th and 90th percentile in parentheses.",
             "",

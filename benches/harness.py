@@ -1,4 +1,4 @@
-"""Measuring in pairs: every round runs each candidate once, in an order that alternates, so that drift hits all alike."""
+"""Measuring in pairs: each round runs every candidate once, in alternating order, so that drift hits all alike."""
 
 from __future__ import annotations
 
