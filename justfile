@@ -39,7 +39,6 @@ lint:
     ruff check --quiet python tests benches
     mypy
     python -m mypy.stubtest minidock._native
-    cargo deny --log-level error check licenses bans sources
 
 # Rust tests
 test-rust:
