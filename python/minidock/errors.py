@@ -7,6 +7,11 @@ an exception to an HTTP status is in ``minidock.api``.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from minidock.containers.result import RunResult
+
 
 class MinidockError(Exception):
     """Any failure that minidock foresees; ``exit_code`` is the CLI's exit status for it."""
@@ -76,6 +81,15 @@ class CommandNotExecutable(MinidockError):
     """The container's command exists but cannot be executed."""
 
     exit_code = 126
+
+
+class ContainerFailed(MinidockError):
+    """``run(..., check=True)`` and the command did not end with 0; ``result`` is the whole :class:`RunResult`."""
+
+    def __init__(self, text: str, result: RunResult) -> None:
+        super().__init__(text)
+        self.result = result
+        self.exit_code = result.exit_code
 
 
 class SystemFailure(MinidockError):

@@ -1,0 +1,97 @@
+"""The engine: one data root, one run root, one configuration."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Any
+
+from minidock import config as configuration
+
+if TYPE_CHECKING:
+    from minidock.containers.collection import ContainerCollection
+
+
+class Engine:
+    """Everything that minidock does, on one data root and one run root.
+
+    ``data_root`` and ``run_root`` come, in this order, from the argument, from ``MINIDOCK_DATA_ROOT`` and
+    ``MINIDOCK_RUN_ROOT``, from the configuration's ``data-root`` and ``exec-root``, or are ``/var/lib/minidock`` and
+    ``/run/minidock``. ``config`` names the configuration file (``MINIDOCK_CONFIG``, ``/etc/minidock/config.json``) or
+    is a :class:`~minidock.config.Config`.
+
+    Threads may share an engine, and any number of engines and processes may share the roots. Nothing is created on
+    disk before the first call that needs it.
+    """
+
+    def __init__(
+        self,
+        data_root: str | os.PathLike[str] | None = None,
+        run_root: str | os.PathLike[str] | None = None,
+        config: str | os.PathLike[str] | configuration.Config | None = None,
+    ) -> None:
+        environ = os.environ
+        if isinstance(config, configuration.Config):
+            self.config = config
+        else:
+            self.config = configuration.load(os.fspath(config) if config is not None else None, environ)
+        self.data_root = _root(data_root, environ.get("MINIDOCK_DATA_ROOT"), self.config.data_root, "/var/lib/minidock")
+        self.run_root = _root(run_root, environ.get("MINIDOCK_RUN_ROOT"), self.config.exec_root, "/run/minidock")
+        self._lock = threading.RLock()
+        self._containers: ContainerCollection | None = None
+        self._images: Any = None
+        self._store: Any = None
+
+    @property
+    def containers(self) -> ContainerCollection:
+        """The containers of this data root."""
+        if self._containers is None:
+            from minidock.containers.collection import ContainerCollection
+
+            with self._lock:
+                if self._containers is None:
+                    self._containers = ContainerCollection(self)
+        return self._containers
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back descriptors and database handles; containers run on. The engine opens them again when used."""
+        with self._lock:
+            self._containers = self._images = self._store = None
+
+
+_default: Engine | None = None
+_default_key: tuple[object, ...] | None = None
+_default_lock = threading.Lock()
+
+
+def default_engine() -> Engine:
+    """Return this process's shared engine, a new one when the environment's roots or the process changed."""
+    global _default, _default_key  # noqa: PLW0603 - one engine per process is the point
+    environ = os.environ
+    key = (
+        os.getpid(),
+        environ.get("MINIDOCK_DATA_ROOT"),
+        environ.get("MINIDOCK_RUN_ROOT"),
+        environ.get("MINIDOCK_CONFIG"),
+    )
+    if key != _default_key:
+        with _default_lock:
+            if key != _default_key:
+                _default = Engine()
+                _default_key = key
+    assert _default is not None  # noqa: S101 - set together with its key
+    return _default
+
+
+def _root(*candidates: str | os.PathLike[str] | None) -> str:
+    """Return the first candidate that is set, as an absolute path without a trailing slash."""
+    for candidate in candidates:
+        if candidate:
+            return os.path.abspath(os.fspath(candidate))
+    raise AssertionError("the last candidate is a constant")
