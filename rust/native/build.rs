@@ -6,21 +6,43 @@ use std::{env, fs};
 
 fn main() {
     let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let here = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
+    let here =
+        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
     let target = env::var("TARGET").expect("cargo sets TARGET");
-    let runtime = here.parent().expect("the crate has a parent folder").join("runtime");
-    for watched in ["../core/src", "../core/Cargo.toml", "../runtime/src", "../runtime/Cargo.toml", "../../Cargo.toml", "build.rs"] {
+    let runtime = here
+        .parent()
+        .expect("the crate has a parent folder")
+        .join("runtime");
+    for watched in [
+        "../core/src",
+        "../core/Cargo.toml",
+        "../runtime/src",
+        "../runtime/Cargo.toml",
+        "../../Cargo.toml",
+        "build.rs",
+    ] {
         println!("cargo:rerun-if-changed={watched}");
     }
     let helper_target = out.join("helper");
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build
-        .args(["build", "--profile", "helper", "--bin", "minidock-runtime", "--target", &target])
+        .args([
+            "build",
+            "--profile",
+            "helper",
+            "--bin",
+            "minidock-runtime",
+            "--target",
+            &target,
+        ])
         .arg("--manifest-path")
         .arg(runtime.join("Cargo.toml"))
         .arg("--target-dir")
         .arg(&helper_target)
-        .env("CARGO_ENCODED_RUSTFLAGS", "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static")
+        .env(
+            "CARGO_ENCODED_RUSTFLAGS",
+            "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
+        )
         .env_remove("RUSTFLAGS")
         // The C compiler of the host, never zig's: its libc has no static form (docs/architecture.md).
         .env_remove("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER")
@@ -30,7 +52,10 @@ fn main() {
     // Cargo's variables of the outer build would make the inner one believe that it is this package's build script.
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();
-        if name_text.starts_with("CARGO_FEATURE_") || name_text.starts_with("CARGO_CFG_") || name_text.starts_with("CARGO_PKG_") {
+        if name_text.starts_with("CARGO_FEATURE_")
+            || name_text.starts_with("CARGO_CFG_")
+            || name_text.starts_with("CARGO_PKG_")
+        {
             build.env_remove(&name);
         }
     }
@@ -38,7 +63,10 @@ fn main() {
         build.arg("--offline");
     }
     let status = build.status().expect("cargo cannot be started");
-    assert!(status.success(), "building minidock-runtime failed: {status}");
+    assert!(
+        status.success(),
+        "building minidock-runtime failed: {status}"
+    );
     let built = helper_target.join(&target).join("helper/minidock-runtime");
     fs::copy(&built, out.join("minidock-runtime")).expect("the built helper cannot be copied");
 }

@@ -82,21 +82,44 @@ pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
     /// A failure that no system call reported; `why` explains it.
-    pub fn new(kind: Kind, op: &'static str, subject: impl Into<String>, why: impl Into<String>) -> Self {
-        Self { op, subject: subject.into(), kind, errno: None, source: Some(why.into().into()) }
+    pub fn new(
+        kind: Kind,
+        op: &'static str,
+        subject: impl Into<String>,
+        why: impl Into<String>,
+    ) -> Self {
+        Self {
+            op,
+            subject: subject.into(),
+            kind,
+            errno: None,
+            source: Some(why.into().into()),
+        }
     }
 
     /// A failed system call.
     pub fn errno(op: &'static str, subject: impl Into<String>, errno: i32) -> Self {
         let source = std::io::Error::from_raw_os_error(errno);
-        Self { op, subject: subject.into(), kind: Kind::from_errno(errno), errno: Some(errno), source: Some(Box::new(source)) }
+        Self {
+            op,
+            subject: subject.into(),
+            kind: Kind::from_errno(errno),
+            errno: Some(errno),
+            source: Some(Box::new(source)),
+        }
     }
 
     /// A failed operation of the standard library.
     pub fn io(op: &'static str, subject: impl Into<String>, error: std::io::Error) -> Self {
         let errno = error.raw_os_error();
         let kind = errno.map_or(Kind::System(libc::EIO), Kind::from_errno);
-        Self { op, subject: subject.into(), kind, errno, source: Some(Box::new(error)) }
+        Self {
+            op,
+            subject: subject.into(),
+            kind,
+            errno,
+            source: Some(Box::new(error)),
+        }
     }
 
     /// The same error under another kind.
@@ -126,16 +149,24 @@ impl fmt::Display for Error {
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.source.as_ref().map(|s| s.as_ref() as &(dyn StdError + 'static))
+        self.source
+            .as_ref()
+            .map(|s| s.as_ref() as &(dyn StdError + 'static))
     }
 }
 
 /// The kernel's words for an errno, first letter in lower case.
 fn strerror(errno: i32) -> String {
     let text = std::io::Error::from_raw_os_error(errno).to_string();
-    let text = text.split(" (os error").next().unwrap_or_default().to_owned();
+    let text = text
+        .split(" (os error")
+        .next()
+        .unwrap_or_default()
+        .to_owned();
     let mut chars = text.chars();
-    chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
+    chars.next().map_or_else(String::new, |first| {
+        first.to_lowercase().chain(chars).collect()
+    })
 }
 
 /// Turns a system call's error into ours, naming what was done on what.

@@ -3,5 +3,7 @@
 //! Modules carry the kernel's nouns. `sys` holds the only unsafe code, one wrapper per system call.
 
 pub mod error;
+pub mod process;
+pub mod rootfs;
 
 pub use error::{Context, Error, Kind, Result};

@@ -8,5 +8,11 @@ create_exception!(minidock._native, NativeError, PyException);
 
 /// `NativeError(text, kind, op, subject, errno)`.
 pub fn raise(error: &Error) -> PyErr {
-    NativeError::new_err((error.to_string(), error.kind.name(), error.op, error.subject.clone(), error.errno))
+    NativeError::new_err((
+        error.to_string(),
+        error.kind.name(),
+        error.op,
+        error.subject.clone(),
+        error.errno,
+    ))
 }

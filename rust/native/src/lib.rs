@@ -10,7 +10,10 @@ mod _native {
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
-        m.add("NativeError", m.py().get_type::<super::error::NativeError>())?;
+        m.add(
+            "NativeError",
+            m.py().get_type::<super::error::NativeError>(),
+        )?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
