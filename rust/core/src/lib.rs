@@ -2,6 +2,7 @@
 //!
 //! Modules carry the kernel's nouns. `sys` holds the only unsafe code, one wrapper per system call.
 
+pub mod cgroup;
 pub mod error;
 pub mod process;
 pub mod rootfs;

@@ -1,0 +1,16 @@
+//! Control groups, versions 1 and 2 and both at once (hybrid); cgroups(7).
+//!
+//! [`Hierarchies`] is what is mounted, [`Cgroup`] one group's directory in each hierarchy. Limits are planned by
+//! [`resources::plan`], which touches nothing, and written by [`Cgroup::apply`].
+
+mod controller;
+mod file;
+mod group;
+mod hierarchy;
+mod path;
+mod tasks;
+
+pub use controller::{Controller, Version};
+pub use group::Cgroup;
+pub use hierarchy::{Hierarchies, Hierarchy, Mode};
+pub use path::CgroupPath;
