@@ -46,7 +46,11 @@ impl Drop for Parent {
 
 /// A shell that waits for a line, so that it can be put into a group before it does anything.
 fn shell(script: &str) -> Child {
-    Command::new("sh").args(["-c", &format!("read x; {script}")]).stdin(Stdio::piped()).spawn().unwrap()
+    Command::new("sh")
+        .args(["-c", &format!("read x; {script}")])
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap()
 }
 
 fn go(child: &mut Child) {
@@ -55,7 +59,9 @@ fn go(child: &mut Child) {
 
 #[test]
 fn create_join_kill_remove() {
-    let Some((parent, hierarchies)) = Parent::new("life") else { return };
+    let Some((parent, hierarchies)) = Parent::new("life") else {
+        return;
+    };
     let mut group = parent.group(&hierarchies, "a");
     assert!(group.processes().unwrap().is_empty());
     let mut child = shell("sleep 100 & sleep 100 & wait");
@@ -68,25 +74,47 @@ fn create_join_kill_remove() {
     }
     let membership = std::fs::read_to_string(format!("/proc/{}/cgroup", child.id())).unwrap();
     for line in membership.lines() {
-        assert!(line.ends_with(&format!("/{}/a", parent.0)) || line.contains("perf_event"), "{line}");
+        assert!(
+            line.ends_with(&format!("/{}/a", parent.0)) || line.contains("perf_event"),
+            "{line}"
+        );
     }
     // In use: neither made again nor removed.
-    let error = Cgroup::new(&hierarchies, group.path().as_str()).unwrap().create().unwrap_err();
+    let error = Cgroup::new(&hierarchies, group.path().as_str())
+        .unwrap()
+        .create()
+        .unwrap_err();
     assert_eq!(error.kind, Kind::Conflict);
-    let error = Cgroup::new(&hierarchies, &parent.0).unwrap().create().unwrap_err();
+    let error = Cgroup::new(&hierarchies, &parent.0)
+        .unwrap()
+        .create()
+        .unwrap_err();
     assert_eq!(error.kind, Kind::Conflict, "a group below has processes");
-    assert_eq!(group.remove(Duration::from_millis(5)).unwrap_err().kind, Kind::Busy);
+    assert_eq!(
+        group.remove(Duration::from_millis(5)).unwrap_err().kind,
+        Kind::Busy
+    );
     let mut group = Cgroup::open(&hierarchies, group.path().as_str()).unwrap();
     let killer = std::thread::spawn(move || child.wait().unwrap());
     group.kill_all(9, LIMIT).unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&killer.join().unwrap()), Some(9));
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&killer.join().unwrap()),
+        Some(9)
+    );
     group.remove(LIMIT).unwrap();
-    assert_eq!(Cgroup::open(&hierarchies, group.path().as_str()).unwrap_err().kind, Kind::NotFound);
+    assert_eq!(
+        Cgroup::open(&hierarchies, group.path().as_str())
+            .unwrap_err()
+            .kind,
+        Kind::NotFound
+    );
 }
 
 #[test]
 fn frozen_processes_stand_still_and_can_be_killed() {
-    let Some((parent, hierarchies)) = Parent::new("freeze") else { return };
+    let Some((parent, hierarchies)) = Parent::new("freeze") else {
+        return;
+    };
     let group = parent.group(&hierarchies, "a/b");
     let mut child = shell("while :; do sleep 100; done");
     group.add_process(child.id()).unwrap();
@@ -95,20 +123,30 @@ fn frozen_processes_stand_still_and_can_be_killed() {
     above.freeze(LIMIT).unwrap();
     assert!(above.is_frozen() && group.is_frozen());
     above.kill_all(15, LIMIT).unwrap();
-    assert!(child.try_wait().unwrap().is_none(), "a frozen process cannot act on a signal");
-    above.kill_all(9, LIMIT).unwrap_or_else(|e| assert_eq!(e.kind, Kind::Timeout, "only the zombie is left: {e}"));
+    assert!(
+        child.try_wait().unwrap().is_none(),
+        "a frozen process cannot act on a signal"
+    );
+    above
+        .kill_all(9, LIMIT)
+        .unwrap_or_else(|e| assert_eq!(e.kind, Kind::Timeout, "only the zombie is left: {e}"));
     child.wait().unwrap();
 }
 
 #[test]
 fn fork_bomb_dies() {
-    let Some((parent, hierarchies)) = Parent::new("bomb") else { return };
+    let Some((parent, hierarchies)) = Parent::new("bomb") else {
+        return;
+    };
     let group = parent.group(&hierarchies, "a");
     let mut child = shell("f() { f & f & sleep 1; }; ulimit -u 300; f");
     group.add_process(child.id()).unwrap();
     for at in hierarchies.list() {
         // Bounded, whatever happens.
-        let _ = std::fs::write(at.mountpoint.join(group.path().as_str()).join("pids.max"), "200");
+        let _ = std::fs::write(
+            at.mountpoint.join(group.path().as_str()).join("pids.max"),
+            "200",
+        );
     }
     go(&mut child);
     std::thread::sleep(Duration::from_millis(100));
@@ -120,19 +158,28 @@ fn fork_bomb_dies() {
 
 #[test]
 fn subgroups_go_too() {
-    let Some((parent, hierarchies)) = Parent::new("sub") else { return };
+    let Some((parent, hierarchies)) = Parent::new("sub") else {
+        return;
+    };
     let mut group = parent.group(&hierarchies, "a");
     for sub in ["a/b/c", "a/b/d", "a/e"] {
         parent.group(&hierarchies, sub);
     }
     group.remove(LIMIT).unwrap();
-    assert_eq!(Cgroup::open(&hierarchies, group.path().as_str()).unwrap_err().kind, Kind::NotFound);
+    assert_eq!(
+        Cgroup::open(&hierarchies, group.path().as_str())
+            .unwrap_err()
+            .kind,
+        Kind::NotFound
+    );
     group.remove(LIMIT).unwrap();
 }
 
 #[test]
 fn joined_by_the_child_itself() {
-    let Some((parent, hierarchies)) = Parent::new("join") else { return };
+    let Some((parent, hierarchies)) = Parent::new("join") else {
+        return;
+    };
     let group = parent.group(&hierarchies, "a");
     let files = group.join_files().unwrap();
     let own = std::thread::spawn(move || {
@@ -145,6 +192,16 @@ fn joined_by_the_child_itself() {
     .join()
     .unwrap();
     let joined = own.lines().filter(|l| l.ends_with("/a")).count();
-    assert_eq!(joined, hierarchies.list().iter().filter(|h| h.version == minidock_core::cgroup::Version::V1).count());
-    assert_eq!(group.v2_dir().unwrap().is_some(), hierarchies.v2().is_some());
+    assert_eq!(
+        joined,
+        hierarchies
+            .list()
+            .iter()
+            .filter(|h| h.version == minidock_core::cgroup::Version::V1)
+            .count()
+    );
+    assert_eq!(
+        group.v2_dir().unwrap().is_some(),
+        hierarchies.v2().is_some()
+    );
 }

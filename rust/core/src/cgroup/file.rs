@@ -10,24 +10,43 @@ const READ_MAX: usize = 1 << 20;
 
 /// Opens a directory for use as a starting point only.
 pub fn open_dir<P: Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd> {
-    openat(at, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        at,
+        path,
+        OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Opens a file for writing; never creates one (on a real cgroup file system that is impossible anyway).
 pub fn open_write<P: Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd> {
-    openat(at, path, OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())
+    openat(
+        at,
+        path,
+        OFlags::WRONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
 }
 
 /// Writes `value` with one system call, as the kernel's parsers require.
 pub fn write<P: Arg>(at: BorrowedFd<'_>, path: P, value: &str) -> Result<()> {
     let fd = open_write(at, path)?;
     // A short write cannot be continued: the kernel has already parsed the first part.
-    if rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes()))? == value.len() { Ok(()) } else { Err(Errno::IO) }
+    if rustix::io::retry_on_intr(|| rustix::io::write(&fd, value.as_bytes()))? == value.len() {
+        Ok(())
+    } else {
+        Err(Errno::IO)
+    }
 }
 
 /// Reads a whole file as text.
 pub fn read<P: Arg>(at: BorrowedFd<'_>, path: P) -> Result<String> {
-    let fd = openat(at, path, OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let fd = openat(
+        at,
+        path,
+        OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     read_fd(fd.as_fd())
 }
 
@@ -41,9 +60,13 @@ pub fn read_fd(fd: BorrowedFd<'_>) -> Result<String> {
             }
             text.reserve(text.len());
         }
-        if rustix::io::retry_on_intr(|| rustix::io::read(fd, rustix::buffer::spare_capacity(&mut text)))? == 0 {
+        if rustix::io::retry_on_intr(|| {
+            rustix::io::read(fd, rustix::buffer::spare_capacity(&mut text))
+        })? == 0
+        {
             break;
         }
     }
-    Ok(String::from_utf8(text).unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
+    Ok(String::from_utf8(text)
+        .unwrap_or_else(|e| String::from_utf8_lossy(e.as_bytes()).into_owned()))
 }

@@ -28,7 +28,11 @@ impl Cgroup {
     /// `invalid` for a path that [`CgroupPath::new`] refuses.
     pub fn new(hierarchies: &Hierarchies, path: &str) -> Result<Self> {
         let dirs = hierarchies.list().iter().map(|_| None).collect();
-        Ok(Self { hierarchies: hierarchies.clone(), path: CgroupPath::new(path)?, dirs })
+        Ok(Self {
+            hierarchies: hierarchies.clone(),
+            path: CgroupPath::new(path)?,
+            dirs,
+        })
     }
 
     /// An existing group; hierarchies that lack it are left out.
@@ -46,7 +50,12 @@ impl Cgroup {
             };
         }
         if group.dirs.iter().all(Option::is_none) {
-            return Err(Error::new(Kind::NotFound, "open cgroup", group.path.as_str(), "no hierarchy has it"));
+            return Err(Error::new(
+                Kind::NotFound,
+                "open cgroup",
+                group.path.as_str(),
+                "no hierarchy has it",
+            ));
         }
         Ok(group)
     }
@@ -66,7 +75,10 @@ impl Cgroup {
     /// The group's directory in the hierarchy that has `controller`, and the version of that.
     pub(super) fn dir(&self, controller: Controller) -> Option<(BorrowedFd<'_>, Version)> {
         let at = self.hierarchies.position(controller)?;
-        Some((self.dirs[at].as_ref()?.as_fd(), self.hierarchies.list()[at].version))
+        Some((
+            self.dirs[at].as_ref()?.as_fd(),
+            self.hierarchies.list()[at].version,
+        ))
     }
 
     /// The group's directory in the version 2 hierarchy.
@@ -76,19 +88,32 @@ impl Cgroup {
 
     /// Every hierarchy where the group exists, with its directory.
     pub(super) fn existing(&self) -> impl Iterator<Item = (&Hierarchy, BorrowedFd<'_>)> {
-        self.hierarchies.list().iter().zip(&self.dirs).filter_map(|(h, d)| Some((h, d.as_ref()?.as_fd())))
+        self.hierarchies
+            .list()
+            .iter()
+            .zip(&self.dirs)
+            .filter_map(|(h, d)| Some((h, d.as_ref()?.as_fd())))
     }
 
     /// The directory that lists all of the group's processes.
     pub(super) fn process_dir(&self) -> Option<BorrowedFd<'_>> {
         let all = [Controller::Pids, Controller::Devices, Controller::Memory];
-        let chosen = all.into_iter().find_map(|c| self.dir(c)).map(|(dir, _)| dir);
-        chosen.or_else(|| self.v2()).or_else(|| self.existing().map(|(_, d)| d).next())
+        let chosen = all
+            .into_iter()
+            .find_map(|c| self.dir(c))
+            .map(|(dir, _)| dir);
+        chosen
+            .or_else(|| self.v2())
+            .or_else(|| self.existing().map(|(_, d)| d).next())
     }
 
     /// Full path of a file of the group, for messages.
     pub(super) fn display(&self, hierarchy: &Hierarchy, file: &str) -> String {
-        format!("{}/{}/{file}", hierarchy.mountpoint.display(), self.path.as_str())
+        format!(
+            "{}/{}/{file}",
+            hierarchy.mountpoint.display(),
+            self.path.as_str()
+        )
     }
 
     /// Makes the group, and the missing groups above it, in every hierarchy: version 1 cpusets get their parent's
@@ -100,22 +125,30 @@ impl Cgroup {
     pub fn create(&mut self) -> Result<()> {
         let mut made = Vec::with_capacity(self.dirs.len());
         let hierarchies = self.hierarchies.clone();
-        let outcome = hierarchies.list().iter().enumerate().try_for_each(|(at, hierarchy)| {
-            let (dir, fresh) = self.make(hierarchy)?;
-            if fresh {
-                made.push(at);
-            } else {
-                self.check_reusable(hierarchy, &dir)?;
-            }
-            match hierarchy.version {
-                Version::V1 if hierarchy.controllers.contains(&Controller::Cpuset) => self.inherit_cpuset(hierarchy, dir.as_fd())?,
-                Version::V2 if hierarchies.mode() == super::Mode::V2 => self.enable(hierarchy, dir.as_fd(), &hierarchy.controllers)?,
-                // The few controllers of a hybrid host's version 2 are switched on when a limit needs them.
-                Version::V1 | Version::V2 => {}
-            }
-            self.dirs[at] = Some(dir);
-            Ok(())
-        });
+        let outcome = hierarchies
+            .list()
+            .iter()
+            .enumerate()
+            .try_for_each(|(at, hierarchy)| {
+                let (dir, fresh) = self.make(hierarchy)?;
+                if fresh {
+                    made.push(at);
+                } else {
+                    self.check_reusable(hierarchy, &dir)?;
+                }
+                match hierarchy.version {
+                    Version::V1 if hierarchy.controllers.contains(&Controller::Cpuset) => {
+                        self.inherit_cpuset(hierarchy, dir.as_fd())?
+                    }
+                    Version::V2 if hierarchies.mode() == super::Mode::V2 => {
+                        self.enable(hierarchy, dir.as_fd(), &hierarchy.controllers)?
+                    }
+                    // The few controllers of a hybrid host's version 2 are switched on when a limit needs them.
+                    Version::V1 | Version::V2 => {}
+                }
+                self.dirs[at] = Some(dir);
+                Ok(())
+            });
         if outcome.is_err() {
             for at in made {
                 let dir = hierarchies.list()[at].mountpoint.join(self.path.as_str());
@@ -141,7 +174,10 @@ impl Cgroup {
                 let parent = hierarchy.mountpoint.join(prefix);
                 result = mkdirat(CWD, &parent, mode);
                 let fresh = result.is_ok() && prefix != self.path.as_str();
-                if fresh && hierarchy.version == Version::V1 && hierarchy.controllers.contains(&Controller::Cpuset) {
+                if fresh
+                    && hierarchy.version == Version::V1
+                    && hierarchy.controllers.contains(&Controller::Cpuset)
+                {
                     // Groups below then start with this one's CPUs and nodes, without a read and two writes for each.
                     let _ = file::write(CWD, parent.join("cgroup.clone_children"), "1");
                 }
@@ -171,12 +207,22 @@ impl Cgroup {
     /// thawed, or the start would hang.
     fn check_reusable(&self, hierarchy: &Hierarchy, dir: &OwnedFd) -> Result<()> {
         let dir = dir.as_fd();
-        if !tasks::processes(dir).context("read", || self.display(hierarchy, "cgroup.procs"))?.is_empty() {
+        if !tasks::processes(dir)
+            .context("read", || self.display(hierarchy, "cgroup.procs"))?
+            .is_empty()
+        {
             let why = "it exists and has processes; choose another cgroup path or end them";
-            return Err(Error::new(Kind::Conflict, "create cgroup", self.path.as_str(), why));
+            return Err(Error::new(
+                Kind::Conflict,
+                "create cgroup",
+                self.path.as_str(),
+                why,
+            ));
         }
         let (name, value) = match hierarchy.version {
-            Version::V1 if hierarchy.controllers.contains(&Controller::Freezer) => ("freezer.state", "THAWED"),
+            Version::V1 if hierarchy.controllers.contains(&Controller::Freezer) => {
+                ("freezer.state", "THAWED")
+            }
             Version::V1 => return Ok(()),
             Version::V2 => ("cgroup.freeze", "0"),
         };
@@ -185,14 +231,20 @@ impl Cgroup {
 
     /// A new version 1 cpuset has neither CPUs nor nodes, and a task cannot join it: cpuset(7).
     fn inherit_cpuset(&self, hierarchy: &Hierarchy, leaf: BorrowedFd<'_>) -> Result<()> {
-        let empty = |dir: BorrowedFd<'_>, name: &str| file::read(dir, name).map(|t| t.trim().is_empty());
-        if matches!((empty(leaf, "cpuset.cpus"), empty(leaf, "cpuset.mems")), (Ok(false), Ok(false))) {
+        let empty =
+            |dir: BorrowedFd<'_>, name: &str| file::read(dir, name).map(|t| t.trim().is_empty());
+        if matches!(
+            (empty(leaf, "cpuset.cpus"), empty(leaf, "cpuset.mems")),
+            (Ok(false), Ok(false))
+        ) {
             return Ok(());
         }
-        let mut parent = file::open_dir(CWD, &hierarchy.mountpoint).context("open", || hierarchy.mountpoint.to_string_lossy())?;
+        let mut parent = file::open_dir(CWD, &hierarchy.mountpoint)
+            .context("open", || hierarchy.mountpoint.to_string_lossy())?;
         for prefix in self.path.prefixes() {
             let name = prefix.rsplit('/').next().unwrap_or(prefix);
-            let dir = file::open_dir(parent.as_fd(), name).context("open cgroup", || prefix.to_owned())?;
+            let dir = file::open_dir(parent.as_fd(), name)
+                .context("open cgroup", || prefix.to_owned())?;
             for file_name in ["cpuset.cpus", "cpuset.mems"] {
                 let shown = || format!("{}/{prefix}/{file_name}", hierarchy.mountpoint.display());
                 if empty(dir.as_fd(), file_name).context("read", shown)? {
@@ -206,7 +258,12 @@ impl Cgroup {
     }
 
     /// Switches version 2 controllers on in every group above this one.
-    pub(super) fn enable(&self, hierarchy: &Hierarchy, leaf: BorrowedFd<'_>, wanted: &[Controller]) -> Result<()> {
+    pub(super) fn enable(
+        &self,
+        hierarchy: &Hierarchy,
+        leaf: BorrowedFd<'_>,
+        wanted: &[Controller],
+    ) -> Result<()> {
         let have = file::read(leaf, "cgroup.controllers").map(|text| parse_controllers(&text));
         let have = have.context("read", || self.display(hierarchy, "cgroup.controllers"))?;
         if wanted.iter().all(|c| have.contains(c)) {
@@ -215,8 +272,14 @@ impl Cgroup {
         let mut above = hierarchy.mountpoint.clone();
         for prefix in self.path.prefixes() {
             let control = above.join("cgroup.subtree_control");
-            let have = file::read(CWD, &control).map(|text| parse_controllers(&text)).context("read", || control.to_string_lossy())?;
-            let missing: Vec<_> = wanted.iter().filter(|c| !have.contains(c)).map(|c| format!("+{}", c.name(Version::V2))).collect();
+            let have = file::read(CWD, &control)
+                .map(|text| parse_controllers(&text))
+                .context("read", || control.to_string_lossy())?;
+            let missing: Vec<_> = wanted
+                .iter()
+                .filter(|c| !have.contains(c))
+                .map(|c| format!("+{}", c.name(Version::V2)))
+                .collect();
             if !missing.is_empty() {
                 file::write(CWD, &control, &missing.join(" ")).map_err(|e| {
                     if e == Errno::BUSY {
@@ -241,7 +304,9 @@ impl Cgroup {
     pub fn join_files(&self) -> Result<Vec<OwnedFd>> {
         self.existing()
             .filter(|(h, _)| h.version == Version::V1)
-            .map(|(h, dir)| file::open_write(dir, "tasks").context("open", || self.display(h, "tasks")))
+            .map(|(h, dir)| {
+                file::open_write(dir, "tasks").context("open", || self.display(h, "tasks"))
+            })
             .collect()
     }
 
@@ -250,7 +315,10 @@ impl Cgroup {
     /// # Errors
     /// `limit` if no descriptor is left.
     pub fn v2_dir(&self) -> Result<Option<OwnedFd>> {
-        self.v2().map(|dir| dir.try_clone_to_owned()).transpose().context("duplicate descriptor of", || self.path.as_str())
+        self.v2()
+            .map(|dir| dir.try_clone_to_owned())
+            .transpose()
+            .context("duplicate descriptor of", || self.path.as_str())
     }
 
     /// Moves a process, with all its threads, into the group in every hierarchy. Slower than the two ways above.
@@ -260,7 +328,8 @@ impl Cgroup {
     pub fn add_process(&self, pid: u32) -> Result<()> {
         let text = pid.to_string();
         for (hierarchy, dir) in self.existing() {
-            file::write(dir, "cgroup.procs", &text).context("write", || self.display(hierarchy, "cgroup.procs"))?;
+            file::write(dir, "cgroup.procs", &text)
+                .context("write", || self.display(hierarchy, "cgroup.procs"))?;
         }
         Ok(())
     }
@@ -271,7 +340,9 @@ impl Cgroup {
     /// That of the failed read.
     pub fn processes(&self) -> Result<Vec<u32>> {
         match self.process_dir() {
-            Some(dir) => tasks::processes(dir).context("read processes of cgroup", || self.path.as_str()),
+            Some(dir) => {
+                tasks::processes(dir).context("read processes of cgroup", || self.path.as_str())
+            }
             None => Ok(Vec::new()),
         }
     }
@@ -287,7 +358,12 @@ impl Cgroup {
             false => {
                 self.thaw()?;
                 let why = "a process did not stop in time (uninterruptible wait)";
-                Err(Error::new(Kind::Timeout, "freeze cgroup", self.path.as_str(), why))
+                Err(Error::new(
+                    Kind::Timeout,
+                    "freeze cgroup",
+                    self.path.as_str(),
+                    why,
+                ))
             }
         }
     }
@@ -338,7 +414,9 @@ impl Cgroup {
             match outcome {
                 Ok(()) => *dir = None,
                 Err(e) => {
-                    first.get_or_insert_with(|| Error::errno("remove cgroup", full.to_string_lossy(), e.raw_os_error()));
+                    first.get_or_insert_with(|| {
+                        Error::errno("remove cgroup", full.to_string_lossy(), e.raw_os_error())
+                    });
                 }
             }
         }

@@ -46,16 +46,23 @@ impl Hierarchies {
     /// # Errors
     /// `unsupported` if no cgroup file system is mounted; the error of the system call if /proc cannot be read.
     pub fn detect() -> Result<Self> {
-        let mountinfo = file::read(CWD, "/proc/self/mountinfo").context("read", || "/proc/self/mountinfo")?;
+        let mountinfo =
+            file::read(CWD, "/proc/self/mountinfo").context("read", || "/proc/self/mountinfo")?;
         let mut list = parse_mountinfo(&mountinfo);
         if let Some(v2) = list.iter_mut().find(|h| h.version == Version::V2) {
             let available = v2.mountpoint.join("cgroup.controllers");
-            let available = file::read(CWD, &available).context("read", || available.to_string_lossy())?;
+            let available =
+                file::read(CWD, &available).context("read", || available.to_string_lossy())?;
             v2.controllers = parse_controllers(&available);
         }
         if list.is_empty() {
             let why = "no cgroup file system is mounted; mount cgroup2 there, or let the host's init do so";
-            return Err(Error::new(Kind::Unsupported, "use cgroups", "/sys/fs/cgroup", why));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "use cgroups",
+                "/sys/fs/cgroup",
+                why,
+            ));
         }
         Ok(Self { list: list.into() })
     }
@@ -86,7 +93,9 @@ impl Hierarchies {
     /// Index of the hierarchy that has the controller.
     #[must_use]
     pub fn position(&self, controller: Controller) -> Option<usize> {
-        self.list.iter().position(|h| h.controllers.contains(&controller))
+        self.list
+            .iter()
+            .position(|h| h.controllers.contains(&controller))
     }
 
     /// The hierarchy that has the controller.
@@ -104,25 +113,47 @@ impl Hierarchies {
 
 /// Controllers named in `cgroup.controllers` or `cgroup.subtree_control`.
 pub(super) fn parse_controllers(text: &str) -> Vec<Controller> {
-    text.split_ascii_whitespace().filter_map(|n| Controller::from_name(n, Version::V2)).collect()
+    text.split_ascii_whitespace()
+        .filter_map(|n| Controller::from_name(n, Version::V2))
+        .collect()
 }
 
 /// The cgroup mounts of a mountinfo text, each hierarchy once; proc_pid_mountinfo(5).
 fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
     let mut list: Vec<Hierarchy> = Vec::new();
     for line in text.lines() {
-        let Some((fields, fs)) = line.split_once(" - ") else { continue };
+        let Some((fields, fs)) = line.split_once(" - ") else {
+            continue;
+        };
         let mut fs = fs.split(' ');
         let (kind, options) = (fs.next().unwrap_or_default(), fs.nth(1).unwrap_or_default());
-        let Some(mountpoint) = fields.split(' ').nth(4).map(unescape) else { continue };
+        let Some(mountpoint) = fields.split(' ').nth(4).map(unescape) else {
+            continue;
+        };
         // A later mount on the same place hides the earlier one, whatever its type.
         list.retain(|h| h.mountpoint != mountpoint);
         match kind {
-            "cgroup2" => list.push(Hierarchy { version: Version::V2, mountpoint, controllers: Vec::new(), name: None }),
+            "cgroup2" => list.push(Hierarchy {
+                version: Version::V2,
+                mountpoint,
+                controllers: Vec::new(),
+                name: None,
+            }),
             "cgroup" => {
-                let controllers = options.split(',').filter_map(|o| Controller::from_name(o, Version::V1)).collect();
-                let name = options.split(',').find_map(|o| o.strip_prefix("name=")).map(str::to_owned);
-                list.push(Hierarchy { version: Version::V1, mountpoint, controllers, name });
+                let controllers = options
+                    .split(',')
+                    .filter_map(|o| Controller::from_name(o, Version::V1))
+                    .collect();
+                let name = options
+                    .split(',')
+                    .find_map(|o| o.strip_prefix("name="))
+                    .map(str::to_owned);
+                list.push(Hierarchy {
+                    version: Version::V1,
+                    mountpoint,
+                    controllers,
+                    name,
+                });
             }
             _ => {}
         }
@@ -131,7 +162,11 @@ fn parse_mountinfo(text: &str) -> Vec<Hierarchy> {
     list.sort_by_key(|h| !h.mountpoint.starts_with("/sys/fs/cgroup"));
     let mut seen: Vec<Hierarchy> = Vec::new();
     for h in list {
-        let same = |s: &Hierarchy| s.version == h.version && (h.version == Version::V2 || (s.controllers == h.controllers && s.name == h.name));
+        let same = |s: &Hierarchy| {
+            s.version == h.version
+                && (h.version == Version::V2
+                    || (s.controllers == h.controllers && s.name == h.name))
+        };
         if !seen.iter().any(same) {
             seen.push(h);
         }
@@ -148,9 +183,14 @@ fn unescape(field: &str) -> PathBuf {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
-        let octal = bytes.get(at + 1..at + 4).filter(|d| bytes[at] == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
+        let octal = bytes
+            .get(at + 1..at + 4)
+            .filter(|d| bytes[at] == b'\\' && d.iter().all(|b| (b'0'..=b'7').contains(b)));
         if let Some(d) = octal {
-            out.push(d.iter().fold(0u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0')));
+            out.push(
+                d.iter()
+                    .fold(0u8, |n, b| n.wrapping_mul(8).wrapping_add(b - b'0')),
+            );
             at += 4;
         } else {
             out.push(bytes[at]);
@@ -179,8 +219,14 @@ mod tests {
         let h = Hierarchies::from_parts(parse_mountinfo(HYBRID));
         assert_eq!(h.mode(), Mode::Hybrid);
         assert_eq!(h.list().len(), 4);
-        assert_eq!(h.get(Controller::Cpuacct).unwrap().mountpoint, Path::new("/sys/fs/cgroup/cpu,cpuacct"));
-        assert_eq!(h.get(Controller::Memory).unwrap().mountpoint, Path::new("/sys/fs/cgroup/memory"));
+        assert_eq!(
+            h.get(Controller::Cpuacct).unwrap().mountpoint,
+            Path::new("/sys/fs/cgroup/cpu,cpuacct")
+        );
+        assert_eq!(
+            h.get(Controller::Memory).unwrap().mountpoint,
+            Path::new("/sys/fs/cgroup/memory")
+        );
         assert_eq!(h.list()[2].name.as_deref(), Some("systemd"));
         assert_eq!(h.get(Controller::Pids), None);
         assert_eq!(h.v2(), Some(3));
@@ -188,18 +234,24 @@ mod tests {
 
     #[test]
     fn pure_v2_and_v1() {
-        let v2 = parse_mountinfo("24 23 0:20 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate");
+        let v2 = parse_mountinfo(
+            "24 23 0:20 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate",
+        );
         assert_eq!(Hierarchies::from_parts(v2).mode(), Mode::V2);
         let v1 = parse_mountinfo("24 23 0:20 / /sys/fs/cgroup/pids rw - cgroup cgroup rw,pids");
         assert_eq!(Hierarchies::from_parts(v1).mode(), Mode::V1);
-        assert_eq!(parse_controllers("cpuset cpu io memory hugetlb pids rdma misc dmem\n").len(), 8);
+        assert_eq!(
+            parse_controllers("cpuset cpu io memory hugetlb pids rdma misc dmem\n").len(),
+            8
+        );
     }
 
     #[test]
     fn hidden_mounts_and_escapes() {
         let over = "1 2 0:3 / /c rw - cgroup cgroup rw,pids\n4 5 0:6 / /c rw - tmpfs tmpfs rw\n";
         assert!(parse_mountinfo(over).is_empty());
-        let escaped = parse_mountinfo("90 27 0:32 / /mnt/mem\\040o\\134ry\\9 rw - cgroup cgroup rw,memory");
+        let escaped =
+            parse_mountinfo("90 27 0:32 / /mnt/mem\\040o\\134ry\\9 rw - cgroup cgroup rw,memory");
         assert_eq!(escaped[0].mountpoint, Path::new("/mnt/mem o\\ry\\9"));
         assert!(parse_mountinfo("garbage\n\n1 - cgroup\n - - -\n").is_empty());
     }

@@ -19,7 +19,14 @@ impl CgroupPath {
     /// # Errors
     /// `invalid` for the empty path and the root, `.` and `..`, NUL, newline, and names or paths that are too long.
     pub fn new(path: &str) -> Result<Self> {
-        let invalid = |why: &str| Err(Error::new(Kind::Invalid, "use cgroup path", format!("{path:?}"), why));
+        let invalid = |why: &str| {
+            Err(Error::new(
+                Kind::Invalid,
+                "use cgroup path",
+                format!("{path:?}"),
+                why,
+            ))
+        };
         let mut clean = String::with_capacity(path.len());
         for name in path.split('/').filter(|n| !n.is_empty()) {
             if name == "." || name == ".." {
@@ -53,7 +60,11 @@ impl CgroupPath {
 
     /// Every ancestor below the root, topmost first, then the path itself: `a`, `a/b`, `a/b/c`.
     pub fn prefixes(&self) -> impl Iterator<Item = &str> {
-        let ends = self.0.match_indices('/').map(|(at, _)| at).chain(std::iter::once(self.0.len()));
+        let ends = self
+            .0
+            .match_indices('/')
+            .map(|(at, _)| at)
+            .chain(std::iter::once(self.0.len()));
         ends.map(|end| &self.0[..end])
     }
 }
@@ -65,14 +76,27 @@ mod tests {
 
     #[test]
     fn cleans_slashes() {
-        assert_eq!(CgroupPath::new("/docker//abc/").unwrap().as_str(), "docker/abc");
+        assert_eq!(
+            CgroupPath::new("/docker//abc/").unwrap().as_str(),
+            "docker/abc"
+        );
         let path = CgroupPath::new("a/b/c").unwrap();
         assert_eq!(path.prefixes().collect::<Vec<_>>(), ["a", "a/b", "a/b/c"]);
     }
 
     #[test]
     fn refuses_escapes() {
-        for bad in ["", "/", "..", "/a/../../b", "a/./b", "a\nb", "a\0b", &"x".repeat(256), &"x/".repeat(2000)] {
+        for bad in [
+            "",
+            "/",
+            "..",
+            "/a/../../b",
+            "a/./b",
+            "a\nb",
+            "a\0b",
+            &"x".repeat(256),
+            &"x/".repeat(2000),
+        ] {
             let error = CgroupPath::new(bad).unwrap_err();
             assert_eq!(error.kind, Kind::Invalid, "{bad:?}");
             assert!(!error.to_string().contains('\n'), "{error}");

@@ -19,14 +19,23 @@ fn subgroups(dir: BorrowedFd<'_>) -> RawResult<Vec<String>> {
     let mut next = 0;
     let mut at = String::from(".");
     loop {
-        match openat(dir, at.as_str(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty()) {
+        match openat(
+            dir,
+            at.as_str(),
+            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        ) {
             Ok(fd) => {
                 for entry in Dir::new(fd)? {
                     let entry = entry?;
                     let name = entry.file_name();
                     if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
                         let name = name.to_string_lossy();
-                        found.push(if at == "." { name.into_owned() } else { format!("{at}/{name}") });
+                        found.push(if at == "." {
+                            name.into_owned()
+                        } else {
+                            format!("{at}/{name}")
+                        });
                     }
                 }
             }
@@ -48,7 +57,11 @@ pub(super) fn processes(dir: BorrowedFd<'_>) -> RawResult<Vec<u32>> {
     let mut add = |path: &str| match file::read(dir, path) {
         Ok(text) => {
             // A process of another pid namespace shows as 0.
-            pids.extend(text.lines().filter_map(|l| l.parse::<u32>().ok()).filter(|&p| p != 0));
+            pids.extend(
+                text.lines()
+                    .filter_map(|l| l.parse::<u32>().ok())
+                    .filter(|&p| p != 0),
+            );
             Ok(())
         }
         // ENODEV: the group was removed while its file was open. EOPNOTSUPP: a threaded group, counted in its parent.
@@ -64,12 +77,19 @@ pub(super) fn processes(dir: BorrowedFd<'_>) -> RawResult<Vec<u32>> {
 
 /// The freezer's file and the values that freeze and thaw.
 fn freezer(group: &Cgroup) -> Option<(BorrowedFd<'_>, Version)> {
-    group.dir(Controller::Freezer).or_else(|| group.v2().map(|dir| (dir, Version::V2)))
+    group
+        .dir(Controller::Freezer)
+        .or_else(|| group.v2().map(|dir| (dir, Version::V2)))
 }
 
 fn no_freezer(group: &Cgroup) -> Error {
     let why = "no freezer is mounted; mount the freezer controller or cgroup2";
-    Error::new(Kind::Unsupported, "freeze cgroup", group.path().as_str(), why)
+    Error::new(
+        Kind::Unsupported,
+        "freeze cgroup",
+        group.path().as_str(),
+        why,
+    )
 }
 
 /// Freezes; false if that did not finish within `limit` (and is still under way).
@@ -79,7 +99,11 @@ pub(super) fn freeze(group: &Cgroup, limit: Duration) -> Result<bool> {
     let mut pause = Duration::from_micros(100);
     loop {
         // Version 1 needs the write again for processes that forked while it went through the group: freezer(7).
-        let (name, value) = if version == Version::V1 { ("freezer.state", "FROZEN") } else { ("cgroup.freeze", "1") };
+        let (name, value) = if version == Version::V1 {
+            ("freezer.state", "FROZEN")
+        } else {
+            ("cgroup.freeze", "1")
+        };
         file::write(dir, name, value).context("freeze cgroup", || group.path().as_str())?;
         if is_frozen(group) {
             return Ok(true);
@@ -94,14 +118,22 @@ pub(super) fn freeze(group: &Cgroup, limit: Duration) -> Result<bool> {
 
 pub(super) fn thaw(group: &Cgroup) -> Result<()> {
     let (dir, version) = freezer(group).ok_or_else(|| no_freezer(group))?;
-    let (name, value) = if version == Version::V1 { ("freezer.state", "THAWED") } else { ("cgroup.freeze", "0") };
+    let (name, value) = if version == Version::V1 {
+        ("freezer.state", "THAWED")
+    } else {
+        ("cgroup.freeze", "0")
+    };
     file::write(dir, name, value).context("thaw cgroup", || group.path().as_str())
 }
 
 pub(super) fn is_frozen(group: &Cgroup) -> bool {
     match freezer(group) {
-        Some((dir, Version::V1)) => file::read(dir, "freezer.state").is_ok_and(|t| t.trim() == "FROZEN"),
-        Some((dir, Version::V2)) => file::read(dir, "cgroup.events").is_ok_and(|t| t.lines().any(|l| l == "frozen 1")),
+        Some((dir, Version::V1)) => {
+            file::read(dir, "freezer.state").is_ok_and(|t| t.trim() == "FROZEN")
+        }
+        Some((dir, Version::V2)) => {
+            file::read(dir, "cgroup.events").is_ok_and(|t| t.lines().any(|l| l == "frozen 1"))
+        }
         None => false,
     }
 }
@@ -111,7 +143,16 @@ fn signal_listed(group: &Cgroup, signal: Signal) -> Result<usize> {
     let pids = group.processes()?;
     let held: Vec<_> = pids
         .iter()
-        .filter_map(|&pid| Some((pid, pidfd_open(Pid::from_raw(i32::try_from(pid).ok()?)?, PidfdFlags::empty()).ok()?)))
+        .filter_map(|&pid| {
+            Some((
+                pid,
+                pidfd_open(
+                    Pid::from_raw(i32::try_from(pid).ok()?)?,
+                    PidfdFlags::empty(),
+                )
+                .ok()?,
+            ))
+        })
         .collect();
     // A pidfd pins its process; an id that is listed again was the group's when it was opened.
     let again = group.processes()?;
@@ -121,7 +162,13 @@ fn signal_listed(group: &Cgroup, signal: Signal) -> Result<usize> {
             match pidfd_send_signal(fd, signal) {
                 Ok(()) => sent += 1,
                 Err(Errno::SRCH) => {}
-                Err(e) => return Err(Error::errno("send signal to process", pid.to_string(), e.raw_os_error())),
+                Err(e) => {
+                    return Err(Error::errno(
+                        "send signal to process",
+                        pid.to_string(),
+                        e.raw_os_error(),
+                    ));
+                }
             }
         }
     }
@@ -129,13 +176,22 @@ fn signal_listed(group: &Cgroup, signal: Signal) -> Result<usize> {
 }
 
 pub(super) fn kill_all(group: &Cgroup, signal: i32, limit: Duration) -> Result<()> {
-    let number = Signal::from_named_raw(signal).ok_or_else(|| Error::new(Kind::Invalid, "send signal", signal.to_string(), "no such signal"))?;
+    let number = Signal::from_named_raw(signal).ok_or_else(|| {
+        Error::new(
+            Kind::Invalid,
+            "send signal",
+            signal.to_string(),
+            "no such signal",
+        )
+    })?;
     if number != Signal::KILL {
         return signal_listed(group, number).map(|_| ());
     }
     let deadline = Instant::now() + limit;
     // One write kills all, forks under way included (Linux 5.14). A frozen group of version 1 must run to die.
-    let at_once = group.v2().is_some_and(|dir| file::write(dir, "cgroup.kill", "1").is_ok());
+    let at_once = group
+        .v2()
+        .is_some_and(|dir| file::write(dir, "cgroup.kill", "1").is_ok());
     let mut pause = Duration::from_micros(200);
     if group.dir(Controller::Freezer).is_some() && is_frozen(group) {
         thaw(group)?;
@@ -147,13 +203,24 @@ pub(super) fn kill_all(group: &Cgroup, signal: i32, limit: Duration) -> Result<(
             return Ok(());
         }
         if Instant::now() >= deadline {
-            let why = format!("{} of its processes did not end in time (first: {})", left.len(), left[0]);
-            return Err(Error::new(Kind::Timeout, "kill cgroup", group.path().as_str(), why));
+            let why = format!(
+                "{} of its processes did not end in time (first: {})",
+                left.len(),
+                left[0]
+            );
+            return Err(Error::new(
+                Kind::Timeout,
+                "kill cgroup",
+                group.path().as_str(),
+                why,
+            ));
         }
         // Processes that `cgroup.kill` missed (they left the version 2 group, or there is none): frozen, none can
         // fork away from the list. After a while, whatever holds the freezer up, without it.
         if !at_once || round > 3 {
-            let frozen = round < 8 && freezer(group).is_some() && freeze(group, Duration::from_millis(20)).unwrap_or(false);
+            let frozen = round < 8
+                && freezer(group).is_some()
+                && freeze(group, Duration::from_millis(20)).unwrap_or(false);
             let sent = signal_listed(group, Signal::KILL);
             if frozen || freezer(group).is_some() {
                 thaw(group)?;
