@@ -1,0 +1,3 @@
+//! What a container's processes may do: seccomp, capabilities, Linux security modules.
+
+pub mod seccomp;
