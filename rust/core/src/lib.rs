@@ -6,5 +6,7 @@ pub mod cgroup;
 pub mod error;
 pub mod process;
 pub mod rootfs;
+pub mod security;
+pub mod sys;
 
 pub use error::{Context, Error, Kind, Result};

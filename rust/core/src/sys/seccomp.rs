@@ -31,12 +31,27 @@ struct Fprog {
 /// # Errors
 /// Those of seccomp(2); `InvalidInput` for a filter of more than 65535 instructions.
 pub fn set_mode_filter(flags: u32, filter: &[Insn]) -> io::Result<Option<OwnedFd>> {
-    let len = u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
-    let program = Fprog { len, filter: filter.as_ptr() };
-    let flags = if flags & FLAG_TSYNC != 0 { flags | FLAG_TSYNC_ESRCH } else { flags };
+    let len =
+        u16::try_from(filter.len()).map_err(|_| io::Error::from_raw_os_error(libc::EINVAL))?;
+    let program = Fprog {
+        len,
+        filter: filter.as_ptr(),
+    };
+    let flags = if flags & FLAG_TSYNC != 0 {
+        flags | FLAG_TSYNC_ESRCH
+    } else {
+        flags
+    };
     // SAFETY: `program` describes `filter`, which lives across the call; Insn has the layout of struct sock_filter; the
     // kernel copies both and keeps no pointer.
-    let result = unsafe { libc::syscall(libc::SYS_seccomp, SET_MODE_FILTER, flags, &raw const program) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            SET_MODE_FILTER,
+            flags,
+            &raw const program,
+        )
+    };
     if result < 0 {
         return Err(io::Error::last_os_error());
     }

@@ -77,7 +77,9 @@ impl Builder {
     /// A return of `action`; one that is written already and near serves again.
     pub(super) fn ret(&mut self, action: u32) -> Label {
         let start = self.reversed.len().saturating_sub(REACH);
-        let known = self.reversed[start..].iter().rposition(|i| i.code == op::RET && i.k == action);
+        let known = self.reversed[start..]
+            .iter()
+            .rposition(|i| i.code == op::RET && i.k == action);
         match known {
             Some(index) => Label(start + index),
             None => self.push(op::RET, 0, 0, action),

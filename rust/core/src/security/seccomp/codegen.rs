@@ -36,11 +36,15 @@ pub(super) fn generate(policy: &Policy) -> Vec<Insn> {
     let mut b = Builder::default();
     let mut next = b.ret(ret::KILL_PROCESS);
     // Backwards: the native ABI's test comes first in the program.
-    let (x32, plain): (Vec<_>, Vec<_>) = policy.abis.iter().partition(|rules| rules.abi == Abi::X32);
+    let (x32, plain): (Vec<_>, Vec<_>) =
+        policy.abis.iter().partition(|rules| rules.abi == Abi::X32);
     for rules in plain.iter().rev() {
         let entry = match rules.abi {
             Abi::X86_64 => {
-                let upper = x32.first().map_or_else(|| without_x32(&mut b), |r| tree(&mut b, &ranges(policy, r), policy.default));
+                let upper = match x32.first() {
+                    Some(rules) => tree(&mut b, &ranges(policy, rules), policy.default),
+                    None => without_x32(&mut b),
+                };
                 let lower = tree(&mut b, &ranges(policy, rules), policy.default);
                 b.jump(op::JGE, X32_BIT, upper, lower)
             }
@@ -69,7 +73,7 @@ fn ranges<'a>(policy: &Policy, rules: &'a AbiRules) -> Vec<(u32, Outcome<'a>)> {
         _ => Outcome::Return(policy.default),
     };
     let private = rules.abi.private();
-    let mut cuts = vec![first, *private.start(), private.end().saturating_add(1), SKIPPED];
+    let mut cuts = vec![first, private.start, private.end, SKIPPED];
     cuts.extend(rules.newest.map(|n| n + 1));
     cuts.extend(rules.calls.keys().flat_map(|n| [*n, n + 1]));
     cuts.retain(|n| *n >= first);
@@ -111,7 +115,13 @@ fn tree(b: &mut Builder, ranges: &[(u32, Outcome<'_>)], default: u32) -> Label {
 fn leaf(b: &mut Builder, outcome: &Outcome<'_>, default: u32) -> Label {
     match outcome {
         Outcome::Return(action) => b.ret(*action),
-        Outcome::Rules(rules) => rules.iter().rev().fold(Start::plain(b.ret(default)), |no, r| rule(b, r, no)).entry,
+        Outcome::Rules(rules) => {
+            rules
+                .iter()
+                .rev()
+                .fold(Start::plain(b.ret(default)), |no, r| rule(b, r, no))
+                .entry
+        }
     }
 }
 
@@ -125,12 +135,18 @@ struct Start {
 
 impl Start {
     fn plain(entry: Label) -> Self {
-        Self { entry, loaded: None }
+        Self {
+            entry,
+            loaded: None,
+        }
     }
 
     /// Code that starts with the load of the word at `offset`.
     fn load(b: &mut Builder, offset: u32, then: Label) -> Self {
-        Self { entry: b.then(op::LD, offset, then), loaded: Some((offset, then)) }
+        Self {
+            entry: b.then(op::LD, offset, then),
+            loaded: Some((offset, then)),
+        }
     }
 
     /// The label for a jump made while the accumulator holds the word at `offset`.
@@ -145,7 +161,10 @@ impl Start {
 /// One rule; `no` is where to go on if it does not hold.
 fn rule(b: &mut Builder, (conditions, action): &Rule, no: Start) -> Start {
     let holds = Start::plain(b.ret(*action));
-    conditions.iter().rev().fold(holds, |yes, c| condition(b, c, yes, no))
+    conditions
+        .iter()
+        .rev()
+        .fold(holds, |yes, c| condition(b, c, yes, no))
 }
 
 fn condition(b: &mut Builder, c: &Condition, yes: Start, no: Start) -> Start {
@@ -165,7 +184,15 @@ fn condition(b: &mut Builder, c: &Condition, yes: Start, no: Start) -> Start {
 }
 
 /// Loads the low half and compares it, cut to its width.
-fn compare_low(b: &mut Builder, code: u16, width: Width, low: u32, value: u64, yes: Start, no: Start) -> Start {
+fn compare_low(
+    b: &mut Builder,
+    code: u16,
+    width: Width,
+    low: u32,
+    value: u64,
+    yes: Start,
+    no: Start,
+) -> Start {
     if width == Width::W16 {
         let test = b.jump(code, lower(value), yes.entry, no.entry);
         let cut = b.then(op::AND, 0xffff, test);
@@ -175,7 +202,14 @@ fn compare_low(b: &mut Builder, code: u16, width: Width, low: u32, value: u64, y
     Start::load(b, low, test)
 }
 
-fn equal(b: &mut Builder, w: Width, at: (u32, Option<u32>), v: u64, yes: Start, no: Start) -> Start {
+fn equal(
+    b: &mut Builder,
+    w: Width,
+    at: (u32, Option<u32>),
+    v: u64,
+    yes: Start,
+    no: Start,
+) -> Start {
     let start = compare_low(b, op::JEQ, w, at.0, v, yes, no);
     let Some(high) = at.1 else { return start };
     let test = b.jump(op::JEQ, upper(v), start.entry, no.knowing(high));
@@ -183,7 +217,15 @@ fn equal(b: &mut Builder, w: Width, at: (u32, Option<u32>), v: u64, yes: Start, 
 }
 
 /// `argument > v` or `argument >= v`: the upper half decides unless it is equal.
-fn greater(b: &mut Builder, code: u16, w: Width, at: (u32, Option<u32>), v: u64, yes: Start, no: Start) -> Start {
+fn greater(
+    b: &mut Builder,
+    code: u16,
+    w: Width,
+    at: (u32, Option<u32>),
+    v: u64,
+    yes: Start,
+    no: Start,
+) -> Start {
     let start = compare_low(b, code, w, at.0, v, yes, no);
     let Some(high) = at.1 else { return start };
     let same = b.jump(op::JEQ, upper(v), start.entry, no.knowing(high));
@@ -192,9 +234,19 @@ fn greater(b: &mut Builder, code: u16, w: Width, at: (u32, Option<u32>), v: u64,
 }
 
 /// `(argument & mask) == value`; halves that the mask drops are not looked at.
-fn masked(b: &mut Builder, at: (u32, Option<u32>), mask: u64, value: u64, yes: Start, no: Start) -> Start {
+fn masked(
+    b: &mut Builder,
+    at: (u32, Option<u32>),
+    mask: u64,
+    value: u64,
+    yes: Start,
+    no: Start,
+) -> Start {
     let mut start = yes;
-    for (offset, mask, value) in [(Some(at.0), lower(mask), lower(value)), (at.1, upper(mask), upper(value))] {
+    for (offset, mask, value) in [
+        (Some(at.0), lower(mask), lower(value)),
+        (at.1, upper(mask), upper(value)),
+    ] {
         let Some(offset) = offset else { continue };
         start = match mask {
             0 => start,

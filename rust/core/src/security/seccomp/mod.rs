@@ -39,18 +39,35 @@ pub fn compile(spec: &LinuxSeccomp, target: Target) -> Result<Program> {
     let policy = rules::Policy::new(spec, target)?;
     let code = codegen::generate(&policy);
     if code.len() > program::MAX_LEN {
-        let why = format!("{} instructions are over the kernel's {}", code.len(), program::MAX_LEN);
+        let why = format!(
+            "{} instructions are over the kernel's {}",
+            code.len(),
+            program::MAX_LEN
+        );
         return Err(Error::new(Kind::Limit, "compile seccomp profile", "", why));
     }
-    let mut flags = spec.flags().iter().flatten().fold(0, |flags, flag| flags | flag_bit(*flag));
+    let mut flags = spec
+        .flags()
+        .iter()
+        .flatten()
+        .fold(0, |flags, flag| flags | flag_bit(*flag));
     if policy.notifies() {
         flags |= sys::FLAG_NEW_LISTENER;
     }
     if flags & sys::FLAG_WAIT_KILLABLE_RECV != 0 && flags & sys::FLAG_NEW_LISTENER == 0 {
         let why = "SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV needs a rule with SCMP_ACT_NOTIFY";
-        return Err(Error::new(Kind::Invalid, "compile seccomp profile", "", why));
+        return Err(Error::new(
+            Kind::Invalid,
+            "compile seccomp profile",
+            "",
+            why,
+        ));
     }
-    Ok(Program { machine: target.machine(), flags, code })
+    Ok(Program {
+        machine: target.machine(),
+        flags,
+        code,
+    })
 }
 
 /// Compiles the JSON text of `linux.seccomp`.

@@ -84,9 +84,12 @@ impl Program {
     /// machine than this one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let corrupt = |why: &str| Error::new(Kind::Corrupt, "read seccomp filter", "", why);
-        let Some((header, body)) = bytes.split_at_checked(HEADER) else { return Err(corrupt("too short")) };
+        let Some((header, body)) = bytes.split_at_checked(HEADER) else {
+            return Err(corrupt("too short"));
+        };
         let u16_at = |i: usize| u16::from_le_bytes([header[i], header[i + 1]]);
-        let u32_at = |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
+        let u32_at =
+            |i: usize| u32::from_le_bytes([header[i], header[i + 1], header[i + 2], header[i + 3]]);
         if header[..4] != MAGIC || u16_at(4) != VERSION {
             return Err(corrupt("not a filter of this version"));
         }
@@ -100,7 +103,12 @@ impl Program {
         let machine = u16_at(6);
         if Target::host().is_none_or(|host| host.machine() != machine) {
             let why = format!("it is for machine {machine}");
-            return Err(Error::new(Kind::Unsupported, "read seccomp filter", "", why));
+            return Err(Error::new(
+                Kind::Unsupported,
+                "read seccomp filter",
+                "",
+                why,
+            ));
         }
         let code = body
             .chunks_exact(INSN)
@@ -111,13 +119,19 @@ impl Program {
                 k: u32::from_le_bytes([c[4], c[5], c[6], c[7]]),
             })
             .collect();
-        Ok(Self { machine, flags: u32_at(8), code })
+        Ok(Self {
+            machine,
+            flags: u32_at(8),
+            code,
+        })
     }
 }
 
 /// 64-bit FNV-1a.
 fn fnv1a<'a>(bytes: impl Iterator<Item = &'a u8>) -> u64 {
-    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3))
+    bytes.fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
 }
 
 #[cfg(test)]
@@ -125,9 +139,28 @@ mod tests {
     use super::*;
 
     fn sample() -> Program {
-        let machine = Target::host().expect("tests run on a known machine").machine();
-        let code = vec![Insn { code: 0x15, jt: 1, jf: 255, k: 0xdead_beef }, Insn { code: 6, jt: 0, jf: 0, k: 1 }];
-        Program { machine, flags: 2, code }
+        let machine = Target::host()
+            .expect("tests run on a known machine")
+            .machine();
+        let code = vec![
+            Insn {
+                code: 0x15,
+                jt: 1,
+                jf: 255,
+                k: 0xdead_beef,
+            },
+            Insn {
+                code: 6,
+                jt: 0,
+                jf: 0,
+                k: 1,
+            },
+        ];
+        Program {
+            machine,
+            flags: 2,
+            code,
+        }
     }
 
     #[test]
@@ -140,7 +173,10 @@ mod tests {
     fn every_damage_is_found() {
         let bytes = sample().to_bytes();
         for length in 0..bytes.len() {
-            assert!(Program::from_bytes(&bytes[..length]).is_err(), "cut to {length}");
+            assert!(
+                Program::from_bytes(&bytes[..length]).is_err(),
+                "cut to {length}"
+            );
         }
         for index in 0..bytes.len() {
             let mut damaged = bytes.clone();
@@ -156,6 +192,9 @@ mod tests {
     fn another_machines_filter_is_refused() {
         let mut program = sample();
         program.machine = 8;
-        assert_eq!(Program::from_bytes(&program.to_bytes()).unwrap_err().kind, Kind::Unsupported);
+        assert_eq!(
+            Program::from_bytes(&program.to_bytes()).unwrap_err().kind,
+            Kind::Unsupported
+        );
     }
 }

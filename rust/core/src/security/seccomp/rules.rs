@@ -8,7 +8,9 @@
 //! - names that no ABI knows are ignored.
 use std::collections::BTreeMap;
 
-use oci_spec::runtime::{Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall};
+use oci_spec::runtime::{
+    Arch, LinuxSeccomp, LinuxSeccompAction, LinuxSeccompArg, LinuxSeccompOperator, LinuxSyscall,
+};
 
 use super::abi::{Abi, Target};
 use super::widths::{self, Width};
@@ -81,7 +83,11 @@ pub(super) struct Policy {
 impl Policy {
     /// Checks and sorts a profile's rules for one machine.
     pub(super) fn new(spec: &LinuxSeccomp, target: Target) -> Result<Self> {
-        let default = action("defaultAction", spec.default_action(), spec.default_errno_ret())?;
+        let default = action(
+            "defaultAction",
+            spec.default_action(),
+            spec.default_errno_ret(),
+        )?;
         // A permissive default says that the profile lists what it forbids; a tracer decides on newer calls itself. And
         // where the default is ENOSYS already there is nothing to add.
         let permissive = matches!(default & !0xffff, ret::ALLOW | ret::LOG | ret::TRACE);
@@ -89,12 +95,21 @@ impl Policy {
         let rules = spec.syscalls().as_deref().unwrap_or_default();
         let mut parsed = Vec::with_capacity(rules.len());
         for rule in rules {
-            parsed.push((rule, action(first_name(rule), rule.action(), rule.errno_ret())?));
+            parsed.push((
+                rule,
+                action(first_name(rule), rule.action(), rule.errno_ret())?,
+            ));
         }
         let abis = target
             .abis()
             .iter()
-            .filter(|abi| wanted(spec.architectures().as_deref().unwrap_or_default(), **abi, target))
+            .filter(|abi| {
+                wanted(
+                    spec.architectures().as_deref().unwrap_or_default(),
+                    **abi,
+                    target,
+                )
+            })
             .map(|abi| AbiRules::new(*abi, &parsed, default, enosys_newer))
             .collect::<Result<_>>()?;
         Ok(Self { default, abis })
@@ -102,15 +117,25 @@ impl Policy {
 
     /// Whether a rule hands calls to a listener.
     pub(super) fn notifies(&self) -> bool {
-        self.abis.iter().flat_map(|a| a.calls.values()).any(|d| match d {
-            Decision::Always(action) => *action == ret::USER_NOTIF,
-            Decision::Rules(rules) => rules.iter().any(|(_, action)| *action == ret::USER_NOTIF),
-        })
+        self.abis
+            .iter()
+            .flat_map(|a| a.calls.values())
+            .any(|d| match d {
+                Decision::Always(action) => *action == ret::USER_NOTIF,
+                Decision::Rules(rules) => {
+                    rules.iter().any(|(_, action)| *action == ret::USER_NOTIF)
+                }
+            })
     }
 }
 
 impl AbiRules {
-    fn new(abi: Abi, rules: &[(&LinuxSyscall, u32)], default: u32, enosys_newer: bool) -> Result<Self> {
+    fn new(
+        abi: Abi,
+        rules: &[(&LinuxSyscall, u32)],
+        default: u32,
+        enosys_newer: bool,
+    ) -> Result<Self> {
         let mut calls = BTreeMap::new();
         let mut newest = None;
         for (rule, action) in rules {
@@ -118,7 +143,9 @@ impl AbiRules {
             for name in rule.names() {
                 // Checked even where the call is unknown: a mistake must not depend on the machine.
                 let alternatives = alternatives(abi, name, args)?;
-                let Some(number) = abi.number(name) else { continue };
+                let Some(number) = abi.number(name) else {
+                    continue;
+                };
                 if !abi.is_private(number) {
                     newest = newest.max(Some(number));
                 }
@@ -127,11 +154,20 @@ impl AbiRules {
                 }
             }
         }
-        Ok(Self { abi, calls, newest: if enosys_newer { newest } else { None } })
+        Ok(Self {
+            abi,
+            calls,
+            newest: if enosys_newer { newest } else { None },
+        })
     }
 }
 
-fn add(calls: &mut BTreeMap<u32, Decision>, number: u32, alternatives: Vec<Vec<Condition>>, action: u32) {
+fn add(
+    calls: &mut BTreeMap<u32, Decision>,
+    number: u32,
+    alternatives: Vec<Vec<Condition>>,
+    action: u32,
+) {
     if alternatives.is_empty() {
         let decided = calls.entry(number).or_insert(Decision::Always(action));
         if matches!(decided, Decision::Rules(_)) {
@@ -140,7 +176,11 @@ fn add(calls: &mut BTreeMap<u32, Decision>, number: u32, alternatives: Vec<Vec<C
         return;
     }
     if let Decision::Rules(rules) = calls.entry(number).or_insert(Decision::Rules(Vec::new())) {
-        rules.extend(alternatives.into_iter().map(|conditions| (conditions, action)));
+        rules.extend(
+            alternatives
+                .into_iter()
+                .map(|conditions| (conditions, action)),
+        );
     }
 }
 
@@ -151,8 +191,16 @@ fn alternatives(abi: Abi, name: &str, args: &[LinuxSeccompArg]) -> Result<Vec<Ve
     let mut repeated = false;
     for arg in args {
         let Some(slot) = seen.get_mut(arg.index()) else {
-            let why = format!("argument {} of a system call does not exist: use 0 to 5", arg.index());
-            return Err(Error::new(Kind::Invalid, "compile seccomp profile", name, why));
+            let why = format!(
+                "argument {} of a system call does not exist: use 0 to 5",
+                arg.index()
+            );
+            return Err(Error::new(
+                Kind::Invalid,
+                "compile seccomp profile",
+                name,
+                why,
+            ));
         };
         repeated |= std::mem::replace(slot, true);
         conditions.push(condition(abi, name, arg));
@@ -165,7 +213,11 @@ fn alternatives(abi: Abi, name: &str, args: &[LinuxSeccompArg]) -> Result<Vec<Ve
 }
 
 fn condition(abi: Abi, name: &str, arg: &LinuxSeccompArg) -> Condition {
-    let width = if abi.is_32bit() { widths::of(name, arg.index()).min(Width::W32) } else { widths::of(name, arg.index()) };
+    let width = if abi.is_32bit() {
+        widths::of(name, arg.index()).min(Width::W32)
+    } else {
+        widths::of(name, arg.index())
+    };
     let value = arg.value();
     let test = match arg.op() {
         LinuxSeccompOperator::ScmpCmpMaskedEq => masked(width, value, arg.value_two().unwrap_or(0)),
@@ -177,14 +229,21 @@ fn condition(abi: Abi, name: &str, arg: &LinuxSeccompArg) -> Condition {
             (Some(value), LinuxSeccompOperator::ScmpCmpLt) => Test::Lt(value),
             (Some(value), _) => Test::Le(value),
             // The value is larger than any that the kernel can see in this argument.
-            (None, LinuxSeccompOperator::ScmpCmpEq | LinuxSeccompOperator::ScmpCmpGt | LinuxSeccompOperator::ScmpCmpGe) => {
-                Test::Never
-            }
+            (
+                None,
+                LinuxSeccompOperator::ScmpCmpEq
+                | LinuxSeccompOperator::ScmpCmpGt
+                | LinuxSeccompOperator::ScmpCmpGe,
+            ) => Test::Never,
             (None, _) => Test::Always,
         },
     };
     // Six arguments at most, checked by the caller.
-    Condition { index: arg.index() as u8, width, test }
+    Condition {
+        index: arg.index() as u8,
+        width,
+        test,
+    }
 }
 
 /// `(argument & mask) == value`, for an argument of `width`.
@@ -198,19 +257,33 @@ fn masked(width: Width, mask: u64, value: u64) -> Test {
     if value & !kept != 0 && !sign_kept {
         return Test::Never;
     }
-    Test::Masked { mask: mask & kept, value: value & kept }
+    Test::Masked {
+        mask: mask & kept,
+        value: value & kept,
+    }
 }
 
 /// A filter's return value for an action.
 fn action(subject: &str, action: LinuxSeccompAction, errno: Option<u32>) -> Result<u32> {
-    let invalid = |why: String| Err(Error::new(Kind::Invalid, "compile seccomp profile", subject, why));
+    let invalid = |why: String| {
+        Err(Error::new(
+            Kind::Invalid,
+            "compile seccomp profile",
+            subject,
+            why,
+        ))
+    };
     let plain = match action {
         LinuxSeccompAction::ScmpActErrno | LinuxSeccompAction::ScmpActTrace => {
             let errno = errno.unwrap_or(libc::EPERM.unsigned_abs());
             if errno > MAX_ERRNO {
                 return invalid(format!("errno {errno} is over {MAX_ERRNO}"));
             }
-            let base = if action == LinuxSeccompAction::ScmpActErrno { ret::ERRNO } else { ret::TRACE };
+            let base = if action == LinuxSeccompAction::ScmpActErrno {
+                ret::ERRNO
+            } else {
+                ret::TRACE
+            };
             return Ok(base | errno);
         }
         LinuxSeccompAction::ScmpActKill | LinuxSeccompAction::ScmpActKillThread => ret::KILL_THREAD,

@@ -249,7 +249,9 @@ static NARROW: &[(&str, &[u8], &[u8])] = &[
 
 /// The width of a call's argument.
 pub(super) fn of(name: &str, index: usize) -> Width {
-    let Ok(row) = NARROW.binary_search_by_key(&name, |(n, _, _)| n) else { return Width::W64 };
+    let Ok(row) = NARROW.binary_search_by_key(&name, |(n, _, _)| n) else {
+        return Width::W64;
+    };
     let (_, words, halves) = NARROW[row];
     let holds = |list: &[u8]| list.iter().any(|i| usize::from(*i) == index);
     match (holds(words), holds(halves)) {
