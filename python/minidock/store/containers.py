@@ -1,0 +1,161 @@
+"""The containers table. A record is a JSON document whose content belongs to ``minidock.containers``."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from minidock.errors import ContainerNotFound, ImageNotFound, InvalidArgument, NameInUse
+from minidock.store.database import Database
+from minidock.store.failures import from_os
+from minidock.store.images import Garbage, ImageTable, drop_hidden_image
+from minidock.store.workspace import Workspace, discard
+
+_COLUMNS = "id, name, image_id, created, state, record"
+_HEX = frozenset("0123456789abcdef")
+
+
+class ContainerRow(Struct):
+    """One row: ``created`` in nanoseconds since 1970, ``record`` as JSON bytes."""
+
+    id: str
+    name: str
+    image_id: str | None
+    created: int
+    state: str
+    record: bytes
+
+
+class ContainerTable:
+    """Rows and directories of containers, changed together."""
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self.paths = database.paths
+
+    def workspace(self, container_id: str) -> Workspace:
+        """A place to build a container's directory in: make and fill ``workspace.path/ID``, then :meth:`insert`."""
+        return Workspace(self.paths, f"container-{container_id[:12]}")
+
+    def insert(self, row: ContainerRow, workspace: Workspace | None = None) -> None:
+        """Add a container and its hold on its image, and move its directory in place, as one step.
+
+        Without ``workspace`` the row is added alone; its directory must be there. Raises NameInUse, naming the
+        holder's id, and ImageNotFound when the image has been removed meanwhile.
+        """
+        moved = False
+        try:
+            with self.database.transaction():
+                if row.image_id is not None and not self.database.row(
+                    "SELECT 1 FROM images WHERE id = ? AND NOT hidden", (row.image_id,)
+                ):
+                    raise ImageNotFound(f"no such image: {row.image_id}; it was removed meanwhile")
+                try:
+                    self.database.execute(
+                        f"INSERT INTO containers ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",  # noqa: S608 - a constant
+                        (row.id, row.name, row.image_id, row.created or time.time_ns(), row.state, row.record),
+                    )
+                except sqlite3.IntegrityError as error:
+                    raise self._in_use(row.name, row.id) from error
+                if workspace is not None:
+                    os.rename(workspace.join(row.id), self.paths.container(row.id))
+                    moved = True
+        except OSError as error:
+            raise from_os(error, "make", self.paths.container(row.id)) from error
+        except BaseException:
+            if moved and workspace is not None:
+                os.rename(self.paths.container(row.id), workspace.join(row.id))
+            raise
+
+    def get(self, key: str) -> ContainerRow:
+        """Find a container by full id, by name (a leading slash is ignored) or by a prefix of its id, in this order.
+
+        Raises ContainerNotFound, and InvalidArgument when a prefix fits several containers.
+        """
+        row = self.find(key)
+        if row is None:
+            raise ContainerNotFound(f"no such container: {key}")
+        return row
+
+    def find(self, key: str) -> ContainerRow | None:
+        """Like :meth:`get`, but None when there is none."""
+        name = key.removeprefix("/")
+        rows = self._select("WHERE id = ? OR name = ? ORDER BY id != ?", (name, name, name))
+        if not rows and name and len(name) < 64 and _HEX.issuperset(name):
+            # 'g' sorts after every hexadecimal digit: a range of the primary key, not a scan
+            rows = self._select("WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g"))
+            if len(rows) > 1:
+                raise InvalidArgument(f"multiple containers have an id that begins with {key}; give more digits")
+        return rows[0] if rows else None
+
+    def all(self) -> list[ContainerRow]:
+        """All containers, newest first."""
+        return self._select("ORDER BY created DESC, id", ())
+
+    def update(
+        self,
+        container_id: str,
+        *,
+        state: str | None = None,
+        record: bytes | None = None,
+        name: str | None = None,
+        expected_state: str | None = None,
+    ) -> bool:
+        """Change what is given of one container, by full id; returns whether it was changed.
+
+        ``expected_state`` makes it conditional. Raises ContainerNotFound, and NameInUse for a new name.
+        """
+        if state is None and record is None and name is None:
+            return False
+        try:
+            changed = self.database.execute(
+                "UPDATE containers SET state = coalesce(?1, state), record = coalesce(?2, record),"
+                " name = coalesce(?3, name) WHERE id = ?4 AND (?5 IS NULL OR state = ?5)",
+                (state, record, name, container_id, expected_state),
+            )
+        except sqlite3.IntegrityError as error:
+            raise self._in_use(name or "", container_id) from error
+        if not changed and expected_state is None:
+            raise ContainerNotFound(f"no such container: {container_id}")
+        return bool(changed)
+
+    def remove(self, container_id: str, check: Callable[[ContainerRow], None] | None = None) -> None:
+        """Remove a container's row and directory, by full id; its image goes with it if that was only kept for it.
+
+        ``check`` sees the row inside the transaction and raises to forbid it. Raises ContainerNotFound.
+        """
+        with Workspace(self.paths, f"remove-{container_id[:12]}") as trash:
+            garbage: Garbage | None = None
+            with self.database.transaction():
+                rows = self._select("WHERE id = ?", (container_id,))
+                if not rows:
+                    raise ContainerNotFound(f"no such container: {container_id}")
+                if check is not None:
+                    check(rows[0])
+                self.database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
+                if rows[0].image_id is not None:
+                    garbage = drop_hidden_image(self.database, rows[0].image_id)
+            # After the commit: if this process dies in between, its workspace tells the next one to repair.
+            discard(trash, self.paths.container(container_id))
+            if garbage is not None:
+                ImageTable(self.database).discard(garbage, trash)
+
+    def of_image(self, image_id: str) -> list[ContainerRow]:
+        """Containers that were created from an image."""
+        return self._select("WHERE image_id = ? ORDER BY created", (image_id,))
+
+    def _select(self, where: str, values: tuple[object, ...]) -> list[ContainerRow]:
+        rows = self.database.rows(f"SELECT {_COLUMNS} FROM containers {where}", values)  # noqa: S608 - constants
+        return [ContainerRow(*row) for row in rows]
+
+    def _in_use(self, name: str, container_id: str) -> NameInUse:
+        row = self.database.row("SELECT id FROM containers WHERE name = ? OR id = ?", (name, container_id))
+        holder = row[0] if row else "another"
+        return NameInUse(
+            f'the container name "/{name}" is already in use by container "{holder}"; '
+            "remove or rename that container, or choose another name"
+        )

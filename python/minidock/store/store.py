@@ -1,0 +1,66 @@
+"""The store of one data root."""
+
+from __future__ import annotations
+
+import threading
+
+from minidock.store import recovery
+from minidock.store.containers import ContainerTable
+from minidock.store.database import Database
+from minidock.store.images import ImageTable
+from minidock.store.paths import Paths
+
+
+class Store:
+    """Paths, database and tables of a data root, opened (and repaired after a crash) when first used.
+
+    Threads may share it. ``hooks`` are called by a repair, see :mod:`minidock.store.recovery`; append to it before the
+    first use.
+    """
+
+    def __init__(self, data_root: str, run_root: str) -> None:
+        self.paths = Paths(data_root, run_root)
+        self.hooks: list[recovery.Hook] = []
+        self._database = Database(self.paths)
+        self._lock = threading.RLock()
+        self._checked = False
+        self._containers = ContainerTable(self._database)
+        self._images = ImageTable(self._database)
+
+    @property
+    def database(self) -> Database:
+        """The database, open and repaired."""
+        if not self._checked:
+            with self._lock:
+                if not self._checked:
+                    # Set first: the hooks of a repair use this store.
+                    self._checked = True
+                    try:
+                        if recovery.needs_repair(self._database):
+                            recovery.repair(self._database, self.hooks)
+                    except BaseException:
+                        self._checked = False
+                        raise
+        return self._database
+
+    @property
+    def containers(self) -> ContainerTable:
+        """The table of containers."""
+        _ = self.database
+        return self._containers
+
+    @property
+    def images(self) -> ImageTable:
+        """The tables of images, tags and layers."""
+        _ = self.database
+        return self._images
+
+    def repair(self) -> None:
+        """Repair now."""
+        recovery.repair(self._database, self.hooks)
+
+    def close(self) -> None:
+        """Close the database. The store opens and looks again when used."""
+        with self._lock:
+            self._database.close()
+            self._checked = False

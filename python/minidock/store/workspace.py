@@ -1,0 +1,111 @@
+"""Work in progress: directories in ``tmp/`` locked by their owners, so that a crash leaves garbage there only."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from types import TracebackType
+
+from minidock.errors import MinidockError
+from minidock.store.locks import lock, try_lock
+from minidock.store.paths import Paths
+from minidock.store.trees import remove_tree
+
+
+class Workspace:
+    """A directory of one thread's work, on the data root's file system, removed with all that is in it at the end.
+
+    Things are built inside and renamed to where they belong. ``kind`` and ``subject`` are part of its name.
+    """
+
+    __slots__ = ("_fd", "path")
+
+    def __init__(self, paths: Paths, kind: str) -> None:
+        path = f"{paths.tmp}/{kind}-{os.urandom(6).hex()}"
+        # The sweep takes the same lock, so it never sees a directory between its making and its locking.
+        with lock(paths.tmp):
+            os.mkdir(path, 0o700)
+            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.path = path
+
+    def join(self, name: str) -> str:
+        """The path of an entry."""
+        return f"{self.path}/{name}"
+
+    def close(self) -> None:
+        """Remove the directory and what is left in it."""
+        if self._fd < 0:
+            return
+        try:
+            try:
+                os.rmdir(self.path)
+            except OSError:
+                remove_tree(self.path)
+        finally:
+            os.close(self._fd)
+            self._fd = -1
+
+    def __enter__(self) -> Workspace:
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def discard(trash: Workspace, path: str) -> None:
+    """Move a file or directory of the data root into ``trash``; one that is gone already is fine."""
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(path, trash.join(f"{os.path.basename(os.path.dirname(path))}-{os.path.basename(path)}"))
+
+
+def abandoned(paths: Paths) -> bool:
+    """Whether ``tmp/`` holds work of a process that is dead. Costs one directory read when there is none."""
+    try:
+        names = os.listdir(paths.tmp)
+    except OSError:
+        return False
+    for name in names:
+        fd = _claim(f"{paths.tmp}/{name}")
+        if fd is not None:
+            os.close(fd)
+            return True
+    return False
+
+
+def sweep(paths: Paths) -> int:
+    """Remove the work of dead processes from ``tmp/``; returns how many entries went.
+
+    What cannot be removed now stays for the next sweep: garbage must not keep an engine from opening.
+    """
+    claimed: list[tuple[str, int]] = []
+    with lock(paths.tmp):
+        for name in os.listdir(paths.tmp):
+            path = f"{paths.tmp}/{name}"
+            fd = _claim(path)
+            if fd is not None:
+                claimed.append((path, fd))
+    removed = 0
+    for path, fd in claimed:
+        try:
+            remove_tree(path)
+            removed += 1
+        except MinidockError:
+            continue
+        finally:
+            os.close(fd)
+    return removed
+
+
+def _claim(path: str) -> int | None:
+    """Lock an entry whose owner is dead; None while it lives, or when the entry is gone."""
+    try:
+        return try_lock(path)
+    except FileNotFoundError:
+        return None
+    except OSError:
+        # Not a file or directory of ours (a socket, a link): nobody owns it.
+        return os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
