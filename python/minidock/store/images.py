@@ -214,7 +214,10 @@ class ImageTable:
 
     def _rows(self, where: str, values: tuple[object, ...]) -> list[ImageRow]:
         statement = f"SELECT id, config, manifest, size, created, hidden FROM images {where}"  # noqa: S608 - constants
-        return [ImageRow(row[0], row[1], row[2], row[3], row[4], bool(row[5])) for row in self.database.rows(statement, values)]
+        return [
+            ImageRow(row[0], row[1], row[2], row[3], row[4], bool(row[5]))
+            for row in self.database.rows(statement, values)
+        ]
 
 
 def drop_hidden_image(database: Database, image_id: str) -> Garbage | None:

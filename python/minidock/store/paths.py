@@ -42,7 +42,7 @@ class Paths:
         self.containers = data_root + "/containers"
         self.seccomp = data_root + "/seccomp"
         self.bin = data_root + "/bin"
-        self.tmp = data_root + "/tmp"
+        self.tmp = data_root + "/tmp"  # noqa: S108 - ours, below the data root
         self.run_containers = run_root + "/containers"
 
     def container(self, container_id: str) -> str:
@@ -62,12 +62,13 @@ class Paths:
         return f"{self.content}/{digest.removeprefix('sha256:')}"
 
     def prepare(self) -> None:
-        """Make both roots if they are missing, 0700 and ours.
+        """Make both roots, and the run root's ``containers``, if they are missing: 0700 and ours.
 
         Raises Denied when one belongs to another user, or is open to others and was not made by minidock.
         """
         _private(self.data, "data root", "minidock.db")
         _private(self.run, "run root", "containers")
+        make_directory(self.run_containers)
 
     def prepare_layout(self) -> None:
         """Make the directories below the data root that are missing."""
