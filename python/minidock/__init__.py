@@ -54,7 +54,7 @@ def run(
     image: str,
     command: str | Sequence[str] | None = None,
     *,
-    input: bytes | None = None,  # noqa: A002 - subprocess.run's word
+    input: bytes | None = None,
     check: bool = False,
     output_limit: int | None = None,
     **options: Unpack[CreateOptions],

@@ -36,7 +36,7 @@ class ContainerCollection:
         image: str | None,
         command: str | Sequence[str] | None = None,
         *,
-        input: bytes | None = None,  # noqa: A002 - subprocess.run's word
+        input: bytes | None = None,
         check: bool = False,
         output_limit: int | None = None,
         detach: bool = False,
@@ -54,7 +54,7 @@ class ContainerCollection:
         *,
         all: bool = False,
         filters: Mapping[str, str | Sequence[str]] | None = None,
-        limit: int | None = None,  # noqa: A002
+        limit: int | None = None,
     ) -> builtins.list[Container]:
         """Return the running containers, newest first; with ``all`` those that do not run too.
 

@@ -14,7 +14,7 @@ Size = int | str
 
 
 class CreateOptions(TypedDict, total=False):
-    """What ``engine.containers.create`` takes besides image and command. Docker's defaults apply to what is left out."""
+    """What ``containers.create`` takes besides image and command; what is left out has Docker's default."""
 
     name: str
     platform: str

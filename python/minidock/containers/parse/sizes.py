@@ -1,0 +1,99 @@
+"""Sizes and other numbers."""
+
+from __future__ import annotations
+
+from minidock.errors import InvalidArgument
+
+MAX_INT64 = (1 << 63) - 1
+
+_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+
+
+def size(value: int | str) -> int:
+    """Return bytes: a number, or text such as ``64m``, ``1.5GiB`` or ``512`` (binary units).
+
+    Raises InvalidArgument for a negative size, another unit, or one that does not fit in 63 bits.
+    """
+    if isinstance(value, int):
+        if isinstance(value, bool) or value < 0:
+            raise InvalidArgument(f"invalid size: '{value}'")
+        if value > MAX_INT64:
+            raise InvalidArgument(f"invalid size: '{value}': value out of range")
+        return value
+    if value.isascii() and value.isdigit():
+        return _bounded(int(value[:20]) if len(value) < 20 else MAX_INT64 + 1, value)
+    end = max((value.rfind(digit) for digit in "0123456789. "), default=-1)
+    if end < 0:
+        raise InvalidArgument(f"invalid size: '{value}'")
+    number, suffix = (value[:end] if value[end] == " " else value[: end + 1]), value[end + 1 :].lower()
+    whole, dot, fraction = number.partition(".")
+    if not (whole + fraction).isascii() or not (whole + fraction).isdigit() or (dot and not fraction and not whole):
+        raise InvalidArgument(f"invalid size: '{value}'")
+    if len(whole) > 20 or len(fraction) > 40:
+        raise InvalidArgument(f"invalid size: '{value}': value out of range")
+    unit = _unit(suffix, value[end + 1 :])
+    scaled = int(whole + fraction) * unit // 10 ** len(fraction)
+    return _bounded(scaled, value)
+
+
+def _unit(suffix: str, shown: str) -> int:
+    if suffix in ("", "b"):
+        return 1
+    unit = _UNITS.get(suffix[0])
+    if unit is None or suffix[1:] not in ("", "b", "ib"):
+        raise InvalidArgument(f"invalid suffix: '{shown}'")
+    return unit
+
+
+def _bounded(number: int, shown: str) -> int:
+    if number > MAX_INT64:
+        raise InvalidArgument(f"invalid size: '{shown}': value out of range")
+    return number
+
+
+def size_or_unlimited(value: int | str) -> int:
+    """Return bytes as :func:`size` does, or -1 for ``-1``."""
+    return -1 if value in (-1, "-1") else size(value)
+
+
+def integer(value: int | str, low: int = -MAX_INT64 - 1, high: int = MAX_INT64) -> int:
+    """Return a whole number from ``low`` to ``high``, given as such or as decimal text."""
+    if isinstance(value, str):
+        text = value.strip()
+        digits = text.removeprefix("-").removeprefix("+")
+        if not digits.isascii() or not digits.isdigit():
+            raise InvalidArgument(f'invalid number: "{value}"')
+        value = int(text) if len(digits) < 25 else high + 1
+    elif isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidArgument(f'invalid number: "{value}"')
+    if not low <= value <= high:
+        raise InvalidArgument(f"invalid number {value}: value out of range {low} to {high}")
+    return value
+
+
+def nano_cpus(value: float | str) -> int:
+    """Return billionths of a CPU from a number of CPUs such as ``1.5``.
+
+    Raises InvalidArgument for what is not a decimal number, and for more than nine decimals.
+    """
+    text = str(value).strip()
+    mantissa, _, exponent = text.lower().partition("e")
+    sign = -1 if mantissa.startswith("-") else 1
+    whole, _, fraction = mantissa.lstrip("+-").partition(".")
+    digits = whole + fraction
+    power = exponent.lstrip("+-")
+    if not (digits.isascii() and digits.isdigit()) or (exponent and not (power.isascii() and power.isdigit())):
+        raise InvalidArgument(f"failed to parse {text} as a rational number")
+    if len(digits) > 40 or len(power) > 2:
+        raise InvalidArgument(f"invalid number of CPUs: {text}: value out of range")
+    shift = 9 - len(fraction) + (int(exponent) if exponent else 0)
+    number = int(digits)
+    if shift < 0:
+        number, rest = divmod(number, 10**-shift)
+        if rest:
+            raise InvalidArgument("value is too precise")
+        shift = 0
+    number = sign * number * int(10**shift)
+    if abs(number) > MAX_INT64:
+        raise InvalidArgument(f"invalid number of CPUs: {text}: value out of range")
+    return number

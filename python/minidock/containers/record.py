@@ -1,0 +1,40 @@
+"""What the store keeps of a container, as JSON."""
+
+from __future__ import annotations
+
+import msgspec
+
+from minidock.spec.docker import ContainerConfig, ContainerState, HostConfig
+
+VERSION = 1
+
+
+class Record(msgspec.Struct, omit_defaults=True):
+    """The record of one container: what ``inspect`` prints is made from it, and so is its bundle at every start."""
+
+    id: str
+    name: str
+    created: str
+    """RFC 3339 with nanoseconds."""
+    config: ContainerConfig
+    host_config: HostConfig
+    image: str = ""
+    """The image's id, ``sha256:…``; empty with ``rootfs``."""
+    rootfs: str | None = None
+    """A directory of the host used as the root filesystem, copy-on-write."""
+    timeout_ms: int | None = None
+    state: ContainerState = msgspec.field(default_factory=ContainerState)
+    platform: str = "linux"
+    app_armor_profile: str = ""
+    process_label: str = ""
+    mount_label: str = ""
+    version: int = VERSION
+
+    @property
+    def args(self) -> list[str]:
+        """Entry point and command together."""
+        return [*(self.config.entrypoint or ()), *(self.config.cmd or ())]
+
+
+encode = msgspec.json.Encoder().encode
+decode = msgspec.json.Decoder(Record).decode

@@ -1,0 +1,53 @@
+"""The mounts of a container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minidock.spec.oci_runtime import Mount
+
+if TYPE_CHECKING:
+    from minidock.containers.record import Record
+
+_PROC = Mount("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"])
+_DEV = Mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"])
+_PTS = Mount("/dev/pts", "devpts", "devpts", ["nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620", "gid=5"])
+_SYS = Mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev", "ro"])
+_SYS_WRITABLE = Mount("/sys", "sysfs", "sysfs", ["nosuid", "noexec", "nodev"])
+_CGROUP = Mount("/sys/fs/cgroup", "cgroup", "cgroup", ["ro", "nosuid", "noexec", "nodev"])
+_CGROUP_WRITABLE = Mount("/sys/fs/cgroup", "cgroup", "cgroup", ["rw", "nosuid", "noexec", "nodev"])
+_MQUEUE = Mount("/dev/mqueue", "mqueue", "mqueue", ["nosuid", "noexec", "nodev"])
+_HOST_MQUEUE = Mount("/dev/mqueue", "bind", "/dev/mqueue", ["rbind", "rprivate"])
+_HOST_SHM = Mount("/dev/shm", "bind", "/dev/shm", ["rbind", "rprivate"])  # noqa: S108 - a mount point, not a temp file
+
+NETWORK_FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostname"), ("/etc/hosts", "hosts"))
+"""Mount point and name in the bundle of the files that minidock writes for a container."""
+
+
+def mounts(record: Record, bundle: str, ipc_donor: int | None) -> list[Mount]:
+    """Return the mounts in the order in which they are made.
+
+    ``ipc_donor`` is the host pid of PID 1 of the container whose IPC namespace is joined: its /dev/shm is shared.
+    """
+    host_config = record.host_config
+    made = [_PROC, _DEV, _PTS]
+    made.append(_SYS_WRITABLE if host_config.privileged else _SYS)
+    made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
+    made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor)
+    options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
+    made += [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
+    return made
+
+
+def _ipc_mounts(mode: str, shm_size: int, donor: int | None) -> list[Mount]:
+    if mode == "host":
+        return [_HOST_MQUEUE, _HOST_SHM]
+    if mode == "none":
+        return [_MQUEUE]
+    if donor is not None:
+        shm = f"/proc/{donor}/root/dev/shm"
+        return [_MQUEUE, Mount("/dev/shm", "bind", shm, ["rbind", "rprivate", "nosuid", "noexec", "nodev"])]  # noqa: S108
+    return [
+        _MQUEUE,
+        Mount("/dev/shm", "tmpfs", "shm", ["nosuid", "noexec", "nodev", "mode=1777", f"size={shm_size}"]),  # noqa: S108
+    ]
