@@ -62,8 +62,8 @@ def main() -> None:
     crate = Path(sys.argv[1])
     header = Path(sys.argv[2] if len(sys.argv) > 2 else "/usr/include/x86_64-linux-gnu/asm/unistd_x32.h")
     tables = {arch: crate_table(crate, arch) for arch in ABIS if arch != "x32"}
-    for table in tables.values():
-        table |= NEWER
+    for arch in tables:
+        tables[arch] |= NEWER
     tables["x32"] = x32_table(header, tables["x86_64"])
     for arch, extra in EXTRA.items():
         tables[arch] |= extra

@@ -16,3 +16,15 @@ class NativeError(Exception):
     ``args`` is ``(text, kind, op, subject, errno)``; ``kind`` is one of not-found, conflict, invalid, unsupported,
     denied, busy, corrupt, timeout, limit, system; ``errno`` is None when no system call failed.
     """
+
+# Seccomp
+
+SECCOMP_COMPILER: int
+"""Version of the filter compiler; part of the key of stored filters."""
+
+def seccomp_compile(profile: bytes, machine: str) -> bytes:
+    """Return the stored form of the filter for a runtime-spec ``linux.seccomp`` document (JSON).
+
+    ``machine`` is the kernel's name (``x86_64``, ``aarch64``). Kinds: invalid (the document), unsupported (the
+    machine), limit (over the kernel's 4096 instructions). The GIL is released.
+    """

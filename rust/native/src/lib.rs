@@ -2,11 +2,15 @@
 use pyo3::prelude::*;
 
 mod error;
+mod security;
 
 #[pymodule]
 mod _native {
     use super::{Bound, PyModule, PyResult};
     use pyo3::types::PyModuleMethods;
+
+    #[pymodule_export]
+    use super::security::seccomp_compile;
 
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
@@ -14,6 +18,7 @@ mod _native {
             "NativeError",
             m.py().get_type::<super::error::NativeError>(),
         )?;
+        m.add("SECCOMP_COMPILER", super::security::SECCOMP_COMPILER)?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
