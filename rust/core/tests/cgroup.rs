@@ -4,8 +4,15 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use minidock_core::Kind;
-use minidock_core::cgroup::{Cgroup, Hierarchies};
+use minidock_core::cgroup::resources::{Missing, Options};
+use minidock_core::cgroup::{Cgroup, Controller, Hierarchies, Version};
+use oci_spec::runtime::LinuxResources;
+use serde_json::json;
 
+const UPDATE: Options = Options {
+    missing: Missing::Warn,
+    update: true,
+};
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// A parent group removed, processes and all, when the test ends.
@@ -139,7 +146,7 @@ fn fork_bomb_dies() {
         return;
     };
     let group = parent.group(&hierarchies, "a");
-    let mut child = shell("f() { f & f & sleep 1; }; ulimit -u 300; f");
+    let mut child = shell("f() { f & f & sleep 1; }; f 2>/dev/null");
     group.add_process(child.id()).unwrap();
     for at in hierarchies.list() {
         // Bounded, whatever happens.
@@ -197,11 +204,180 @@ fn joined_by_the_child_itself() {
         hierarchies
             .list()
             .iter()
-            .filter(|h| h.version == minidock_core::cgroup::Version::V1)
+            .filter(|h| h.version == Version::V1)
             .count()
     );
     assert_eq!(
         group.v2_dir().unwrap().is_some(),
         hierarchies.v2().is_some()
     );
+}
+
+/// Content of a group's file, trimmed.
+fn content(
+    hierarchies: &Hierarchies,
+    group: &Cgroup,
+    controller: Controller,
+    file: &str,
+) -> String {
+    let mountpoint = &hierarchies.get(controller).unwrap().mountpoint;
+    std::fs::read_to_string(mountpoint.join(group.path().as_str()).join(file))
+        .unwrap()
+        .trim()
+        .to_owned()
+}
+
+fn resources(json: serde_json::Value) -> LinuxResources {
+    serde_json::from_value(json).unwrap()
+}
+
+/// Docker's device rules, as the engine writes them.
+fn docker_devices() -> serde_json::Value {
+    let mut rules = vec![json!({"allow": false, "access": "rwm"})];
+    for kind in ["c", "b"] {
+        rules.push(json!({"allow": true, "type": kind, "access": "m"}));
+    }
+    for (major, minor) in [
+        (1, 3),
+        (1, 5),
+        (1, 7),
+        (1, 8),
+        (1, 9),
+        (5, 0),
+        (5, 1),
+        (5, 2),
+        (10, 200),
+    ] {
+        rules.push(
+            json!({"allow": true, "type": "c", "major": major, "minor": minor, "access": "rwm"}),
+        );
+    }
+    rules.push(json!({"allow": true, "type": "c", "major": 136, "minor": -1, "access": "rwm"}));
+    rules.into()
+}
+
+#[test]
+fn limits_reach_the_kernel() {
+    let Some((parent, hierarchies)) = Parent::new("limits") else {
+        return;
+    };
+    if hierarchies
+        .get(Controller::Memory)
+        .is_none_or(|h| h.version == Version::V2)
+    {
+        return eprintln!("skipped: memory is not in version 1 here");
+    }
+    let group = parent.group(&hierarchies, "a");
+    let warnings = group
+        .apply(&resources(json!({
+            "devices": docker_devices(),
+            "memory": {"limit": 67_108_864, "swap": 67_108_864, "reservation": 33_554_432, "swappiness": 10, "kernel": 1000},
+            "cpu": {"shares": 512, "quota": 50_000, "period": 100_000, "cpus": "0"},
+            "pids": {"limit": 50},
+            "blockIO": {"weight": 300},
+        })))
+        .unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    assert!(
+        warnings[0]
+            .to_string()
+            .contains("memory.kmem.limit_in_bytes")
+    );
+    let is = |controller, file, value: &str| {
+        assert_eq!(
+            content(&hierarchies, &group, controller, file),
+            value,
+            "{file}"
+        )
+    };
+    is(Controller::Memory, "memory.limit_in_bytes", "67108864");
+    is(
+        Controller::Memory,
+        "memory.memsw.limit_in_bytes",
+        "67108864",
+    );
+    is(Controller::Memory, "memory.swappiness", "10");
+    is(Controller::Cpu, "cpu.shares", "512");
+    is(Controller::Cpu, "cpu.cfs_quota_us", "50000");
+    is(Controller::Cpuset, "cpuset.cpus", "0");
+    is(Controller::Pids, "pids.max", "50");
+    let devices = content(&hierarchies, &group, Controller::Devices, "devices.list");
+    assert_eq!(devices.lines().count(), 12, "{devices}");
+    assert!(devices.contains("c 136:* rwm") && !devices.contains("10:229"));
+
+    // Raised, lowered, lifted; other limits stay.
+    for (limit, swap) in [(200 << 20, 300 << 20), (50 << 20, 60 << 20), (-1, -1)] {
+        group
+            .apply_with(
+                &resources(json!({"memory": {"limit": limit, "swap": swap}})),
+                UPDATE,
+            )
+            .unwrap();
+    }
+    group
+        .apply_with(
+            &resources(json!({"cpu": {"quota": 2000, "period": 1000}, "pids": {"limit": -1}})),
+            UPDATE,
+        )
+        .unwrap();
+    is(Controller::Cpu, "cpu.cfs_period_us", "1000");
+    is(Controller::Cpu, "cpu.shares", "512");
+    is(Controller::Pids, "pids.max", "max");
+    let fuse = json!({"devices": [{"allow": false}, {"allow": true, "type": "c", "major": 10, "minor": 229}]});
+    group.apply_with(&resources(fuse), UPDATE).unwrap();
+    is(Controller::Devices, "devices.list", "c 10:229 rwm");
+}
+
+#[test]
+fn impossible_limits_are_one_line_errors() {
+    let Some((parent, hierarchies)) = Parent::new("bad") else {
+        return;
+    };
+    let group = parent.group(&hierarchies, "a");
+    let bad = [
+        (json!({"cpu": {"cpus": "0-4294967295"}}), "8191"),
+        (json!({"cpu": {"cpus": "0-8000"}}), "available are 0"),
+        (json!({"cpu": {"quota": 1}}), "1000"),
+        (json!({"cpu": {"period": 5}}), "1000"),
+        (
+            json!({"blockIO": {"throttleReadBpsDevice": [{"major": 250, "minor": 250, "rate": 1}]}}),
+            "no such disk",
+        ),
+    ];
+    for (json, part) in bad {
+        let error = group.apply(&resources(json.clone())).unwrap_err();
+        assert!(error.to_string().contains(part), "{json}: {error}");
+        assert!(
+            !error.to_string().contains('\n') && error.kind == Kind::Invalid,
+            "{error:?}"
+        );
+    }
+}
+
+#[test]
+fn limits_hold() {
+    let Some((parent, hierarchies)) = Parent::new("hold") else {
+        return;
+    };
+    let group = parent.group(&hierarchies, "a");
+    let limits = json!({"memory": {"limit": 20 << 20, "swap": 20 << 20}, "pids": {"limit": 10}, "devices": docker_devices()});
+    group.apply(&resources(limits)).unwrap();
+    // tail keeps all of a file without newlines in memory.
+    let mut child = shell(
+        "head -c 1 /dev/kmsg && exit 7; head -c 100 /dev/zero | tail >/dev/null || exit 8; tail /dev/zero",
+    );
+    group.add_process(child.id()).unwrap();
+    go(&mut child);
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(137), "{status:?}");
+    let stats = group.stats();
+    assert_eq!(group.oom_kill_count(), Some(1));
+    let memory = stats.memory.unwrap();
+    assert_eq!(memory.limit, Some(20 << 20));
+    assert!(
+        memory.peak.unwrap() > 15 << 20 && memory.peak.unwrap() <= 20 << 20,
+        "{memory:?}"
+    );
+    assert!(stats.cpu.unwrap().usage_ns > 0);
+    assert_eq!(stats.pids.unwrap().limit, Some(10));
 }

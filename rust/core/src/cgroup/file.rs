@@ -18,6 +18,16 @@ pub fn open_dir<P: Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd> {
     )
 }
 
+/// Opens the directory that `dir` is, with the right to use it (`dir` may be `O_PATH`).
+pub fn open_dir_read(dir: BorrowedFd<'_>) -> Result<OwnedFd> {
+    openat(
+        dir,
+        ".",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+}
+
 /// Opens a file for writing; never creates one (on a real cgroup file system that is impossible anyway).
 pub fn open_write<P: Arg>(at: BorrowedFd<'_>, path: P) -> Result<OwnedFd> {
     openat(

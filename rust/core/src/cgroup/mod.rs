@@ -3,11 +3,16 @@
 //! [`Hierarchies`] is what is mounted, [`Cgroup`] one group's directory in each hierarchy. Limits are planned by
 //! [`resources::plan`], which touches nothing, and written by [`Cgroup::apply`].
 
+mod apply;
 mod controller;
+pub mod cpuset;
+pub mod devices;
 mod file;
 mod group;
 mod hierarchy;
 mod path;
+pub mod resources;
+pub mod stats;
 mod tasks;
 
 pub use controller::{Controller, Version};
