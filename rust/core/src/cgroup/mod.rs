@@ -7,9 +7,12 @@ mod apply;
 mod controller;
 pub mod cpuset;
 pub mod devices;
+#[cfg(test)]
+mod fake;
 mod file;
 mod group;
 mod hierarchy;
+mod host;
 mod path;
 pub mod resources;
 pub mod stats;
@@ -18,4 +21,5 @@ mod tasks;
 pub use controller::{Controller, Version};
 pub use group::Cgroup;
 pub use hierarchy::{Hierarchies, Hierarchy, Mode};
+pub use host::Capabilities;
 pub use path::CgroupPath;
