@@ -1,6 +1,7 @@
 //! `minidock._native`: argument checks, release of the GIL and error mapping around `minidock-core`.
 use pyo3::prelude::*;
 
+mod cgroup;
 mod error;
 mod security;
 
@@ -9,6 +10,11 @@ mod _native {
     use super::{Bound, PyModule, PyResult};
     use pyo3::types::PyModuleMethods;
 
+    #[pymodule_export]
+    use super::cgroup::{
+        cgroup_apply, cgroup_freeze, cgroup_host, cgroup_kill, cgroup_processes, cgroup_remove,
+        cgroup_stats, cgroup_thaw,
+    };
     #[pymodule_export]
     use super::security::seccomp_compile;
 
