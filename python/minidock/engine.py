@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minidock import config as configuration
 
 if TYPE_CHECKING:
     from minidock.containers.collection import ContainerCollection
+    from minidock.images.collection import ImageCollection
+    from minidock.snapshots.snapshots import Snapshots
+    from minidock.store.store import Store
 
 
 class Engine:
@@ -39,8 +42,9 @@ class Engine:
         self.run_root = _root(run_root, environ.get("MINIDOCK_RUN_ROOT"), self.config.exec_root, "/run/minidock")
         self._lock = threading.RLock()
         self._containers: ContainerCollection | None = None
-        self._images: Any = None
-        self._store: Any = None
+        self._images: ImageCollection | None = None
+        self._snapshots: Snapshots | None = None
+        self._store: Store | None = None
 
     @property
     def containers(self) -> ContainerCollection:
@@ -53,6 +57,39 @@ class Engine:
                     self._containers = ContainerCollection(self)
         return self._containers
 
+    @property
+    def images(self) -> ImageCollection:
+        """The images of this data root."""
+        if self._images is None:
+            from minidock.images.collection import ImageCollection
+
+            with self._lock:
+                if self._images is None:
+                    self._images = ImageCollection(self)
+        return self._images
+
+    @property
+    def snapshots(self) -> Snapshots:
+        """Root filesystems of containers, for the engine's own parts."""
+        if self._snapshots is None:
+            from minidock.snapshots.snapshots import Snapshots
+
+            with self._lock:
+                if self._snapshots is None:
+                    self._snapshots = Snapshots(self.store, self.config.storage_driver)
+        return self._snapshots
+
+    @property
+    def store(self) -> Store:
+        """Paths and database of this data root, for the engine's own parts."""
+        if self._store is None:
+            from minidock.store.store import Store
+
+            with self._lock:
+                if self._store is None:
+                    self._store = Store(self.data_root, self.run_root)
+        return self._store
+
     def __enter__(self) -> Engine:
         return self
 
@@ -62,7 +99,12 @@ class Engine:
     def close(self) -> None:
         """Give back descriptors and database handles; containers run on. The engine opens them again when used."""
         with self._lock:
-            self._containers = self._images = self._store = None
+            if self._store is not None:
+                self._store.close()
+            self._containers = None
+            self._images = None
+            self._snapshots = None
+            self._store = None
 
 
 _default: Engine | None = None

@@ -77,6 +77,21 @@ class Database:
             finally:
                 self._depth = 0
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Let all reads of a ``with`` block see the same state of the database."""
+        with self._lock:
+            if self._depth and self._pid == os.getpid():
+                yield
+                return
+            connection = self.connection()
+            with _translated(self.paths.database):
+                connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                connection.execute("ROLLBACK")
+
     def connection(self) -> sqlite3.Connection:
         """The open connection, opened now if need be. Hold no reference to it beyond a call."""
         if self._connection is not None:

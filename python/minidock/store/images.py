@@ -186,6 +186,27 @@ class ImageTable:
             )
         ]
 
+    def layer_diff_ids(self, image_id: str) -> list[str]:
+        """Digests of an image's layers, lowest first."""
+        return [
+            row[0]
+            for row in self.database.rows(
+                "SELECT diff_id FROM image_layers JOIN layers ON layers.id = layer_id"
+                " WHERE image_id = ? ORDER BY position",
+                (image_id,),
+            )
+        ]
+
+    def unshared_size(self, image_id: str) -> int:
+        """Bytes of the layers that only this image has."""
+        row = self.database.row(
+            "SELECT coalesce(sum(size), 0) FROM layers"
+            " WHERE id IN (SELECT layer_id FROM image_layers WHERE image_id = ?1)"
+            " AND id NOT IN (SELECT layer_id FROM image_layers WHERE image_id != ?1)",
+            (image_id,),
+        )
+        return int(row[0]) if row else 0
+
     def delete(self, image_id: str, *, keep_for_containers: bool) -> Garbage | None:
         """Delete an image and its tags inside the caller's transaction; pass the result to :meth:`discard` after it.
 

@@ -47,6 +47,9 @@ def repair(database: Database, hooks: Sequence[Hook] = ()) -> None:
                     (boot_id(),),
                 )
             sweep(paths)
+            for name in os.listdir(paths.run):
+                if name.startswith("overlay-"):  # what was found out in an earlier boot, see minidock.snapshots.backend
+                    os.unlink(f"{paths.run}/{name}")
     except OSError as error:
         raise from_os(error, "repair", paths.data) from error
     rows = ContainerTable(database).all()

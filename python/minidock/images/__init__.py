@@ -1,0 +1,1 @@
+"""Images: references, import, list, inspect, tag, history, removal."""

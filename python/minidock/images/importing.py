@@ -1,0 +1,98 @@
+"""``import``: a root filesystem's tar becomes an image of one layer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from minidock.errors import InvalidArgument, MinidockError
+from minidock.images import changes as dockerfile
+from minidock.images import content, platforms, sources
+from minidock.images.inspection import format_time
+from minidock.images.layers import Unpacked, unpack
+from minidock.spec import oci_image
+from minidock.store.images import ImageRow, NewLayer
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from minidock.images.references import Reference
+    from minidock.store.store import Store
+
+_MAX_CONFIG = 1 << 20
+_encoder = msgspec.json.Encoder()
+
+
+def import_image(
+    store: Store,
+    source: str | os.PathLike[str] | int | bytes | BinaryIO,
+    target: Reference | None,
+    *,
+    changes: Sequence[str] = (),
+    message: str | None = None,
+    platform: str | None = None,
+) -> ImageRow:
+    """Unpack, write the configuration and the manifest, and move the tag; see :meth:`ImageCollection.import_`."""
+    # All that can be wrong with the arguments is found before the first byte is read.
+    where = platforms.parse(platform)
+    config = oci_image.ExecutionConfig()
+    dockerfile.apply(config, changes)
+    _ = store.database
+    with Workspace(store.paths, "import") as work, sources.opened(source) as stream:
+        layer = work.join("layer")
+        try:
+            unpacked = unpack(stream.fd, layer)
+        except MinidockError as error:
+            stream.check()
+            raise type(error)(f"import {stream.name}: {error}") from error
+        stream.check()
+        now = time.time_ns()
+        created = format_time(now)
+        image = oci_image.ImageConfig(
+            architecture=where.architecture,
+            os=where.os,
+            variant=where.variant,
+            created=created,
+            config=config,
+            rootfs=oci_image.RootFS("layers", [unpacked.diff_id]),
+            history=[oci_image.History(created=created, comment=message or f"Imported from {stream.name}")],
+        )
+        return add_image(store, work, image, [(unpacked, layer)], target=target, now=now)
+
+
+def add_image(
+    store: Store,
+    work: Workspace,
+    image: oci_image.ImageConfig,
+    layers: Sequence[tuple[Unpacked, str]],
+    *,
+    target: Reference | None,
+    now: int,
+) -> ImageRow:
+    """Write the documents of an image and add it to the store; ``layers`` are in ``work``, lowest first.
+
+    ``now`` is its time of creation in nanoseconds since 1970.
+    """
+    document = _encoder.encode(image)
+    if len(document) > _MAX_CONFIG:
+        raise InvalidArgument(f"the image's configuration has {len(document)} bytes, more than {_MAX_CONFIG}")
+    image_id, config_path = content.stage(work, document)
+    manifest = oci_image.Manifest(
+        schema_version=2,
+        media_type=oci_image.MANIFEST,
+        config=oci_image.Descriptor(oci_image.CONFIG, image_id, len(document)),
+        layers=[oci_image.Descriptor(oci_image.LAYER, one.diff_id, one.tar_size) for one, _ in layers],
+    )
+    manifest_digest, manifest_path = content.stage(work, _encoder.encode(manifest))
+    row = ImageRow(image_id, document, manifest_digest, sum(one.size for one, _ in layers), now // 10**9)
+    store.images.add(
+        row,
+        [one.diff_id for one, _ in layers],
+        layers=[NewLayer(one.diff_id, one.size, path) for one, path in layers],
+        blobs={image_id: config_path, manifest_digest: manifest_path},
+        tag=None if target is None else target.canonical,
+    )
+    return row

@@ -1,0 +1,74 @@
+"""Platforms, ``os[/arch[/variant]]``, in Go's words."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+from minidock.errors import InvalidArgument, Unsupported
+
+_ARCHITECTURES = {
+    "x86_64": ("amd64", ""),
+    "x86-64": ("amd64", ""),
+    "aarch64": ("arm64", ""),
+    "armhf": ("arm", "v7"),
+    "armel": ("arm", "v6"),
+    "armv7l": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "i386": ("386", ""),
+    "i486": ("386", ""),
+    "i586": ("386", ""),
+    "i686": ("386", ""),
+    "ppc64el": ("ppc64le", ""),
+}
+_KNOWN = frozenset(
+    "386 amd64 arm arm64 loong64 mips mips64 mips64le mipsle ppc64 ppc64le riscv64 s390x".split()  # noqa: SIM905
+)
+
+
+class Platform(NamedTuple):
+    """Operating system, architecture and variant."""
+
+    os: str
+    architecture: str
+    variant: str = ""
+
+    def __str__(self) -> str:
+        return "/".join(part for part in self if part)
+
+
+def host() -> Platform:
+    """This host's platform."""
+    machine = os.uname().machine
+    architecture, variant = _ARCHITECTURES.get(machine, (machine, ""))
+    return Platform("linux", architecture, variant)
+
+
+def parse(text: str | None) -> Platform:
+    """Parse ``linux/arm64``, ``arm64`` or ``linux/arm/v7``; None is the host's.
+
+    Raises InvalidArgument for what is no platform, and Unsupported for an operating system other than Linux.
+    """
+    if text is None:
+        return host()
+    parts = text.strip().lower().split("/")
+    if len(parts) > 3 or not all(parts):
+        raise InvalidArgument(f"platform {text!r}: expected os[/architecture[/variant]], such as linux/arm64")
+    if len(parts) == 1 and (parts[0] in _KNOWN or parts[0] in _ARCHITECTURES):
+        parts.insert(0, "linux")
+    if parts[0] != "linux":
+        if parts[0] in ("windows", "darwin", "freebsd", "wasi", "solaris", "aix", "plan9"):
+            raise Unsupported(f"platform {text!r}: minidock runs Linux containers only")
+        raise InvalidArgument(f"platform {text!r}: unknown operating system or architecture {parts[0]!r}")
+    if len(parts) == 1:
+        return host()
+    architecture, variant = _ARCHITECTURES.get(parts[1], (parts[1], ""))
+    if architecture not in _KNOWN:
+        raise InvalidArgument(f"platform {text!r}: unknown architecture {parts[1]!r}")
+    if len(parts) == 3:
+        variant = parts[2]
+    if architecture == "arm64" and variant in ("8", "v8"):
+        variant = ""
+    if architecture == "arm" and variant in ("5", "6", "7", "8"):
+        variant = "v" + variant
+    return Platform("linux", architecture, variant)
