@@ -5,17 +5,21 @@ fd (an ``int`` argument) stays the caller's. Failures raise :class:`NativeError`
 to an exception of the tree in ``minidock.errors``.
 """
 
-from typing import final
+from os import PathLike
+from typing import Self, final
 
 __version__: str
 
-@final
 class NativeError(Exception):
     """A failure in Rust: what was done, on what, of which kind.
 
     ``args`` is ``(text, kind, op, subject, errno)``; ``kind`` is one of not-found, conflict, invalid, unsupported,
     denied, busy, corrupt, timeout, limit, system; ``errno`` is None when no system call failed.
     """
+
+@final
+class SupervisorGone(NativeError):  # noqa: N818 - says what happened, as minidock.errors does
+    """The supervisor ended without a word: it was killed, or it crashed. ``kind`` is system."""
 
 # Control groups (paths are those of ``linux.cgroupsPath``: below the root of every hierarchy)
 
@@ -72,3 +76,120 @@ def seccomp_compile(profile: bytes, machine: str) -> bytes:
     ``machine`` is the kernel's name (``x86_64``, ``aarch64``). Kinds: invalid (the document), unsupported (the
     machine), limit (over the kernel's 4096 instructions). The GIL is released.
     """
+
+# --- The helper and the supervisors that it becomes (docs/supervisor.md) ---
+
+@final
+class HelperFile:
+    """The helper's executable, opened so that no container can change it (R4). Share one among all spawns."""
+
+    @property
+    def sealed(self) -> bool:
+        """True: a sealed copy in memory. False: the file itself, on a detached read-only mount."""
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def open_helper(path: str | PathLike[str]) -> HelperFile:
+    """Open the helper at ``path``. Errors: not-found; invalid (no executable file); denied (mounted noexec)."""
+
+@final
+class Supervisor:
+    """One started supervisor, from its client's side; all methods may be called from any thread.
+
+    Closing it lets the container live on, without its client: the supervisor then closes its fds 0 to 2. The supervisor
+    is no child of this process: nothing has to be waited for, no SIGCHLD arrives when a container ends.
+    """
+
+    @classmethod
+    def spawn(
+        cls,
+        helper: HelperFile,
+        bundle: str | PathLike[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        stdin_pipe: bool = False,
+        capture: bool = False,
+    ) -> Supervisor:
+        """Start the supervisor of the container that ``bundle`` (an absolute path) describes; does not wait for it.
+
+        Each stream is a borrowed descriptor, or None: ``/dev/null``. With ``capture`` stdout and stderr that are None
+        are pipes, read by :meth:`communicate` or :meth:`interact`; with ``stdin_pipe`` stdin is one, written by them.
+        """
+    def wait_started(self, timeout: float | None = None) -> bytes:
+        """Return the ``started`` or ``error`` packet (JSON). Errors: timeout; :class:`SupervisorGone`."""
+    def wait(self, timeout: float | None = None) -> bytes | None:
+        """Return the ``exited`` packet (JSON), or None after ``timeout`` seconds.
+
+        Errors: conflict (the container did not start); :class:`SupervisorGone`.
+        """
+    def communicate(
+        self, input: bytes | None = None, timeout: float | None = None, limit: int = 67108864
+    ) -> tuple[bytes, bytes, bytes]:
+        """Write ``input`` to the stdin pipe, then close it; return stdout, stderr and the ``exited`` packet.
+
+        ``limit`` is in bytes, per stream. Errors: limit, timeout (the container then still runs, and its pipes are
+        closed); conflict (it did not start); :class:`SupervisorGone`.
+        """
+    def interact(
+        self,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        *,
+        detach_keys: str | None = None,
+    ) -> bytes | None:
+        """Wait for the end like a client with a user; return the ``exited`` packet, or None when the user detached.
+
+        Meanwhile ``stdin`` is copied into the stdin pipe, and the captured pipes to ``stdout`` and ``stderr``; streams
+        that are no pipes are the supervisor's. Python's signal handlers run: one may call :meth:`signal` or
+        :meth:`resize`, or raise. ``detach_keys`` is written as Docker's ``--detach-keys``, for example
+        ``ctrl-p,ctrl-q``, and looked for in ``stdin``. Errors: as :meth:`wait`; invalid (``detach_keys``).
+        """
+    def signal(self, number: int) -> None:
+        """Send a signal to PID 1. Errors: invalid; conflict (the container has ended), as all that follow."""
+    def stop(self, signal: int, timeout_ms: int) -> None:
+        """Send a signal to PID 1, and SIGKILL after ``timeout_ms``; does not wait."""
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the size of the container's terminal."""
+    def close_stdin(self) -> None:
+        """End the container's stdin."""
+    def fileno(self) -> int:
+        """The control socket, for ``poll``: readable when a packet has arrived."""
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def run_captured(
+    helper: HelperFile,
+    bundle: str | PathLike[str],
+    *,
+    input: bytes | None = None,
+    timeout: float | None = None,
+    limit: int = 67108864,
+) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Start a supervisor with captured streams, wait for the end; return first packet, stdout, stderr, ``exited``.
+
+    When the first packet is ``error``, the streams are empty and ``exited`` is None. Without ``input`` stdin is
+    ``/dev/null``. When it fails (limit, timeout, an exception of a signal handler) the container is killed first; its
+    ``exit.json`` is then in place.
+    """
+
+# --- The user's terminal ---
+
+@final
+class RawMode:
+    """A terminal in raw mode. Leaving the ``with`` block, :meth:`restore` or dropping it restores it, once."""
+
+    def restore(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def raw_mode(fd: int) -> RawMode:
+    """Put the terminal ``fd`` into raw mode (termios(3), cfmakeraw). Errors: system (ENOTTY: no terminal)."""
+
+def window_size(fd: int) -> tuple[int, int]:
+    """Return the rows and columns of the terminal ``fd``. Errors: system (ENOTTY: no terminal)."""

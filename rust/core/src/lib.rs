@@ -7,6 +7,7 @@ pub mod error;
 pub mod process;
 pub mod rootfs;
 pub mod security;
+pub mod supervisor;
 pub mod sys;
 
 pub use error::{Context, Error, Kind, Result};

@@ -5,6 +5,10 @@ mod cgroup;
 mod error;
 mod security;
 
+mod helper;
+mod supervisor;
+mod terminal;
+
 #[pymodule]
 mod _native {
     use super::{Bound, PyModule, PyResult};
@@ -18,6 +22,15 @@ mod _native {
     #[pymodule_export]
     use super::security::seccomp_compile;
 
+    // The helper and the supervisors that it becomes.
+    #[pymodule_export]
+    use super::helper::{HelperFile, open_helper};
+    #[pymodule_export]
+    use super::supervisor::{Supervisor, run_captured};
+    // The user's terminal.
+    #[pymodule_export]
+    use super::terminal::{RawMode, raw_mode, window_size};
+
     #[pymodule_init]
     fn init(m: &Bound<'_, PyModule>) -> PyResult<()> {
         m.add(
@@ -25,6 +38,11 @@ mod _native {
             m.py().get_type::<super::error::NativeError>(),
         )?;
         m.add("SECCOMP_COMPILER", super::security::SECCOMP_COMPILER)?;
+
+        m.add(
+            "SupervisorGone",
+            m.py().get_type::<super::error::SupervisorGone>(),
+        )?;
         m.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }
