@@ -12,7 +12,7 @@ mod terminal;
 #[pymodule]
 mod _native {
     use super::{Bound, PyModule, PyResult};
-    use pyo3::types::PyModuleMethods;
+    use pyo3::types::{PyAnyMethods, PyModuleMethods};
 
     #[pymodule_export]
     use super::cgroup::{
@@ -43,6 +43,8 @@ mod _native {
             "SupervisorGone",
             m.py().get_type::<super::error::SupervisorGone>(),
         )?;
-        m.add("__version__", env!("CARGO_PKG_VERSION"))
+        m.add("__version__", env!("CARGO_PKG_VERSION"))?;
+        // pyo3 writes one; nobody imports `*` from here, and the stub is the list.
+        m.delattr("__all__")
     }
 }

@@ -12,8 +12,6 @@ use crate::error::{detached, invalid, raise};
 use crate::helper::HelperFile;
 use crate::terminal::duplicate;
 
-/// Output that is captured by default, at most: 64 MiB per stream.
-const CAPTURE_LIMIT: usize = 64 << 20;
 /// Deadlines further away than this are none (ten years): `Instant` cannot overflow.
 const TIMEOUT_MAX: f64 = 315_360_000.0;
 
@@ -130,7 +128,7 @@ impl Supervisor {
         Ok(packet.map(|packet| PyBytes::new(py, &packet)))
     }
 
-    #[pyo3(signature = (input=None, timeout=None, limit=CAPTURE_LIMIT))]
+    #[pyo3(signature = (input=None, timeout=None, limit=67108864))]
     fn communicate<'py>(
         &self,
         py: Python<'py>,
@@ -235,7 +233,7 @@ type Run<'py> = (
 
 /// Runs a container to its end; see the stub.
 #[pyfunction]
-#[pyo3(signature = (helper, bundle, *, input=None, timeout=None, limit=CAPTURE_LIMIT))]
+#[pyo3(signature = (helper, bundle, *, input=None, timeout=None, limit=67108864))]
 pub fn run_captured<'py>(
     py: Python<'py>,
     helper: &HelperFile,
