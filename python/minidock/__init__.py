@@ -62,7 +62,7 @@ def run(
     """Run ``command`` in a new container of ``image`` on the default engine, wait, and return what came of it.
 
     ``input`` is what the command reads; without it, its input is ``/dev/null``. ``output_limit`` bounds stdout and
-    stderr together, in bytes (256 MiB unless given); what is beyond it is thrown away and ``truncated`` is set.
+    stderr, each, in bytes (64 MiB unless given); a command that writes more is killed, which raises LimitExceeded.
     ``check`` raises :class:`~minidock.errors.ContainerFailed` unless the command ends with 0. The container is removed
     afterwards unless ``remove=False``. The options are those of :meth:`ContainerCollection.create`.
 

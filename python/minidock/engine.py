@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minidock import config as configuration
 
 if TYPE_CHECKING:
     from minidock.containers.collection import ContainerCollection
+    from minidock.containers.lifecycle import Lifecycle
     from minidock.images.collection import ImageCollection
     from minidock.snapshots.snapshots import Snapshots
     from minidock.store.store import Store
@@ -45,6 +47,7 @@ class Engine:
         self._images: ImageCollection | None = None
         self._snapshots: Snapshots | None = None
         self._store: Store | None = None
+        self._lifecycle: Lifecycle | None = None
 
     @property
     def containers(self) -> ContainerCollection:
@@ -90,6 +93,32 @@ class Engine:
                     self._store = Store(self.data_root, self.run_root)
         return self._store
 
+    @property
+    def lifecycle(self) -> Lifecycle:
+        """What makes and starts containers, for minidock's own packages.
+
+        Its first use cleans up after containers whose supervisor died.
+        """
+        if self._lifecycle is None:
+            from minidock.containers.lifecycle import Lifecycle
+
+            with self._lock:
+                if self._lifecycle is None:
+                    made = Lifecycle(self)
+                    made.recover()
+                    self._lifecycle = made
+        return self._lifecycle
+
+    def info(self) -> dict[str, Any]:
+        """Return what ``docker info`` prints (the REST API's ``GET /info``)."""
+        found: dict[str, Any] = importlib.import_module("minidock.info").info(self)
+        return found
+
+    def version(self) -> dict[str, Any]:
+        """Return what ``docker version`` prints of the server (``GET /version``)."""
+        found: dict[str, Any] = importlib.import_module("minidock.info").version(self)
+        return found
+
     def __enter__(self) -> Engine:
         return self
 
@@ -99,12 +128,15 @@ class Engine:
     def close(self) -> None:
         """Give back descriptors and database handles; containers run on. The engine opens them again when used."""
         with self._lock:
+            if self._lifecycle is not None:
+                self._lifecycle.close()
             if self._store is not None:
                 self._store.close()
             self._containers = None
             self._images = None
             self._snapshots = None
             self._store = None
+            self._lifecycle = None
 
 
 _default: Engine | None = None

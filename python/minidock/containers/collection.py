@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import os
+from typing import TYPE_CHECKING, Any
+
+from minidock.containers import states
+from minidock.containers.container import Container
+from minidock.errors import ContainerFailed, ContainerNotFound, InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
-    from minidock.containers.container import Container
+    from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.options import CreateOptions
+    from minidock.containers.record import Record
     from minidock.containers.result import RunResult
     from minidock.engine import Engine
+
+OUTPUT_LIMIT = 64 << 20
+"""Bytes of stdout, and of stderr, that ``run`` keeps unless told otherwise."""
 
 
 class ContainerCollection:
@@ -21,15 +30,25 @@ class ContainerCollection:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
+    @property
+    def _lifecycle(self) -> Lifecycle:
+        return self._engine.lifecycle
+
     def create(
         self, image: str | None, command: str | Sequence[str] | None = None, **options: Unpack[CreateOptions]
     ) -> Container:
-        """Create a container of ``image`` (None with ``rootfs``) and return it; nothing runs yet.
+        """Create a container of ``image`` (None with the option ``rootfs``) and return it; nothing runs yet.
 
-        ``command`` as text is one word. Raises InvalidArgument for an option that makes no sense, ImageNotFound,
-        NameInUse; nothing is left on disk then. ``container.attrs["Warnings"]`` holds what the host cannot enforce.
+        ``command`` as text is split into words as a shell does. What the host cannot enforce, or what Docker warns of,
+        is in ``container.warnings``.
+
+        Raises InvalidArgument for an option that makes no sense, Unsupported for one that this version or host does not
+        have, ImageNotFound, NameInUse, and Conflict for a ``cidfile`` that exists; nothing is left on disk then.
         """
-        raise NotImplementedError
+        lifecycle = self._lifecycle
+        planned = lifecycle.plan(image, command, options, os.environ)
+        record = lifecycle.create(planned)
+        return Container(lifecycle, record, record.state, warnings=planned.warnings)
 
     def run(
         self,
@@ -42,26 +61,96 @@ class ContainerCollection:
         detach: bool = False,
         **options: Unpack[CreateOptions],
     ) -> RunResult:
-        """Create a container, start it, wait for its end, and return what came of it. See :func:`minidock.run`."""
-        raise NotImplementedError
+        """Create a container, start it, wait for its end, and return what came of it.
+
+        ``input`` is what the command reads; without it, its input is ``/dev/null``. ``output_limit`` bounds stdout and
+        stderr, each, in bytes (64 MiB unless given); a command that writes more is killed. ``check`` raises
+        ContainerFailed unless the command ends with 0. The container dies with this process; the option ``remove``
+        removes it at its end.
+
+        Raises what :meth:`create` raises; CommandNotFound and CommandNotExecutable; LimitExceeded for too much output.
+        """
+        if detach:
+            raise Unsupported("detach: containers in the background come with issue 4 (log drivers, attach)")
+        if input is not None and not isinstance(input, (bytes, bytearray, memoryview)):
+            raise InvalidArgument(f"input: bytes are needed, not {type(input).__name__}")
+        if output_limit is not None and output_limit < 0:
+            raise InvalidArgument(f"output_limit: {output_limit} is negative")
+        lifecycle = self._lifecycle
+        planned = lifecycle.plan(image, command, options, os.environ)
+        result = lifecycle.run(planned, input, OUTPUT_LIMIT if output_limit is None else output_limit)
+        if check and result.exit_code:
+            words = " ".join(planned.record.args)[:200]
+            raise ContainerFailed(f"command {words!r} in container {result.container_id[:12]}: exit code "
+                                  f"{result.exit_code}", result)  # fmt: skip
+        return result
 
     def get(self, container: str) -> Container:
         """Return the container of this id, unambiguous start of an id, or name. Raises ContainerNotFound."""
-        raise NotImplementedError
+        lifecycle = self._lifecycle
+        record, state = lifecycle.settle(lifecycle.store.containers.get(container))
+        return Container(lifecycle, record, state)
 
     def list(
         self,
         *,
         all: bool = False,
-        filters: Mapping[str, str | Sequence[str]] | None = None,
+        filters: Mapping[str, Any] | Sequence[str] | None = None,
         limit: int | None = None,
     ) -> builtins.list[Container]:
-        """Return the running containers, newest first; with ``all`` those that do not run too.
+        """Return the running containers, newest first; with ``all`` or ``limit`` those that do not run too.
 
-        ``filters`` are Docker's: ancestor, before, exited, id, label, name, since, status, …
+        ``filters`` are Docker's: ancestor, before, exited, id, label, name, network, since, status; a mapping whose
+        values are texts or lists, or ``NAME=VALUE`` entries. ``limit`` keeps the newest only.
         """
-        raise NotImplementedError
+        from minidock.containers import filters as filtering
 
-    def prune(self, filters: Mapping[str, str | Sequence[str]] | None = None) -> builtins.list[str]:
+        wanted = filtering.parse(filters)
+        everything = all or bool(limit and limit > 0) or "status" in wanted or "exited" in wanted
+        lifecycle = self._lifecycle
+        found: builtins.list[Container] = []
+        for row in lifecycle.store.containers.all():
+            try:
+                record, state = lifecycle.settle(row)
+            except ContainerNotFound:
+                continue
+            if not everything and state.status != states.RUNNING:
+                continue
+            if not wanted or filtering.matches(wanted, record, state, self._created, self._descends):
+                found.append(Container(lifecycle, record, state))
+                if limit and 0 < limit <= len(found):
+                    break
+        return found
+
+    def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> builtins.list[str]:
         """Remove every container that does not run and return their ids. Filters: label, label!, until."""
-        raise NotImplementedError
+        from minidock.containers import filters as filtering
+
+        wanted = filtering.parse(filters, ("label", "label!", "until"))
+        until = [filtering.until(value) for value in wanted.pop("until", ())]
+        removed = []
+        for container in self.list(all=True):
+            record = container.record
+            if container.status == states.RUNNING or any(filtering.created(record) > moment for moment in until):
+                continue
+            if filtering.matches(wanted, record, container.state, self._created, self._descends):
+                container.remove()
+                removed.append(record.id)
+        return removed
+
+    def _created(self, name: str) -> float:
+        from minidock.containers.filters import created
+
+        return created(self.get(name).record)
+
+    def _descends(self, record: Record, name: str) -> bool:
+        """Whether a container was made from the image ``name``, or from one that has all its layers at the bottom."""
+        images = self._engine.images
+        row, _ = images.resolve(name)
+        if row is None or not record.image:
+            return False
+        if row.id == record.image:
+            return True
+        table = self._lifecycle.store.images
+        below = table.layers(row.id)
+        return bool(below) and table.layers(record.image)[: len(below)] == below

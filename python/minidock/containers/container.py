@@ -2,63 +2,116 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from minidock.containers import liveness, states
+from minidock.containers.parse import signals
+from minidock.errors import Conflict, ContainerNotFound, Timeout
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minidock._native import Supervisor
+    from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
-    from minidock.engine import Engine
+    from minidock.spec.docker import ContainerInspect, ContainerState, ContainerSummary
 
 
 class Container:
     """A container that exists: created, running or exited. Made by :class:`ContainerCollection`.
 
-    ``attrs`` is what ``docker inspect`` prints, as of the last :meth:`reload`.
+    Its attributes are as of its making or the last :meth:`reload`.
     """
 
-    def __init__(self, engine: Engine, attrs: dict[str, Any]) -> None:
-        self._engine = engine
-        self.attrs = attrs
+    def __init__(
+        self, lifecycle: Lifecycle, record: Record, state: ContainerState, warnings: Sequence[str] = ()
+    ) -> None:
+        self._lifecycle = lifecycle
+        self._supervisor: Supervisor | None = None
+        self._attrs: dict[str, Any] | None = None
+        self.record = record
+        self.state = state
+        self.warnings = list(warnings)
+        """What creating or starting it warned of, one line each."""
 
     @property
     def id(self) -> str:
         """The full id, 64 hexadecimal digits."""
-        return str(self.attrs["Id"])
+        return self.record.id
 
     @property
     def short_id(self) -> str:
         """The first 12 digits of the id."""
-        return self.id[:12]
+        return self.record.id[:12]
 
     @property
     def name(self) -> str:
         """The name, without a leading slash."""
-        return str(self.attrs["Name"]).removeprefix("/")
+        return self.record.name
 
     @property
     def status(self) -> str:
-        """``created``, ``running``, ``exited`` or ``dead``, as of the last :meth:`reload`."""
-        return str(self.attrs["State"]["Status"])
+        """``created``, ``running`` or ``exited``."""
+        return self.state.status
 
     @property
     def labels(self) -> dict[str, str]:
         """The container's labels, the image's among them."""
-        return dict(self.attrs["Config"]["Labels"] or {})
+        return dict(self.record.config.labels or {})
 
     @property
     def image(self) -> str:
         """What the container was created from, as the caller named it."""
-        return str(self.attrs["Config"]["Image"])
+        return self.record.config.image or self.record.rootfs or self.record.image
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """What ``docker inspect`` prints."""
+        if self._attrs is None:
+            import msgspec
+
+            attrs: dict[str, Any] = msgspec.to_builtins(self.inspect())
+            self._attrs = attrs
+        return self._attrs
+
+    def inspect(self) -> ContainerInspect:
+        """What ``docker inspect`` prints, as a struct."""
+        from minidock.containers import inspect
+
+        driver = self._lifecycle.storage_driver
+        return inspect.inspect(self.record, self.state, self._lifecycle.paths, driver)
+
+    def summary(self) -> ContainerSummary:
+        """What ``docker ps`` shows, as a struct; its status counts from now."""
+        from minidock.containers import inspect
+
+        return inspect.summary(self.record, self.state)
 
     def __repr__(self) -> str:
         return f"<Container {self.short_id} {self.name}>"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Container) and other.record.id == self.record.id
+
+    def __hash__(self) -> int:
+        return hash(self.record.id)
+
     def reload(self) -> None:
         """Read the container again. Raises ContainerNotFound when it is gone."""
-        raise NotImplementedError
+        row = self._lifecycle.store.containers.get(self.record.id)
+        self.record, self.state = self._lifecycle.settle(row)
+        self._attrs = None
 
     def start(self) -> None:
-        """Start it with no streams attached; its output is thrown away (log drivers come with issue 4)."""
-        raise NotImplementedError
+        """Start it with ``/dev/null`` as its input; its output is thrown away (log drivers come with issue 4).
+
+        Raises Conflict when it runs, CommandNotFound, CommandNotExecutable, and others when it cannot be started.
+        """
+        self._supervisor, warnings = self._lifecycle.start(self.record.id)
+        self.warnings += warnings
+        self.reload()
 
     def start_attached(
         self,
@@ -70,23 +123,73 @@ class Container:
     ) -> ExitStatus:
         """Start it with its streams on these descriptors (None: ``/dev/null``), and wait for its end.
 
-        With a container that has a tty, ``stdin`` is put into raw mode, its size is passed on, and it is restored on
-        every way out. ``sig_proxy`` passes the signals that this process receives on to PID 1.
+        If the container has a tty and ``stdin`` is a terminal, that is put into raw mode, its size is passed on, and it
+        is restored on every way out. ``sig_proxy`` passes the signals that this process receives on to PID 1; for that
+        this must be the main thread. Raises as :meth:`start`.
         """
-        raise NotImplementedError
+        from minidock.containers.attach import attached
+
+        return attached(self, self._lifecycle, stdin=stdin, stdout=stdout, stderr=stderr, sig_proxy=sig_proxy)
 
     def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended and return its exit code. Raises Timeout after ``timeout`` seconds."""
-        raise NotImplementedError
+        """Wait until it has ended and return its exit code; one that was never started returns 0 at once, as in Docker.
+
+        Raises Timeout after ``timeout`` seconds, and ContainerNotFound when it was removed and nothing is known of it.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        if self._supervisor is not None:
+            from minidock.containers.attach import wait_exited
+
+            ended = wait_exited(self._supervisor, timeout)
+            if ended is None:
+                raise Timeout(f"wait for container {self.short_id}: it has not ended within {timeout:g} s")
+            self._supervisor.close()
+            self._supervisor = None
+            try:
+                self.reload()
+            except ContainerNotFound:
+                self.state.status, self.state.exit_code = states.EXITED, ended.exit_code
+            return ended.exit_code
+        from minidock.containers.waiting import wait_supervisor
+
+        while True:
+            self.reload()
+            if self.state.status != states.RUNNING and self.record.starter is None:
+                return self.state.exit_code
+            left = None if deadline is None else deadline - time.monotonic()
+            if left is not None and left <= 0:
+                raise Timeout(f"wait for container {self.short_id}: it has not ended within {timeout:g} s")
+            file = liveness.pid_file(self._lifecycle.paths.run_container(self.record.id))
+            if file is not None:
+                wait_supervisor(file, left)
+            else:
+                time.sleep(0.005)
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to PID 1. Raises Conflict unless it is running, InvalidArgument for an unknown signal."""
-        raise NotImplementedError
+        from minidock.containers.waiting import Gone, send
+
+        number = signals.signal(signal)
+        self.reload()
+        states.require("kill", self.state.status, self.record.id)
+        file = liveness.pid_file(self._lifecycle.paths.run_container(self.record.id))
+        try:
+            if file is None:
+                raise Gone
+            send(file, number)
+        except Gone as error:
+            raise Conflict(f"cannot kill container: {self.record.id}: container is not running") from error
 
     def remove(self, *, force: bool = False) -> None:
         """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set."""
-        raise NotImplementedError
+        self._lifecycle.remove(self.record.id, force=force)
 
     def top(self) -> list[int]:
-        """Return the host pids of its processes."""
-        raise NotImplementedError
+        """Return the host pids of its processes. Raises Conflict unless it is running."""
+        from minidock import _native
+        from minidock.containers.runtime_spec import cgroups_path
+
+        self.reload()
+        if self.state.status != states.RUNNING:
+            raise Conflict(f"container {self.record.id} is not running")
+        return _native.cgroup_processes(cgroups_path(self.record))

@@ -26,6 +26,9 @@ _ARCHITECTURES = {
 class Host:
     """This host, as the spec needs it; tests give their own values."""
 
+    def __init__(self) -> None:
+        self._resolvers: dict[tuple[str, int, int, int], str] = {}
+
     @cached_property
     def name(self) -> str:
         """The host's name."""
@@ -66,6 +69,26 @@ class Host:
     def thermal_paths(self) -> list[str]:
         """Directories of /sys that tell about throttling (masked, SECURITY.md §4)."""
         return sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))
+
+    def resolv_conf(self) -> str:
+        """The host's name server configuration: systemd-resolved's real one where the host's names only its stub."""
+        text = self._resolver("/etc/resolv.conf")
+        servers = [line.split()[1:2] for line in text.splitlines() if line.startswith("nameserver")]
+        if servers == [["127.0.0.53"]]:
+            return self._resolver("/run/systemd/resolve/resolv.conf") or text
+        return text
+
+    def _resolver(self, path: str) -> str:
+        """Return a resolver's file, read again only when it changed."""
+        try:
+            found = os.stat(path)
+        except OSError:
+            return ""
+        key = (path, found.st_mtime_ns, found.st_ino, found.st_size)
+        if key not in self._resolvers:
+            self._resolvers = {kept: text for kept, text in self._resolvers.items() if kept[0] != path}
+            self._resolvers[key] = _read(path, "utf-8")
+        return self._resolvers[key]
 
     def devices(self, path: str, inside: str) -> list[Device]:
         """Return the device ``path`` of the host, or all devices below it, as nodes at ``inside`` in a container.
@@ -128,9 +151,9 @@ def _device(found: os.stat_result, path: str, inside: str) -> Device:
     )
 
 
-def _read(path: str) -> str:
+def _read(path: str, encoding: str = "ascii") -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding=encoding, errors="replace") as file:
             return file.read().strip()
     except OSError:
         return ""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
+from minidock.containers.document import Owner
 from minidock.spec.docker import ContainerConfig, ContainerState, HostConfig
 
 VERSION = 1
@@ -22,12 +25,16 @@ class Record(msgspec.Struct, omit_defaults=True):
     """The image's id, ``sha256:…``; empty with ``rootfs``."""
     rootfs: str | None = None
     """A directory of the host used as the root filesystem, copy-on-write."""
+    snapshot: dict[str, Any] = {}
+    """The section ``rootfs`` of the supervisor's document."""
     timeout_ms: int | None = None
     state: ContainerState = msgspec.field(default_factory=ContainerState)
     platform: str = "linux"
     app_armor_profile: str = ""
     process_label: str = ""
     mount_label: str = ""
+    starter: Owner | None = None
+    """While it is being started or runs: the process that started it."""
     version: int = VERSION
 
     @property

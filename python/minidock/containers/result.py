@@ -48,5 +48,3 @@ class RunResult(msgspec.Struct, frozen=True):
     signal: int | None = None
     warnings: tuple[str, ...] = ()
     """What the host could not enforce, one line each."""
-    truncated: bool = False
-    """Whether output beyond ``output_limit`` was thrown away."""

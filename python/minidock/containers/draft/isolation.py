@@ -19,11 +19,15 @@ def _mode(attribute: str, parse: Callable[[str], str]) -> Handler:
 
 
 def _cap_add(draft: Draft, value: object) -> None:
-    draft.host_config.cap_add = texts(value)
+    from minidock.security.capabilities import normalise
+
+    draft.host_config.cap_add = normalise(texts(value), "CapAdd")
 
 
 def _cap_drop(draft: Draft, value: object) -> None:
-    draft.host_config.cap_drop = texts(value)
+    from minidock.security.capabilities import normalise
+
+    draft.host_config.cap_drop = normalise(texts(value), "CapDrop")
 
 
 def _privileged(draft: Draft, value: object) -> None:
@@ -31,7 +35,11 @@ def _privileged(draft: Draft, value: object) -> None:
 
 
 def _security_opt(draft: Draft, value: object) -> None:
-    draft.host_config.security_opt = texts(value)
+    from minidock.security.options import load_files, parse
+
+    given = load_files(texts(value))
+    parse(given)
+    draft.host_config.security_opt = given
 
 
 def _sysctls(draft: Draft, value: Any) -> None:

@@ -1,0 +1,143 @@
+"""A container in the foreground: its streams on the caller's descriptors, signals passed on, the terminal raw."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from minidock import _native
+from minidock._errors import translate
+from minidock.containers.exits import exit_status
+from minidock.containers.parse.signals import NUMBERS
+from minidock.errors import ContainerNotFound
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from minidock.containers.container import Container
+    from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.result import ExitStatus
+
+# Not proxied, as in Docker: CHLD and PIPE are about this process, URG is Go's and CPython's own business, WINCH is a
+# resize. The rest cannot be caught, or tell of a bug in this process.
+_KEPT = frozenset((signal.SIGCHLD, signal.SIGPIPE, signal.SIGURG, signal.SIGWINCH, signal.SIGKILL, signal.SIGSTOP))
+_FAULTS = frozenset(
+    (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGTRAP, signal.SIGSYS, signal.SIGABRT)
+)
+_JOB_CONTROL = frozenset((signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal.SIGCONT))
+PROXIED = tuple(sorted({number for number in NUMBERS.values() if number < 32} - _KEPT - _FAULTS - _JOB_CONTROL))
+
+
+def wait_exited(supervisor: _native.Supervisor, timeout: float | None) -> ExitStatus | None:
+    """Wait for the end of a container; None after ``timeout`` seconds."""
+    try:
+        packet = supervisor.wait(timeout)
+    except _native.NativeError as error:
+        raise translate(error) from error
+    return None if packet is None else exit_status(packet)
+
+
+class _Proxy:
+    """Passes the signals of this process on to PID 1 while it is entered; only in the main thread."""
+
+    def __init__(self, *, enabled: bool) -> None:
+        self._enabled = enabled and threading.current_thread() is threading.main_thread()
+        self._supervisor: _native.Supervisor | None = None
+        self._early: list[int] = []
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Proxy:
+        if self._enabled:
+            for number in PROXIED:
+                self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def _handle(self, number: int, _frame: FrameType | None) -> None:
+        if self._supervisor is None:
+            self._early.append(number)
+            return
+        try:
+            self._supervisor.signal(number)
+        except _native.NativeError:
+            return  # it has ended
+
+    def connect(self, supervisor: _native.Supervisor) -> None:
+        """Say who gets the signals; those that came before are sent now."""
+        self._supervisor = supervisor
+        while self._early:
+            self._handle(self._early.pop(0), None)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+
+
+class _Terminal:
+    """The caller's terminal, raw while it is entered, whose size the container's follows."""
+
+    def __init__(self, fd: int | None, *, tty: bool) -> None:
+        self._fd = fd if tty and fd is not None and os.isatty(fd) else None
+        self._raw: _native.RawMode | None = None
+        self._before: Any = None
+        self._supervisor: _native.Supervisor | None = None
+
+    def __enter__(self) -> _Terminal:
+        return self
+
+    def connect(self, supervisor: _native.Supervisor) -> None:
+        """Make the terminal raw and pass its size on, now and whenever it changes."""
+        if self._fd is None:
+            return
+        self._supervisor = supervisor
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGWINCH, self._resize)
+        self._raw = _native.raw_mode(self._fd)
+        self._resize(0, None)
+
+    def _resize(self, _number: int, _frame: FrameType | None) -> None:
+        if self._fd is None or self._supervisor is None:
+            return
+        try:
+            rows, columns = _native.window_size(self._fd)
+            self._supervisor.resize(rows, columns)
+        except _native.NativeError:
+            return  # it has ended, or the terminal has gone
+
+    def __exit__(self, *_: object) -> None:
+        if self._raw is not None:
+            self._raw.restore()
+            self._raw = None
+        if self._before is not None:
+            signal.signal(signal.SIGWINCH, self._before)
+
+
+def attached(
+    container: Container,
+    lifecycle: Lifecycle,
+    *,
+    stdin: int | None,
+    stdout: int | None,
+    stderr: int | None,
+    sig_proxy: bool,
+) -> ExitStatus:
+    """Start ``container`` on these descriptors and wait for its end; see :meth:`Container.start_attached`."""
+    tty = container.record.config.tty
+    with _Proxy(enabled=sig_proxy) as proxy, _Terminal(stdin, tty=tty) as terminal:
+        supervisor, warnings = lifecycle.start(container.id, stdin=stdin, stdout=stdout, stderr=stderr)
+        try:
+            container.warnings += warnings
+            terminal.connect(supervisor)
+            proxy.connect(supervisor)
+            ended = wait_exited(supervisor, None)
+        except _native.NativeError as error:
+            raise translate(error) from error
+        finally:
+            supervisor.close()
+    assert ended is not None  # noqa: S101 - no timeout was given
+    try:
+        container.reload()
+    except ContainerNotFound:
+        container.state.status, container.state.exit_code = "exited", ended.exit_code
+    return ended

@@ -1,0 +1,132 @@
+"""The files of a container's bundle, made from its record at every start."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from minidock.containers import document, network_files
+from minidock.containers.liveness import read
+from minidock.containers.parse import signals
+from minidock.containers.runtime_spec import Inputs, runtime_spec
+from minidock.store.failures import from_os
+
+if TYPE_CHECKING:
+    from minidock.config import Config
+    from minidock.containers.host import Host
+    from minidock.containers.record import Record
+    from minidock.containers.walls import Walls
+    from minidock.spec.oci_runtime import IDMapping
+    from minidock.store.paths import Paths
+
+_encode = msgspec.json.Encoder().encode
+_DEFAULT_STOP_SIGNAL = 15
+_DEFAULT_STOP_TIMEOUT = 10
+
+
+class Start(msgspec.Struct, kw_only=True):
+    """What is decided anew at every start."""
+
+    record: Record
+    walls: Walls
+    stdio: str
+    """``inherit`` or ``relay``."""
+    stdin: bool
+    joined: dict[str, int] = {}
+    owner: document.Owner | None = None
+    uid_mappings: list[IDMapping] = []
+    gid_mappings: list[IDMapping] = []
+
+
+def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
+    """Return the bundle's files by name, but for ``minidock.json``.
+
+    Raises InvalidArgument for a device that this host does not have.
+    """
+    record, walls = start.record, start.walls
+    directory = paths.container(record.id)
+    spec = runtime_spec(
+        record,
+        Inputs(
+            host=host,
+            bundle=directory,
+            capabilities=walls.capabilities,
+            no_new_privileges=walls.no_new_privileges,
+            apparmor_profile=record.app_armor_profile,
+            process_label=record.process_label,
+            mount_label=record.mount_label,
+            uid_mappings=start.uid_mappings,
+            gid_mappings=start.gid_mappings,
+            joined=start.joined,
+        ),
+    )
+    made = {"config.json": _encode(spec)}
+    on_host = record.host_config.network_mode == "host"
+    host_hosts = (read("/etc/hosts") or b"").decode(errors="replace") if on_host else ""
+    for name, text in network_files.contents(record, config, host_hosts, host.resolv_conf()):
+        made[name] = text.encode()
+    return made
+
+
+def supervisor_document(start: Start, paths: Paths) -> bytes:
+    """Return ``minidock.json``; the record's ``snapshot`` must be there."""
+    record = start.record
+    config, host_config = record.config, record.host_config
+    stop_timeout = config.stop_timeout if isinstance(config.stop_timeout, int) else _DEFAULT_STOP_TIMEOUT
+    made = document.Document(
+        id=record.id,
+        run_dir=paths.run_container(record.id),
+        exit_file=f"{paths.container(record.id)}/exit.json",
+        rootfs=record.snapshot,
+        user=document.User(config.user, list(host_config.group_add or ())),
+        stdio=start.stdio,
+        stdin=start.stdin,
+        seccomp_bpf=start.walls.seccomp_bpf,
+        init=host_config.init is True,
+        timeout_ms=record.timeout_ms,
+        stop_signal=signals.signal(config.stop_signal) if config.stop_signal else _DEFAULT_STOP_SIGNAL,
+        # Docker: a negative time waits for ever.
+        stop_timeout_ms=stop_timeout * 1000 if stop_timeout >= 0 else (1 << 31) - 1,
+        owner=start.owner,
+    )
+    return document.encode(made)
+
+
+def make(directory: str, contents: dict[str, bytes]) -> None:
+    """Write these files of a new bundle into its directory."""
+    try:
+        for name, text in contents.items():
+            write(f"{directory}/{name}", text, os.O_EXCL)
+    except OSError as error:
+        raise from_os(error, "make container directory", directory) from error
+
+
+def rewrite(directory: str, contents: dict[str, bytes]) -> None:
+    """Write these files of an existing bundle again, and forget how it ended before."""
+    try:
+        for name, text in contents.items():
+            write(f"{directory}/{name}", text, os.O_TRUNC)
+        if os.path.exists(f"{directory}/exit.json"):
+            os.unlink(f"{directory}/exit.json")
+    except OSError as error:
+        raise from_os(error, "write container directory", directory) from error
+
+
+_MODES = {"hosts": 0o644, "hostname": 0o644, "resolv.conf": 0o644}
+"""Seen by every user of the container, unlike the rest."""
+
+
+def write(path: str, text: bytes, flags: int) -> None:
+    """Write a file whole; nothing is synced, a crash of the machine ends the container anyway."""
+    mode = _MODES.get(path.rpartition("/")[2], 0o600)
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
+    try:
+        rest = memoryview(text)
+        while rest:
+            rest = rest[os.write(fd, rest) :]
+        if mode == 0o644:
+            os.fchmod(fd, mode)
+    finally:
+        os.close(fd)

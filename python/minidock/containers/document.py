@@ -1,0 +1,47 @@
+"""``minidock.json``: the supervisor's own document (docs/supervisor.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+VERSION = 1
+
+
+class User(msgspec.Struct):
+    """``name-or-uid[:group-or-gid]`` and more groups; the helper resolves them inside the root filesystem."""
+
+    user: str
+    group_add: list[str]
+
+
+class Owner(msgspec.Struct):
+    """The process whose end is the container's end too."""
+
+    pid: int
+    start_time: int
+
+
+class Document(msgspec.Struct):
+    """The document; paths are absolute, times in milliseconds."""
+
+    id: str
+    run_dir: str
+    exit_file: str
+    rootfs: dict[str, Any]
+    """As :mod:`minidock.snapshots` makes it."""
+    user: User
+    stdio: str
+    stdin: bool = False
+    seccomp_bpf: str | None = None
+    init: bool = False
+    timeout_ms: int | None = None
+    stop_signal: int = 15
+    stop_timeout_ms: int = 10_000
+    annotations: dict[str, str] = {}
+    owner: Owner | None = None
+    version: int = VERSION
+
+
+encode = msgspec.json.Encoder().encode

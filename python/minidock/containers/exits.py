@@ -1,0 +1,28 @@
+"""The supervisor's ``exited`` packet as a value."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from minidock.containers.result import ExitStatus, Usage
+
+
+def exit_status(packet: bytes) -> ExitStatus:
+    """Return what an ``exited`` packet says."""
+    said: dict[str, Any] = msgspec.json.decode(packet)
+    usage = said.get("usage") or {}
+    return ExitStatus(
+        exit_code=said["exit_code"],
+        signal=said.get("signal"),
+        oom_killed=bool(said.get("oom_killed")),
+        timed_out=bool(said.get("timed_out")),
+        usage=Usage(
+            memory_peak=usage.get("memory_peak") or 0,
+            cpu_seconds=(usage.get("cpu_ns") or 0) / 1e9,
+            wall_seconds=(usage.get("wall_ns") or 0) / 1e9,
+            read_bytes=usage.get("read_bytes") or 0,
+            write_bytes=usage.get("write_bytes") or 0,
+        ),
+    )

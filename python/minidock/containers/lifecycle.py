@@ -1,0 +1,534 @@
+"""Making, starting, settling and removing containers, on one engine's store. The hot path of ``run`` is here."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+from minidock import _native
+from minidock._errors import exception_for, translate
+from minidock.containers import bundle, liveness, states
+from minidock.containers import record as records
+from minidock.containers.cidfile import CidFile
+from minidock.containers.document import Owner
+from minidock.containers.draft import draft
+from minidock.containers.draft.merge import merge
+from minidock.containers.exits import exit_status
+from minidock.containers.host import Host
+from minidock.containers.names import make as make_name
+from minidock.containers.parse.modes import joined
+from minidock.containers.record import Record
+from minidock.containers.result import RunResult
+from minidock.containers.status import now
+from minidock.containers.walls import Builder
+from minidock.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    ContainerNotFound,
+    InvalidArgument,
+    MinidockError,
+    NameInUse,
+    SystemFailure,
+    Unsupported,
+)
+from minidock.spec.docker import ZERO_TIME, ContainerState
+from minidock.store.containers import ContainerRow
+from minidock.store.failures import from_os
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from minidock.containers.walls import Walls
+    from minidock.engine import Engine
+    from minidock.spec.oci_image import ImageConfig
+    from minidock.store.images import ImageRow
+
+KILLED = 128 + 9
+_NAME_ATTEMPTS = 12
+
+
+class Planned:
+    """A container that does not exist yet."""
+
+    __slots__ = ("cidfile", "named", "record", "walls", "warnings")
+
+    def __init__(
+        self,
+        record: Record,
+        walls: Walls,
+        *,
+        named: bool,
+        cidfile: str | None,
+        warnings: list[str],
+    ) -> None:
+        self.record = record
+        self.walls = walls
+        self.named = named
+        self.cidfile = cidfile
+        self.warnings = warnings
+
+
+class Lifecycle:
+    """What containers need of one engine, opened once: store, host facts, compiled filters, the helper's file."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.store = engine.store
+        self.paths = self.store.paths
+        self.config = engine.config
+        self.host = Host()
+        self.walls = Builder(engine.config, self.paths.seccomp)
+        self._images: dict[str, ImageConfig] = {}
+        self._helper: _native.HelperFile | None = None
+        self._self: Owner | None = None
+
+    # Planning: nothing on disk changes.
+
+    def plan(
+        self,
+        image: str | None,
+        command: str | Sequence[str] | None,
+        options: Mapping[str, Any],
+        environ: Mapping[str, str],
+    ) -> Planned:
+        """Return the container that these arguments mean. Raises as :meth:`ContainerCollection.create` says."""
+        made = draft(image, command, options, self.config, environ)
+        row: ImageRow | None = None
+        configuration: ImageConfig | None = None
+        if made.rootfs is None:
+            if not image:
+                raise InvalidArgument("an image is needed, or the option rootfs")
+            row, configuration = self._image(image)
+        elif image:
+            raise InvalidArgument("image and rootfs exclude each other")
+        container_id = os.urandom(32).hex()
+        host_config, config = made.host_config, made.config
+        merge(made, configuration, self.host)
+        if not config.hostname:
+            on_host = host_config.uts_mode == "host" or host_config.network_mode == "host"
+            config.hostname = self.host.name if on_host else container_id[:12]
+        self._check_runtime(host_config.runtime)
+        walls = self.walls.walls(host_config)
+        if walls.options.systempaths_unconfined:
+            host_config.masked_paths = host_config.readonly_paths = None
+        record = Record(
+            id=container_id,
+            name=made.name or make_name(),
+            created=now(),
+            config=config,
+            host_config=host_config,
+            image=row.id if row is not None else "",
+            rootfs=made.rootfs,
+            timeout_ms=made.timeout_ms,
+        )
+        return Planned(
+            record,
+            walls,
+            named=made.name is not None,
+            cidfile=made.cidfile,
+            warnings=made.warnings,
+        )
+
+    def _image(self, name: str) -> tuple[ImageRow, ImageConfig]:
+        """Return an image's row and configuration."""
+        images = self.engine.images
+        row, _ = images.resolve(name)
+        if row is None:
+            return self._image(images.get(name).id)  # raises, in the right words
+        known = self._images.get(row.id)
+        if known is None:
+            if len(self._images) > 256:
+                self._images.clear()
+            known = self._images[row.id] = images.decode_config(row)
+        return row, known
+
+    def _check_runtime(self, runtime: object) -> None:
+        if isinstance(runtime, str) and runtime not in ("", "minidock"):
+            raise Unsupported(f"unknown or invalid runtime name: {runtime}")
+
+    # Existence
+
+    def insert(self, planned: Planned, state: str, start: bundle.Start | None) -> None:
+        """Make a container's row and directory as one step, with the files of a ``start`` that follows at once.
+
+        Raises NameInUse, ImageNotFound, InvalidArgument for a device that does not exist.
+        """
+        record = planned.record
+        table = self.store.containers
+        contents = {} if start is None else bundle.files(start, self.paths, self.config, self.host)
+        for attempt in range(_NAME_ATTEMPTS):
+            with table.workspace(record.id) as workspace:
+                directory = workspace.join(record.id)
+                self._prepare(planned, directory)
+                if start is not None:
+                    contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
+                bundle.make(directory, contents)
+                row = ContainerRow(
+                    id=record.id,
+                    name=record.name,
+                    image_id=record.image or None,
+                    created=time.time_ns(),
+                    state=state,
+                    record=records.encode(record),
+                )
+                try:
+                    table.insert(row, workspace)
+                except NameInUse:
+                    if planned.named or attempt == _NAME_ATTEMPTS - 1:
+                        raise
+                    record.name = make_name(attempt)
+                else:
+                    return
+
+    def _prepare(self, planned: Planned, directory: str) -> None:
+        """Make the container's directory and its writable layer."""
+        record = planned.record
+        try:
+            os.mkdir(directory, 0o700)
+        except OSError as error:
+            raise from_os(error, "make", directory) from error
+        snapshots = self.engine.snapshots
+        volatile = record.host_config.auto_remove
+        if record.rootfs is not None:
+            made = snapshots.prepare_host(record.id, record.rootfs, directory, volatile=volatile)
+        else:
+            made = snapshots.prepare(record.id, record.image, directory, volatile=volatile)
+        record.snapshot = made.rootfs
+        planned.warnings += [warning for warning in made.warnings if warning not in planned.warnings]
+
+    def create(self, planned: Planned) -> Record:
+        """Make a container that has not been started."""
+        with CidFile(planned.cidfile) as cidfile:
+            self.insert(planned, states.CREATED, None)
+            cidfile.write(planned.record.id)
+        return planned.record
+
+    def remove(self, container_id: str, *, force: bool = False) -> None:
+        """Remove a container; ``force`` kills it first. Raises Conflict when it runs, ContainerNotFound."""
+        record, state = self.settle(self.store.containers.get(container_id))
+        if state.status == states.RUNNING:
+            if not force:
+                states.require("remove", state.status, container_id)
+            self.kill_all(record)
+        self.delete(record.id)
+
+    def delete(self, container_id: str) -> None:
+        """Remove the row and the files of a container that does not run; one that is gone already is fine."""
+        try:
+            self.store.containers.remove(container_id)
+        except ContainerNotFound:
+            return
+
+    # Starting
+
+    @property
+    def helper(self) -> _native.HelperFile:
+        """The helper's file, opened once."""
+        if self._helper is None:
+            from minidock.helper import installed
+
+            with _translated():
+                self._helper = _native.open_helper(installed(self.paths))
+        return self._helper
+
+    def owner(self) -> Owner:
+        """This process, as the kernel knows it."""
+        pid = os.getpid()
+        if self._self is None or self._self.pid != pid:
+            self._self = Owner(pid, liveness.start_time(pid) or 0)
+        return self._self
+
+    def _start(self, record: Record, walls: Walls, *, stdio: str, stdin: bool, owned: bool) -> bundle.Start:
+        """Return what is decided anew at every start."""
+        return bundle.Start(
+            record=record,
+            walls=walls,
+            stdio=stdio,
+            stdin=stdin,
+            joined=self._joined(record),
+            owner=self.owner() if owned else None,
+        )
+
+    def _joined(self, record: Record) -> dict[str, int]:
+        """Return, by namespace type, the host pid of the container that is joined."""
+        found: dict[str, int] = {}
+        for kind, mode in (("pid", record.host_config.pid_mode), ("ipc", record.host_config.ipc_mode)):
+            name = joined(mode)
+            if name is None:
+                continue
+            donor, state = self.settle(self.store.containers.get(name))
+            if donor.id == record.id:
+                raise InvalidArgument(f"{mode}: a container cannot join its own namespace")
+            if state.status != states.RUNNING:
+                raise Conflict(f"cannot join the {kind} namespace of container {name}: it is not running")
+            if kind == "ipc" and donor.host_config.ipc_mode != "shareable":
+                raise Conflict(
+                    f"cannot join IPC of a non-shareable container {name}: start it with the IPC mode shareable"
+                )
+            found[kind] = state.pid
+        return found
+
+    def begin(self, record: Record) -> None:
+        """Mark a container as being started by this process. Raises Conflict when it runs or is being started."""
+        table = self.store.containers
+        before = record.state.status
+        states.require("start", before, record.id)
+        record.starter = self.owner()
+        record.state = ContainerState(status=states.RUNNING, started_at=now())
+        if not table.update(record.id, state=states.RUNNING, record=records.encode(record), expected_state=before):
+            table.get(record.id)
+            raise Conflict(f"container {record.id} is already running")
+
+    def start(
+        self,
+        container_id: str,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+    ) -> tuple[_native.Supervisor, list[str]]:
+        """Start an existing container with these descriptors (None: ``/dev/null``); returns its supervisor, warnings.
+
+        Raises CommandNotFound, CommandNotExecutable and others when it cannot be started; it is as before then.
+        """
+        record, state = self.settle(self.store.containers.get(container_id))
+        record.state = state
+        walls = self.walls.walls(record.host_config)
+        start = self._start(
+            record, walls, stdio="relay", stdin=stdin is not None or record.config.open_stdin, owned=False
+        )
+        contents = bundle.files(start, self.paths, self.config, self.host)
+        contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
+        self.begin(record)
+        started = False
+        try:
+            directory = self.paths.container(record.id)
+            bundle.rewrite(directory, contents)
+            with _translated():
+                supervisor = _native.Supervisor.spawn(self.helper, directory, stdin=stdin, stdout=stdout, stderr=stderr)
+            try:
+                with _translated():
+                    first = _decode(supervisor.wait_started())
+                warnings = _check_started(first)
+            except BaseException:
+                supervisor.close()
+                raise
+            started = True
+            return supervisor, warnings
+        except MinidockError as error:
+            self._not_started(record, error)
+            raise
+        finally:
+            if not started and record.state.status == states.RUNNING:
+                self._not_started(record, None)
+
+    def run(self, planned: Planned, data: bytes | None, limit: int) -> RunResult:
+        """Make a container, run it to its end with its output captured, and remove it if it asked for it."""
+        record = planned.record
+        record.starter = self.owner()
+        record.state = ContainerState(status=states.RUNNING, started_at=record.created)
+        start = self._start(record, planned.walls, stdio="inherit", stdin=data is not None, owned=True)
+        helper = self.helper
+        with CidFile(planned.cidfile) as cidfile:
+            self.insert(planned, states.RUNNING, start)
+            cidfile.write(record.id)
+        try:
+            first, stdout, stderr, packet = _native.run_captured(
+                helper, self.paths.container(record.id), input=data, limit=limit
+            )
+            warnings = _check_started(_decode(first))
+        except MinidockError as error:
+            self._not_started(record, error)
+            raise
+        except _native.NativeError as error:
+            self._broken_off(record)
+            raise translate(error) from error
+        except BaseException:
+            self._broken_off(record)
+            raise
+        if packet is None:
+            raise SystemFailure(f"run container {record.id}: its supervisor said that it started, and no more")
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+        else:
+            self._ended(record, liveness.decode_exit(packet))
+        ended = exit_status(packet)
+        return RunResult(
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=ended.exit_code,
+            oom_killed=ended.oom_killed,
+            timed_out=ended.timed_out,
+            usage=ended.usage,
+            container_id=record.id,
+            signal=ended.signal,
+            warnings=(*planned.warnings, *warnings),
+        )
+
+    def _broken_off(self, record: Record) -> None:
+        """Record the end of a container whose run was interrupted; nothing of it runs any more afterwards."""
+        ended = liveness.exit_record(self.paths.container(record.id))
+        try:
+            if ended is None:
+                self._abandoned(record)
+            else:
+                self._ended(record, ended)
+        except ContainerNotFound:
+            return
+
+    def _not_started(self, record: Record, error: MinidockError | None) -> None:
+        """Record that a start failed, or remove a container that asked for it."""
+        record.starter = None
+        code = error.exit_code if error is not None else KILLED
+        record.state = ContainerState(status=states.CREATED, error=str(error or ""), exit_code=code)
+        self._sweep_up(record)
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+        else:
+            self.store.containers.update(
+                record.id, state=states.CREATED, record=records.encode(record), expected_state=states.RUNNING
+            )
+
+    # Kernel facts beat records
+
+    def settle(self, row: ContainerRow) -> tuple[Record, ContainerState]:
+        """Return a container's record and its true state; what has changed since the last look is recorded.
+
+        A supervisor that was killed leaves processes behind: they are killed, and the container is recorded as exited
+        with 137. Raises ContainerNotFound when the container has ended and was to be removed then.
+        """
+        record = records.decode(row.record)
+        if row.state != states.RUNNING:
+            return record, record.state
+        ended = liveness.exit_record(self.paths.container(row.id))
+        if ended is None:
+            file = liveness.pid_file(self.paths.run_container(row.id))
+            if file is not None and file.boot_id == self.host.boot_id:
+                if liveness.alive(file.pid, file.start_time):
+                    record.state.status, record.state.running, record.state.pid = states.RUNNING, True, file.pid
+                    return record, record.state
+                if liveness.alive(file.supervisor, file.supervisor_start):
+                    # PID 1 is not yet there, or no longer; the supervisor will tell how it ended.
+                    record.state.running = True
+                    return record, record.state
+                ended = liveness.exit_record(self.paths.container(row.id))
+            elif record.starter is not None and liveness.alive(record.starter.pid, record.starter.start_time):
+                ended = liveness.exit_record(self.paths.container(row.id))
+                if ended is None:
+                    record.state.status = states.CREATED
+                    return record, record.state
+            if ended is None:
+                return self._abandoned(record)
+        return self._ended(record, ended)
+
+    def _ended(self, record: Record, ended: liveness.ExitRecord) -> tuple[Record, ContainerState]:
+        record.starter = None
+        record.state = ContainerState(
+            status=states.EXITED,
+            exit_code=ended.exit_code,
+            oom_killed=ended.oom_killed,
+            started_at=ended.started_at or record.state.started_at,
+            finished_at=ended.finished_at or now(),
+        )
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+            raise ContainerNotFound(f"no such container: {record.id}; it has ended and was to be removed then")
+        self.store.containers.update(
+            record.id, state=states.EXITED, record=records.encode(record), expected_state=states.RUNNING
+        )
+        return record, record.state
+
+    def _abandoned(self, record: Record) -> tuple[Record, ContainerState]:
+        """Kill what a dead supervisor left, and record the end."""
+        self._sweep_up(record)
+        ended = liveness.ExitRecord(
+            exit_code=KILLED,
+            signal=9,
+            started_at=record.state.started_at if record.state.started_at != ZERO_TIME else now(),
+            finished_at=now(),
+        )
+        return self._ended(record, ended)
+
+    def _sweep_up(self, record: Record) -> None:
+        """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
+        from minidock.containers.runtime_spec import cgroups_path
+        from minidock.store.trees import remove_tree
+
+        path = cgroups_path(record)
+        with _translated():
+            _native.cgroup_kill(path)
+            _native.cgroup_remove(path)
+        remove_tree(self.paths.run_container(record.id))
+
+    def kill_all(self, record: Record, timeout: float = 10.0) -> None:
+        """Kill a running container and wait until its supervisor has ended. Raises Timeout."""
+        from minidock.containers.waiting import Gone, send, wait_supervisor
+
+        file = liveness.pid_file(self.paths.run_container(record.id))
+        if file is not None:
+            with contextlib.suppress(Gone):
+                send(file, 9)
+            wait_supervisor(file, timeout)
+        with_row = self.store.containers.find(record.id)
+        if with_row is not None:
+            try:
+                self.settle(with_row)
+            except ContainerNotFound:
+                return
+
+    def recover(self) -> None:
+        """Settle every container whose record says that it runs: what died since the last look is cleaned up."""
+        rows = self.store.containers.database.rows("SELECT id FROM containers WHERE state = 'running'")
+        for (container_id,) in rows:
+            row = self.store.containers.find(container_id)
+            if row is None:
+                continue
+            try:
+                self.settle(row)
+            except ContainerNotFound:
+                continue
+
+    @property
+    def storage_driver(self) -> str:
+        """``overlay2``, or ``vfs`` where overlay cannot be used."""
+        return "overlay2" if self.engine.snapshots.backend.overlay else "vfs"
+
+    def close(self) -> None:
+        """Close the helper's file."""
+        if self._helper is not None:
+            self._helper.close()
+            self._helper = None
+
+
+class _translated:  # noqa: N801 - reads as the statement it is; contextlib's is slower
+    """Turns a native error inside a ``with`` block into one of minidock's."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, _kind: object, error: BaseException | None, _traceback: object) -> None:
+        if isinstance(error, _native.NativeError):
+            raise translate(error) from error
+
+
+def _decode(packet: bytes) -> dict[str, Any]:
+    import msgspec
+
+    decoded: dict[str, Any] = msgspec.json.decode(packet)
+    return decoded
+
+
+def _check_started(first: dict[str, Any]) -> list[str]:
+    """Return the warnings of a ``started`` packet; raise what an ``error`` packet says."""
+    if first.get("event") == "started":
+        return list(first.get("warnings") or ())
+    text = str(first.get("message") or "the container could not be started")
+    code = first.get("exit_code")
+    if code == 127:
+        raise CommandNotFound(text)
+    if code == 126:
+        raise CommandNotExecutable(text)
+    raise exception_for(str(first.get("kind")), text, first.get("errno"))
