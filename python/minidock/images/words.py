@@ -114,6 +114,8 @@ def _variable(word: str, i: int, variables: Mapping[str, str]) -> tuple[str, int
         value = variables.get(name)
         if word.startswith("}", i):
             return value or "", i + 1
+        if i >= len(word):
+            raise InvalidArgument(f"unexpected end of {word!r} while looking for '}}'")
         operator = word[i : i + 2] if word.startswith(":", i) else word[i : i + 1]
         if operator not in (":-", ":+", ":?", "-", "+", "?"):
             raise InvalidArgument(f"unsupported modifier {operator!r} in substitution of {word!r}")
