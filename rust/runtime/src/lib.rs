@@ -1,14 +1,26 @@
 //! The supervisor of one container, and the OCI runtime command line.
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
+pub mod hello;
 pub mod supervise;
 
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {
-    let args: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let mut args = std::env::args_os();
+    let name = args.next().unwrap_or_default();
+    let args: Vec<OsString> = args.collect();
+    // The image minidock/hello is this program under another name.
+    if Path::new(&name)
+        .file_name()
+        .is_some_and(|name| name == "hello")
+    {
+        return hello::main(&args);
+    }
     match args.first().and_then(|verb| verb.to_str()) {
         Some("supervise") => supervise::main(&args[1..]),
+        Some("hello") => hello::main(&args[1..]),
         _ => ExitCode::FAILURE,
     }
 }
