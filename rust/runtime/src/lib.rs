@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod hello;
+pub mod probe;
 pub mod supervise;
 
 /// Runs the verb that the command line names.
@@ -19,6 +20,7 @@ pub fn main() -> ExitCode {
         return hello::main(&args);
     }
     match args.first().and_then(|verb| verb.to_str()) {
+        Some("probe") => probe::main(&args[1..]),
         Some("supervise") => supervise::main(&args[1..]),
         Some("hello") => hello::main(&args[1..]),
         _ => ExitCode::FAILURE,

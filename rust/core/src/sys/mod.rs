@@ -3,6 +3,7 @@
 
 pub mod bpf;
 pub mod mount_tree;
+pub mod probe;
 pub mod seccomp;
 
 /// Views a descriptor number that somebody else owns; a number that is not open gives `EBADF` from every call.
