@@ -1,0 +1,48 @@
+"""``inspect`` documents as templates see them: which JSON object is a Go struct and which a map, which null a slice."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from minidock.cli.gotemplate import NilList, NilMap, Struct
+
+_MAPS = frozenset(
+    "Annotations Config.Labels Labels Sysctls Tmpfs StorageOpt PortBindings ExposedPorts Volumes Ports Networks DriverOpts "
+    "Options LogConfig.Config Data Metadata.Labels GPUOptions RuntimeOpts".split()
+)
+"""Fields of Docker's documents that are maps; every other object is a struct."""
+_LISTS = frozenset(
+    "Args Aliases Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeightDevice "
+    "CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch DNSNames Entrypoint Env ExecIDs "
+    "ExtraHosts GroupAdd IPAMConfig.LinkLocalIPs Layers Links MaskedPaths Mounts OnBuild ReadonlyPaths RepoDigests RepoTags "
+    "SecondaryIPAddresses SecondaryIPv6Addresses SecurityOpt Shell Ulimits VolumesFrom".split()
+)
+_OPTIONAL = frozenset("Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor".split())
+"""Pointers that Docker leaves out of the JSON when they are nil."""
+
+
+class Document(Struct):
+    """One struct of an inspect document; ``ID`` is what Go calls the field that JSON calls ``Id``."""
+
+    __slots__ = ()
+    optional = _OPTIONAL
+
+    def template_alias(self, name: str) -> str:
+        """The JSON name of the field that a template calls ``name``."""
+        return "Id" if name == "ID" and "ID" not in self else name
+
+
+def typed(value: Any, name: str = "", parent: str = "") -> Any:
+    """Return ``value`` (decoded JSON) with its objects and nulls given the kinds that they have in Docker's programs."""
+    path = f"{parent}.{name}"
+    if value is None:
+        if name in _MAPS or path in _MAPS:
+            return NilMap()
+        return NilList() if name in _LISTS or path in _LISTS else None
+    if isinstance(value, dict):
+        if name in _MAPS or path in _MAPS:
+            return {key: typed(item) for key, item in value.items()}
+        return Document((key, typed(item, key, name)) for key, item in value.items())
+    if isinstance(value, list):
+        return [typed(item) for item in value]
+    return value

@@ -1,0 +1,214 @@
+"""The one table of commands: what minidock has, what comes with which issue, what it will never have and why.
+
+Names are Docker's, without the program's name. A name in ``PLANNED`` or ``NEVER`` stands for everything below it. Flags
+that are not there yet are declared beside the others of their command, with a :class:`Reason` from here.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minidock.cli.flags import Command
+
+
+class Reason:
+    """Why something of Docker's surface is not here: an issue that brings it, or a reason for good."""
+
+    __slots__ = ("issue", "text")
+
+    def __init__(self, text: str, issue: str = "") -> None:
+        self.text = text
+        self.issue = issue
+
+    def sentence(self, what: str) -> str:
+        """The error for someone who used ``what``."""
+        if self.issue:
+            return f"{what} is not in this version of minidock: it comes with the issue '{self.issue}'"
+        return f"{what} is not part of minidock: {self.text}"
+
+
+def _issue(title: str) -> Reason:
+    return Reason("", title)
+
+
+IMAGES = _issue("Images: registries, content store, archives")
+LIFECYCLE = _issue("Container lifecycle: supervise, observe, control")
+NETWORKS = _issue("Networks: bridges, addresses, names, ports")
+VOLUMES = _issue("Volumes and mounts: data that stays")
+BUILD = _issue("Build: Dockerfiles to images")
+API = _issue("The Docker Engine API: real clients, unmodified")
+
+NO_SWARM = Reason("it runs containers of one host; there is no cluster of nodes")
+NO_DAEMON = Reason("there is no daemon to connect to; every command is the engine itself")
+NO_PLUGINS = Reason("storage, network and log drivers are built in")
+NO_TRUST = Reason("Docker Content Trust (Notary v1) is retired by Docker itself; pull by digest instead")
+NO_CHECKPOINT = Reason("checkpoints need CRIU, and minidock runs no other program")
+NO_HUB_SEARCH = Reason("search is a service of Docker Hub, not of an engine")
+NO_COMPOSE = Reason("compose is a program of its own; the real one will work over the issue 'The Docker Engine API'")
+NO_BAKE = Reason("bake is a front end of buildx; it will work over the issue 'The Docker Engine API'")
+WINDOWS = Reason("it exists on Windows only")
+NO_API_SOCKET = Reason("no container ever gets the engine's socket by a flag; bind it yourself to hand over the host")
+
+GROUPS = {
+    "container": "Manage containers",
+    "image": "Manage images",
+    "system": "Look at the engine as a whole",
+}
+
+# name: (module below minidock.cli.commands, attribute, one line of help)
+IMPLEMENTED = {
+    "container run": ("run", "RUN", "Create a container from an image and start it"),
+    "container create": ("run", "CREATE", "Create a container without starting it"),
+    "container start": ("start", "START", "Start stopped containers"),
+    "container ls": ("ps", "LIST", "List containers"),
+    "container rm": ("remove", "REMOVE", "Remove containers"),
+    "container prune": ("remove", "PRUNE", "Remove all stopped containers"),
+    "container inspect": ("inspect", "CONTAINER", "Show all details of containers"),
+    "image ls": ("images", "LIST", "List images"),
+    "image rm": ("images", "REMOVE", "Remove images"),
+    "image import": ("imports", "IMPORT", "Make an image from a root filesystem archive"),
+    "image inspect": ("inspect", "IMAGE", "Show all details of images"),
+    "inspect": ("inspect", "ANY", "Show all details of containers or images"),
+    "system info": ("system", "INFO", "Show the engine's and the host's abilities and settings"),
+    "version": ("system", "VERSION", "Show versions"),
+    "doctor": ("doctor", "DOCTOR", "Try what this host can do, and say how to repair what it cannot"),
+    "completion": ("completion", "COMPLETION", "Print the shell's completion script"),
+}
+
+ALIASES = {
+    "run": "container run",
+    "create": "container create",
+    "start": "container start",
+    "ps": "container ls",
+    "container list": "container ls",
+    "container ps": "container ls",
+    "rm": "container rm",
+    "container remove": "container rm",
+    "images": "image ls",
+    "image list": "image ls",
+    "rmi": "image rm",
+    "image remove": "image rm",
+    "import": "image import",
+    "info": "system info",
+}
+
+PLANNED: dict[str, Reason] = {
+    "container attach": LIFECYCLE,
+    "container diff": LIFECYCLE,
+    "container cp": LIFECYCLE,
+    "container exec": LIFECYCLE,
+    "container kill": LIFECYCLE,
+    "container logs": LIFECYCLE,
+    "container pause": LIFECYCLE,
+    "container port": LIFECYCLE,
+    "container rename": LIFECYCLE,
+    "container restart": LIFECYCLE,
+    "container stats": LIFECYCLE,
+    "container stop": LIFECYCLE,
+    "container top": LIFECYCLE,
+    "container unpause": LIFECYCLE,
+    "container update": LIFECYCLE,
+    "container wait": LIFECYCLE,
+    "attach": LIFECYCLE,
+    "diff": LIFECYCLE,
+    "cp": LIFECYCLE,
+    "exec": LIFECYCLE,
+    "kill": LIFECYCLE,
+    "logs": LIFECYCLE,
+    "pause": LIFECYCLE,
+    "port": LIFECYCLE,
+    "rename": LIFECYCLE,
+    "restart": LIFECYCLE,
+    "stats": LIFECYCLE,
+    "stop": LIFECYCLE,
+    "top": LIFECYCLE,
+    "unpause": LIFECYCLE,
+    "update": LIFECYCLE,
+    "wait": LIFECYCLE,
+    "events": LIFECYCLE,
+    "system events": LIFECYCLE,
+    "container commit": IMAGES,
+    "container export": IMAGES,
+    "commit": IMAGES,
+    "export": IMAGES,
+    "image history": IMAGES,
+    "image load": IMAGES,
+    "image prune": IMAGES,
+    "image pull": IMAGES,
+    "image push": IMAGES,
+    "image save": IMAGES,
+    "image tag": IMAGES,
+    "history": IMAGES,
+    "load": IMAGES,
+    "pull": IMAGES,
+    "push": IMAGES,
+    "save": IMAGES,
+    "tag": IMAGES,
+    "login": IMAGES,
+    "logout": IMAGES,
+    "manifest": IMAGES,
+    "system df": IMAGES,
+    "system prune": VOLUMES,
+    "network": NETWORKS,
+    "volume": VOLUMES,
+    "build": BUILD,
+    "image build": BUILD,
+    "builder": BUILD,
+    "buildx": BUILD,
+    "serve": API,
+}
+
+NEVER: dict[str, Reason] = {
+    "swarm": NO_SWARM,
+    "service": NO_SWARM,
+    "node": NO_SWARM,
+    "stack": NO_SWARM,
+    "secret": NO_SWARM,
+    "config": NO_SWARM,
+    "context": NO_DAEMON,
+    "plugin": NO_PLUGINS,
+    "trust": NO_TRUST,
+    "checkpoint": NO_CHECKPOINT,
+    "search": NO_HUB_SEARCH,
+    "compose": NO_COMPOSE,
+    "bake": NO_BAKE,
+}
+
+
+def canonical(name: str) -> str:
+    """The management form of a command's name: ``ps`` → ``container ls``."""
+    return ALIASES.get(name, name)
+
+
+def reason_for(name: str) -> Reason | None:
+    """Why the command ``name`` or a group above it is not here; None if the tables do not say so."""
+    words = name.split()
+    for count in range(len(words), 0, -1):
+        prefix = " ".join(words[:count])
+        reason = PLANNED.get(prefix) or NEVER.get(prefix)
+        if reason is not None:
+            return reason
+    return None
+
+
+def load(name: str) -> Command:
+    """Import and return the command with the canonical ``name``."""
+    import importlib
+
+    module, attribute, _ = IMPLEMENTED[name]
+    command: Command = getattr(importlib.import_module(f"minidock.cli.commands.{module}"), attribute)
+    return command
+
+
+def children(group: str) -> dict[str, str]:
+    """The implemented commands directly below ``group`` ("" is the top), with their one line of help."""
+    found: dict[str, str] = {}
+    prefix = f"{group} " if group else ""
+    for name in (*GROUPS, *IMPLEMENTED, *ALIASES):
+        rest = name.removeprefix(prefix)
+        if " " in rest or (group and rest == name):
+            continue
+        if name in ALIASES and group:
+            continue  # spelt only one way in the help of its group
+        found[rest] = GROUPS[name] if name in GROUPS else IMPLEMENTED[canonical(name)][2]
+    return found
