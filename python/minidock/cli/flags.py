@@ -65,6 +65,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "duration": _duration,
     "stream": _stream,
     "filter": _filter,
+    "gpu-request": _text,
 }
 _REPEATED = ("list", "map", "stream", "filter")
 _HELP_WORDS = {"stream": "list"}

@@ -1,0 +1,1 @@
+"""One module per kind of command; each is imported only when its command runs or its help is shown."""

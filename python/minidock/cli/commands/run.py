@@ -1,0 +1,102 @@
+"""``run`` and ``create``."""
+
+from __future__ import annotations
+
+import os
+
+from minidock.cli.commands.create_flags import CREATE_FLAGS, RUN_FLAGS
+from minidock.cli.flags import Command
+from minidock.cli.output import line
+from minidock.cli.words import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+    from minidock.containers.container import Container
+
+
+def _environment(entries: list[str]) -> list[str]:
+    """``KEY`` alone means the caller's value; a variable that the caller does not have is left out, as in Docker."""
+    found = []
+    for entry in entries:
+        if not entry or entry.startswith("="):
+            raise UsageError(f"invalid environment variable: {entry}")
+        if "=" in entry:
+            found.append(entry)
+        elif entry in os.environ:
+            found.append(f"{entry}={os.environ[entry]}")
+    return found
+
+
+def _create(session: Session, values: Values, arguments: list[str]) -> Container:
+    """Create the container that the command line describes, and show the engine's warnings."""
+    options: dict[str, Any] = values.options()
+    if "env" in values:
+        options["environment"] = _environment(values["env"])
+    if "storage-opt" in values:
+        options["storage_opt"] = dict(_pair(entry, "storage-opt") for entry in values["storage-opt"])
+    if values["tty"] or values["interactive"]:
+        options.setdefault("stdin_open", False)
+    image: str | None = None
+    if "rootfs" not in values:
+        if not arguments:
+            raise UsageError("an image is needed, or --rootfs (see 'minidock run --help')", 1)
+        image, arguments = arguments[0], arguments[1:]
+    container = session.engine.containers.create(image, arguments or None, **options)
+    for warning in container.attrs.get("Warnings") or ():
+        session.warn(warning)
+    return container
+
+
+def _pair(entry: str, flag: str) -> tuple[str, str]:
+    key, equals, value = entry.partition("=")
+    if not equals:
+        raise UsageError(f'invalid argument "{entry}" for "--{flag}" flag: must be KEY=VALUE')
+    return key, value
+
+
+def _run(session: Session, values: Values, arguments: list[str]) -> int:
+    """Run in the foreground and end with the command's exit code."""
+    attached = set(values["attach"]) or ({"stdout", "stderr"} | ({"stdin"} if values["interactive"] else set()))
+    tty = values["tty"]
+    if tty and "stdin" in attached and not os.isatty(0):
+        raise UsageError("the input device is not a TTY", 1)
+    container = _create(session, values, arguments)
+    return attach(container, attached, tty=tty, sig_proxy=values["sig-proxy"])
+
+
+def attach(container: Container, streams: set[str], *, tty: bool, sig_proxy: bool) -> int:
+    """Start ``container`` on this process's own streams (those named), wait, and return its exit code."""
+    status = container.start_attached(
+        stdin=0 if "stdin" in streams else None,
+        stdout=1 if "stdout" in streams else None,
+        stderr=2 if "stderr" in streams and not tty else None,
+        sig_proxy=sig_proxy,
+    )
+    return status.exit_code
+
+
+def _create_command(session: Session, values: Values, arguments: list[str]) -> int:
+    line(_create(session, values, arguments).id)
+    return 0
+
+
+RUN = Command(
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create a container from an image, start it, and pass its streams, signals and exit code through.",
+    RUN_FLAGS,
+    _run,
+    interspersed=False,
+    complete="images",
+)
+CREATE = Command(
+    "[OPTIONS] IMAGE [COMMAND] [ARG...]",
+    "Create a container from an image without starting it, and print its id.",
+    CREATE_FLAGS,
+    _create_command,
+    interspersed=False,
+    complete="images",
+)
