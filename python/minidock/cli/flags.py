@@ -79,7 +79,19 @@ class Flag:
     (yet): giving it any value but ``harmless`` is an error in one line, never ignored.
     """
 
-    __slots__ = ("aliases", "choices", "default", "harmless", "help", "hidden", "kind", "name", "option", "reason", "short")
+    __slots__ = (
+        "aliases",
+        "choices",
+        "default",
+        "harmless",
+        "help",
+        "hidden",
+        "kind",
+        "name",
+        "option",
+        "reason",
+        "short",
+    )
 
     def __init__(
         self,
@@ -125,7 +137,7 @@ class Flag:
         except ValueError as error:
             raise UsageError(f"invalid argument {quote(text)} for {quote(self.title)} flag: {error}") from None
         if self.reason is not None and value != self.harmless:
-            raise UsageError(self.reason.sentence(f"--{self.name}"))
+            raise UsageError(self.reason.sentence(self.title))
         if self.choices and value not in self.choices:
             words = ", ".join(self.choices)
             raise UsageError(f"invalid argument {quote(text)} for {quote(self.title)} flag: must be one of {words}")
@@ -165,7 +177,9 @@ class Values:
 
     def options(self) -> dict[str, Any]:
         """The keyword arguments of ``containers.create`` that the given flags set."""
-        return {flag.option: self.given[name] for name, flag in self._flags.items() if flag.option and name in self.given}
+        return {
+            flag.option: self.given[name] for name, flag in self._flags.items() if flag.option and name in self.given
+        }
 
 
 class HelpWanted(Exception):  # noqa: N818 - not an error

@@ -46,7 +46,7 @@ class _Leaf(click.Command):
     """One command that runs."""
 
     def __init__(self, name: str, declared: Command, spellings: list[str]) -> None:
-        params: list[click.Parameter] = [_Option(flag) for flag in declared.flags]
+        params: list[click.Parameter] = [_Option(flag) for flag in sorted(declared.flags, key=lambda it: it.name)]
         if declared.complete:
             params.append(click.Argument(["names"], nargs=-1, shell_complete=_completer(declared.complete)))
         super().__init__(
@@ -126,7 +126,9 @@ def help_text(name: str) -> str:
             raise UsageError(reason.sentence(f"'{name}'"))
         raise UsageError(f"unknown command: {PROGRAM} {name} (see '{PROGRAM} --help')", 1)
     width = min(shutil.get_terminal_size().columns, 120) - 2
-    context = click.Context(command, info_name=f"{PROGRAM} {name}".strip(), max_content_width=width, terminal_width=width)
+    context = click.Context(
+        command, info_name=f"{PROGRAM} {name}".strip(), max_content_width=width, terminal_width=width
+    )
     return command.get_help(context) + "\n"
 
 

@@ -54,7 +54,7 @@ def test_json_reads_back(value: Any) -> None:
 
 @given(st.dictionaries(st.text(min_size=1), st.text(), max_size=5))
 def test_range_visits_sorted_keys(value: dict[str, str]) -> None:
-    got = parse('{{range $k, $v := .}}{{json $k}}:{{json $v}}\n{{end}}').render(value)
+    got = parse("{{range $k, $v := .}}{{json $k}}:{{json $v}}\n{{end}}").render(value)
     lines = [f"{json.dumps(k, ensure_ascii=False)}:{json.dumps(value[k], ensure_ascii=False)}\n" for k in sorted(value)]
     assert got == "".join(lines)
 

@@ -32,10 +32,17 @@ PROCESS = [
     Flag("read-only", "bool", "The root filesystem is read-only", option="read_only"),
     Flag("rm", "bool", "Remove the container when it has ended", option="remove"),
     Flag("rootfs", "string", "Use a directory of the host, copy-on-write, instead of an image", option="rootfs"),
-    Flag("runtime", "string", "OCI runtime: minidock's own, or another one by path or configured name", option="runtime"),
+    Flag(
+        "runtime", "string", "OCI runtime: minidock's own, or another one by path or configured name", option="runtime"
+    ),
     Flag("stop-signal", "string", "Signal that asks the container to stop", option="stop_signal"),
     Flag("stop-timeout", "int", "Seconds between that signal and SIGKILL", option="stop_timeout"),
-    Flag("timeout", "duration", "Kill the container after this time (90s, 5m; a bare number is seconds)", option="timeout"),
+    Flag(
+        "timeout",
+        "duration",
+        "Kill the container after this time (90s, 5m; a bare number is seconds)",
+        option="timeout",
+    ),
     Flag("tty", "bool", "Give the container a terminal", short="t", option="tty"),
     Flag("user", "string", "User, NAME|UID[:GROUP|GID]", short="u", option="user"),
     Flag("workdir", "string", "Working directory in the container", short="w", option="working_dir"),
@@ -82,7 +89,12 @@ RESOURCES = [
     Flag("memory-reservation", "bytes", "Memory that stays under pressure", option="mem_reservation"),
     Flag("memory-swap", "bytes", "Limit of memory and swap together; -1: any swap", option="memswap_limit"),
     Flag("memory-swappiness", "int", "How eagerly memory is swapped, 0 to 100", option="mem_swappiness"),
-    Flag("oom-kill-disable", "bool", "Let processes wait instead of killing one without memory", option="oom_kill_disable"),
+    Flag(
+        "oom-kill-disable",
+        "bool",
+        "Let processes wait instead of killing one without memory",
+        option="oom_kill_disable",
+    ),
     Flag("oom-score-adj", "int", "Chance of being killed without memory, -1000 to 1000", option="oom_score_adj"),
     Flag("pids-limit", "int", "Number of processes; -1: any", option="pids_limit"),
     Flag("shm-size", "bytes", "Size of /dev/shm (default 64m)", option="shm_size"),
@@ -97,7 +109,9 @@ ISOLATION = [
     Flag("ipc", "string", "IPC namespace: private, shareable, none, host, container:NAME", option="ipc_mode"),
     Flag("pid", "string", "PID namespace: host, container:NAME", option="pid_mode"),
     Flag("privileged", "bool", "All capabilities and devices, no protection of the host", option="privileged"),
-    Flag("security-opt", "list", "seccomp=FILE|unconfined, no-new-privileges, apparmor=…, label=…", option="security_opt"),
+    Flag(
+        "security-opt", "list", "seccomp=FILE|unconfined, no-new-privileges, apparmor=…, label=…", option="security_opt"
+    ),
     Flag("sysctl", "map", "Kernel parameter of the container's namespaces, KEY=VALUE", option="sysctls"),
     Flag("userns", "string", "User namespace: host or remap", option="userns_mode"),
     Flag("uts", "string", "UTS namespace: host", option="uts_mode"),

@@ -235,9 +235,7 @@ class _Run:
             value = self.field(node, value, name, [], dot, _NO_FINAL)
         return self.field(node, value, names[-1], arguments, dot, final)
 
-    def field(
-        self, node: nodes.Node, value: Any, name: str, arguments: list[nodes.Node], dot: Any, final: Any
-    ) -> Any:
+    def field(self, node: nodes.Node, value: Any, name: str, arguments: list[nodes.Node], dot: Any, final: Any) -> Any:
         given = bool(arguments) or final is not _NO_FINAL
         if hasattr(value, "template_field"):
             try:

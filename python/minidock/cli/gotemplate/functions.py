@@ -56,9 +56,7 @@ def _equal(first: Any, *others: Any) -> bool:
     for other in others:
         if kind != (against := _kind(other)) and "nil" not in (kind, against):
             if "other" in (kind, against):
-                raise CallError(
-                    f"incompatible types for comparison: {type_name(first)} and {type_name(other)}"
-                )
+                raise CallError(f"incompatible types for comparison: {type_name(first)} and {type_name(other)}")
             raise CallError(f"incompatible types for comparison: {kind} and {against}")
         if kind == "other" and isinstance(first, (list, dict)):
             kinds = "[]interface {}" if isinstance(first, list) else "map[string]interface {}"

@@ -153,7 +153,7 @@ def _string(verb: str, value: str, flags: str, precision: int) -> str | None:
             return f"`{value}`"
         return quote(value) if "+" not in flags else quote(value).encode("ascii", "backslashreplace").decode()
     if verb in "xX":
-        text = (value.encode().hex(" ") if " " in flags else value.encode().hex())
+        text = value.encode().hex(" ") if " " in flags else value.encode().hex()
         return text.upper() if verb == "X" else text
     return None
 

@@ -1,0 +1,128 @@
+"""``inspect``, ``container inspect`` and ``image inspect``."""
+
+from __future__ import annotations
+
+from minidock.cli.flags import Command, Flag
+from minidock.cli.listing import show_documents
+from minidock.cli.output import complain
+from minidock.cli.surface import IMAGES, NETWORKS, NO_PLUGINS, NO_SWARM, VOLUMES
+from minidock.cli.words import UsageError
+from minidock.errors import MinidockError, NotFound
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+
+_LATER = {
+    "network": NETWORKS,
+    "volume": VOLUMES,
+    "plugin": NO_PLUGINS,
+    "config": NO_SWARM,
+    "node": NO_SWARM,
+    "secret": NO_SWARM,
+    "service": NO_SWARM,
+    "task": NO_SWARM,
+}
+
+
+def _container(session: Session, name: str, size: bool) -> dict[str, Any]:
+    container = session.engine.containers.get(name)
+    return container.inspect(size=True) if size else container.attrs
+
+
+def _image(session: Session, name: str, size: bool) -> dict[str, Any]:
+    return session.engine.images.get(name).attrs
+
+
+def _any(session: Session, name: str, size: bool) -> dict[str, Any]:
+    try:
+        return _container(session, name, size)
+    except NotFound:
+        pass
+    try:
+        return _image(session, name, size)
+    except MinidockError:
+        raise NotFound(f"no such object: {name}") from None
+
+
+def _show(
+    read: Callable[[Session, str, bool], dict[str, Any]],
+) -> Callable[[Session, Values, list[str]], int]:
+    def show(session: Session, values: Values, arguments: list[str]) -> int:
+        return _inspect(session, values, arguments, read)
+
+    return show
+
+
+def _inspect(
+    session: Session, values: Values, arguments: list[str], read: Callable[[Session, str, bool], dict[str, Any]]
+) -> int:
+    """Print what was found, then complain about the rest."""
+    if values["format"] and values["format"] != "json":
+        _check_template(values["format"])
+    documents: list[dict[str, Any]] = []
+    complaints: list[str] = []
+    for name in arguments:
+        try:
+            documents.append(read(session, name, "size" in values and values["size"]))
+        except MinidockError as error:
+            complaints.append(str(error))
+    if documents or not values["format"]:
+        show_documents(documents, values["format"])
+    for complaint in complaints:
+        complain(f"minidock: {complaint}")
+    return 1 if complaints else 0
+
+
+def _check_template(text: str) -> None:
+    """A malformed template is reported before anything is looked up."""
+    from minidock.cli.gotemplate import TemplateError, parse
+
+    try:
+        parse(text)
+    except TemplateError as error:
+        raise TemplateError(f"template parsing error: {error}") from None
+
+
+def _by_type(session: Session, values: Values, arguments: list[str]) -> int:
+    kind = values["type"]
+    if kind in _LATER:
+        raise UsageError(_LATER[kind].sentence(f"--type {kind}"))
+    readers = {None: _any, "": _any, "container": _container, "image": _image}
+    if kind not in readers:
+        words = ", ".join(f'"{word}"' for word in sorted((*_LATER, "container", "image")))
+        raise UsageError(f'unknown type: "{kind}": must be one of {words}', 1)
+    return _inspect(session, values, arguments, readers[kind])
+
+
+_FORMAT = Flag("format", "string", "'json', or a Go template", short="f")
+_SIZE = Flag("size", "bool", "Show sizes of containers", short="s")
+
+CONTAINER = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Show all details of containers as JSON.",
+    [_FORMAT, _SIZE],
+    _show(_container),
+    minimum=1,
+    complete="containers",
+)
+IMAGE = Command(
+    "[OPTIONS] IMAGE [IMAGE...]",
+    "Show all details of images as JSON.",
+    [_FORMAT, Flag("platform", "string", reason=IMAGES)],
+    _show(_image),
+    minimum=1,
+    complete="images",
+)
+ANY = Command(
+    "[OPTIONS] NAME|ID [NAME|ID...]",
+    "Show all details of containers or images as JSON.",
+    [_FORMAT, _SIZE, Flag("type", "string", "Look only for a container or an image")],
+    _by_type,
+    minimum=1,
+    complete="any",
+)

@@ -1,0 +1,81 @@
+"""``rm`` and ``container prune``."""
+
+from __future__ import annotations
+
+from minidock.cli.flags import Command, Flag
+from minidock.cli.output import complain, line
+from minidock.cli.surface import NETWORKS
+from minidock.errors import ContainerNotFound, MinidockError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+
+
+def _remove(session: Session, values: Values, arguments: list[str]) -> int:
+    """Remove each container and print its name; a failure does not keep the others."""
+    failed = 0
+    for name in arguments:
+        try:
+            session.engine.containers.get(name).remove(force=values["force"])
+        except MinidockError as error:
+            complain(f"minidock: {error}")
+            if not (values["force"] and isinstance(error, ContainerNotFound)):
+                failed = 1
+        else:
+            line(name)
+    return failed
+
+
+def confirmed(question: str) -> bool:
+    """Ask on standard error and read the answer; no answer is no."""
+    import sys
+
+    from minidock.cli.output import write
+
+    write(f"WARNING! {question}\nAre you sure you want to continue? [y/N] ", 2)
+    return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
+
+
+def grouped(filters: list[tuple[str, str]]) -> dict[str, list[str]]:
+    """Filters by name, as the engine takes them."""
+    found: dict[str, list[str]] = {}
+    for name, value in filters:
+        found.setdefault(name, []).append(value)
+    return found
+
+
+def _prune(session: Session, values: Values, arguments: list[str]) -> int:
+    """Remove the containers that do not run and print their ids."""
+    if not values["force"] and not confirmed("This will remove all stopped containers."):
+        return 0
+    removed = session.engine.containers.prune(grouped(values["filter"]) or None)
+    if removed:
+        line("Deleted Containers:")
+        line("\n".join(removed))
+    return 0
+
+
+REMOVE = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Remove containers.",
+    [
+        Flag("force", "bool", "Kill a running container first", short="f"),
+        Flag("link", short="l", reason=NETWORKS),
+        Flag("volumes", "bool", "Remove its anonymous volumes too (it has none before volumes exist)", short="v"),
+    ],
+    _remove,
+    minimum=1,
+    complete="containers",
+)
+PRUNE = Command(
+    "[OPTIONS]",
+    "Remove all stopped containers and print their ids.",
+    [
+        Flag("filter", "filter", "Only those that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]"),
+        Flag("force", "bool", "Do not ask", short="f"),
+    ],
+    _prune,
+    maximum=0,
+)

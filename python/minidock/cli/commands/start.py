@@ -1,0 +1,60 @@
+"""``start``."""
+
+from __future__ import annotations
+
+import os
+
+from minidock.cli.commands.run import attach
+from minidock.cli.flags import Command, Flag
+from minidock.cli.output import complain, line
+from minidock.cli.surface import LIFECYCLE, NO_CHECKPOINT
+from minidock.cli.words import UsageError
+from minidock.errors import MinidockError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+
+
+def _start(session: Session, values: Values, arguments: list[str]) -> int:
+    """Start containers with their output thrown away; with ``-a`` or ``-i`` one, in the foreground."""
+    if values["attach"] or values["interactive"]:
+        if len(arguments) > 1:
+            raise UsageError("you cannot start and attach multiple containers at once", 1)
+        container = session.engine.containers.get(arguments[0])
+        config = container.attrs["Config"]
+        streams = {"stdout", "stderr"}
+        if values["interactive"] and config["OpenStdin"]:
+            streams.add("stdin")
+        if config["Tty"] and "stdin" in streams and not os.isatty(0):
+            raise UsageError("the input device is not a TTY", 1)
+        return attach(container, streams, tty=config["Tty"], sig_proxy=values["sig-proxy"])
+    failed = 0
+    for name in arguments:
+        try:
+            session.engine.containers.get(name).start()
+        except MinidockError as error:
+            complain(f"minidock: {error}")
+            failed = 1
+        else:
+            line(name)
+    return failed
+
+
+START = Command(
+    "[OPTIONS] CONTAINER [CONTAINER...]",
+    "Start stopped containers. With --attach or --interactive one container runs in the foreground; without, its output "
+    "is thrown away.",
+    [
+        Flag("attach", "bool", "Show its output and pass signals on", short="a"),
+        Flag("interactive", "bool", "Connect standard input too", short="i"),
+        Flag("sig-proxy", "bool", "Pass signals on to the container's process", default=True, hidden=True),
+        Flag("checkpoint", "string", reason=NO_CHECKPOINT),
+        Flag("checkpoint-dir", "string", reason=NO_CHECKPOINT),
+        Flag("detach-keys", "string", reason=LIFECYCLE),
+    ],
+    _start,
+    minimum=1,
+    complete="containers",
+)
