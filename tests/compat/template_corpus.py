@@ -1,7 +1,7 @@
 """Templates that Docker's users write, and how the real Docker answers; ``record`` asks it, the snapshot keeps it.
 
-``python tests/compat/template_corpus.py COMMAND... > tests/unit/cli/template_corpus.json`` (COMMAND starts docker with an
-image ``busybox``) writes the snapshot.
+``python tests/compat/template_corpus.py COMMAND... > tests/unit/cli/template_corpus.json`` (COMMAND starts docker with
+an image ``busybox``) writes the snapshot.
 """
 
 from __future__ import annotations
@@ -181,8 +181,8 @@ a{{- " b " -}} c
 {{not (eq .Name "x")}}
 {{ge 1 2}} {{gt 2 1}} {{le 1 1}} {{ne "a" "a"}}
 {{.Name}}{{/* a comment */}}{{.Path}}
-""".strip().splitlines()
-"""One template a line."""
+""".strip().splitlines()  # noqa: E501
+# one template a line
 
 
 def record(docker: Sequence[str]) -> dict[str, Any]:
@@ -193,7 +193,7 @@ def record(docker: Sequence[str]) -> dict[str, Any]:
 
     name = "clitmpl"
     run("rm", "-f", name)
-    options = "--label a=1 --label b.c=two -p 8080:80 --network none -e FOO=bar".split()
+    options = ["--label", "a=1", "--label", "b.c=two", "-p", "8080:80", "--network", "none", "-e", "FOO=bar"]
     made = run("create", "--name", name, *options, "-e", "X=a b", "busybox", "sh", "-c", "echo hi")
     try:
         document = json.loads(run("inspect", name).stdout)[0]

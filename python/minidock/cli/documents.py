@@ -6,18 +6,25 @@ from typing import Any
 
 from minidock.cli.gotemplate import NilList, NilMap, Struct
 
-_MAPS = frozenset(
-    "Annotations Config.Labels Labels Sysctls Tmpfs StorageOpt PortBindings ExposedPorts Volumes Ports Networks DriverOpts "
-    "Options LogConfig.Config Data Metadata.Labels GPUOptions RuntimeOpts".split()
-)
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_MAPS = _words("""
+    Annotations Config.Labels Labels Sysctls Tmpfs StorageOpt PortBindings ExposedPorts Volumes Ports Networks
+    DriverOpts Options LogConfig.Config Data Metadata.Labels
+""")
 """Fields of Docker's documents that are maps; every other object is a struct."""
-_LISTS = frozenset(
-    "Args Aliases Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps BlkioWeightDevice "
-    "CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch DNSNames Entrypoint Env ExecIDs "
-    "ExtraHosts GroupAdd IPAMConfig.LinkLocalIPs Layers Links MaskedPaths Mounts OnBuild ReadonlyPaths RepoDigests RepoTags "
-    "SecondaryIPAddresses SecondaryIPv6Addresses SecurityOpt Shell Ulimits VolumesFrom".split()
-)
-_OPTIONAL = frozenset("Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor".split())
+_LISTS = _words("""
+    Args Aliases Binds BlkioDeviceReadBps BlkioDeviceReadIOps BlkioDeviceWriteBps BlkioDeviceWriteIOps
+    BlkioWeightDevice CapAdd CapDrop Cmd DeviceCgroupRules DeviceRequests Devices Dns DnsOptions DnsSearch DNSNames
+    Entrypoint Env ExecIDs ExtraHosts GroupAdd IPAMConfig.LinkLocalIPs Layers Links MaskedPaths Mounts OnBuild
+    ReadonlyPaths RepoDigests RepoTags SecondaryIPAddresses SecondaryIPv6Addresses SecurityOpt Shell Ulimits
+    VolumesFrom
+""")
+"""Fields that are lists, which matters where they are null."""
+_OPTIONAL = _words("Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor")
 """Pointers that Docker leaves out of the JSON when they are nil."""
 
 
@@ -33,7 +40,7 @@ class Document(Struct):
 
 
 def typed(value: Any, name: str = "", parent: str = "") -> Any:
-    """Return ``value`` (decoded JSON) with its objects and nulls given the kinds that they have in Docker's programs."""
+    """Return ``value`` (decoded JSON) with its objects and nulls given their kinds in Docker's programs."""
     path = f"{parent}.{name}"
     if value is None:
         if name in _MAPS or path in _MAPS:

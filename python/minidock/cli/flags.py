@@ -1,7 +1,7 @@
 """Flags as Docker's users type them: ``-it``, ``-eK=V``, ``--rm=false``, ``--``, flags after the image left alone.
 
 click's own parser knows no value for a boolean flag and reports in its own words, so the grammar of Docker's CLI (the
-pflag library's) is here. A :class:`Flag` declares one flag once: the parser, the help text and the completion all read it.
+pflag library's) is here. A :class:`Flag` declares one flag once: parser, help text and completion all read it.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ class Flag:
         self,
         name: str,
         kind: str = "bool",
-        help: str = "",  # noqa: A002 - click's and Docker's word
+        help: str = "",
         *,
         short: str = "",
         default: Any = None,
@@ -199,7 +199,7 @@ class Command:
     def __init__(
         self,
         usage: str,
-        help: str,  # noqa: A002 - click's and Docker's word
+        help: str,
         flags: Sequence[Flag],
         run: Callable[[Any, Values, list[str]], int | None],
         *,
@@ -229,8 +229,8 @@ class Command:
 def parse(command: Command, argv: Sequence[str]) -> tuple[Values, list[str]]:
     """Return the flags' values and the arguments in ``argv``.
 
-    Raises :class:`HelpWanted` for ``--help``, and :class:`UsageError` in Docker's words for an unknown flag, a missing or
-    bad value, or a flag that minidock does not have.
+    Raises :class:`HelpWanted` for ``--help``, and :class:`UsageError` in Docker's words for an unknown flag, a missing
+    or bad value, or a flag that minidock does not have.
     """
     values = Values(command.long)
     arguments: list[str] = []

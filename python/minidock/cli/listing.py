@@ -53,6 +53,7 @@ class Listing:
     def __init__(
         self,
         template_type: str,
+        *,
         fields: dict[str, Callable[[Any], Any]],
         headers: dict[str, str],
         columns: Sequence[str],

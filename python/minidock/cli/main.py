@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 
@@ -54,10 +55,8 @@ def main() -> None:
     _open_standard_streams()
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
-        try:
+        with contextlib.suppress(OSError, AttributeError, ValueError):
             stream.flush()
-        except (OSError, AttributeError, ValueError):
-            pass
     os._exit(code)  # the interpreter's own clean-up costs milliseconds and has nothing to do
 
 
@@ -105,7 +104,7 @@ def run(argv: Sequence[str]) -> int:
     finally:
         try:
             session.close()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             complain(f"{PROGRAM}: close the engine: {_describe(error)}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 TYPE_CHECKING = False
@@ -25,10 +26,8 @@ def line(text: str) -> None:
 
 def complain(text: str) -> None:
     """Write one line to standard error; if nobody can read it, nobody is told."""
-    try:
+    with contextlib.suppress(OSError):
         write(printable(text) + "\n", 2)
-    except OSError:
-        pass
 
 
 def printable(text: str) -> str:

@@ -26,7 +26,7 @@ class Session:
 
     @property
     def engine(self) -> Engine:
-        """The engine, made at first use. Raises Denied without root's rights, InvalidArgument for a bad configuration."""
+        """The engine, made at first use. Raises Denied without root's rights and InvalidArgument."""
         if self._engine is None:
             if os.geteuid() != 0:
                 from minidock.errors import Denied

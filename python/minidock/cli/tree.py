@@ -172,7 +172,7 @@ def _known(kind: str, settings: dict[str, Any]) -> list[str]:
         if kind in ("images", "any"):
             found += [tag for image in session.engine.images.list() for tag in image.tags]
         return sorted(found)
-    except Exception:  # noqa: BLE001 - a completion that fails completes nothing
+    except Exception:
         return []
     finally:
         session.close()

@@ -75,10 +75,10 @@ def _listing(full: bool) -> Listing:
     }
     return Listing(
         "*formatter.imageContext",
-        fields,
-        headers,
-        ("Repository", "Tag", "ID", "CreatedSince", "Size"),
-        [
+        fields=fields,
+        headers=headers,
+        columns=("Repository", "Tag", "ID", "CreatedSince", "Size"),
+        raw=[
             ("repository", "Repository"),
             ("tag", "Tag"),
             ("image_id", "ID"),
@@ -151,7 +151,13 @@ def _history(session: Session, values: Values, arguments: list[str]) -> int:
         "Comment": "COMMENT",
     }
     names = ("ID", "CreatedSince", "CreatedBy", "Size", "Comment")
-    listing = Listing("*formatter.historyContext", fields, heads, names, [(n.lower(), n) for n in names])
+    listing = Listing(
+        "*formatter.historyContext",
+        fields=fields,
+        headers=heads,
+        columns=names,
+        raw=[(name.lower(), name) for name in names],
+    )
     listing.show(session.engine.images.get(arguments[0]).history(), values["format"], quiet=values["quiet"])
     return 0
 

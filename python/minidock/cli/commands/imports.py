@@ -32,8 +32,8 @@ def _import(session: Session, values: Values, arguments: list[str]) -> int:
 
 IMPORT = Command(
     "[OPTIONS] FILE|- [REPOSITORY[:TAG]]",
-    "Make an image of one layer from a root filesystem's tar, plain or compressed by gzip, zstd, xz or bzip2. The file - is "
-    "standard input.",
+    "Make an image of one layer from a root filesystem's tar, plain or compressed by gzip, zstd, xz or bzip2. The "
+    "file - is standard input.",
     [
         Flag("change", "list", "Dockerfile instruction for the image, such as 'CMD [\"sh\"]'", short="c"),
         Flag("message", "string", "Comment in the image's history", short="m"),

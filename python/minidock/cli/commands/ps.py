@@ -98,10 +98,10 @@ def _listing(full: bool) -> Listing:
     }
     return Listing(
         "*formatter.ContainerContext",
-        fields,
-        headers,
-        ("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
-        [
+        fields=fields,
+        headers=headers,
+        columns=("ID", "Image", "Command", "RunningFor", "Status", "Ports", "Names"),
+        raw=[
             ("container_id", "ID"),
             ("image", "Image"),
             ("command", "Command"),
@@ -112,7 +112,7 @@ def _listing(full: bool) -> Listing:
             ("labels", "Labels"),
             ("ports", "Ports"),
         ],
-        {"Label": lambda it, key: it.labels.get(key, "")},
+        methods={"Label": lambda it, key: it.labels.get(key, "")},
     )
 
 

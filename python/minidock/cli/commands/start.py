@@ -44,8 +44,8 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
 
 START = Command(
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    "Start stopped containers. With --attach or --interactive one container runs in the foreground; without, its output "
-    "is thrown away.",
+    "Start stopped containers. With --attach or --interactive one container runs in the foreground; without, its "
+    "output is thrown away.",
     [
         Flag("attach", "bool", "Show its output and pass signals on", short="a"),
         Flag("interactive", "bool", "Connect standard input too", short="i"),

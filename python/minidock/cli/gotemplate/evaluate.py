@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 from minidock.cli.gotemplate import nodes
 from minidock.cli.gotemplate.functions import BUILTINS, CallError
@@ -26,6 +27,19 @@ MAX_STEPS = 1_000_000
 MAX_CALLS = 200
 """Depth of ``{{template}}`` calls."""
 _NO_FINAL = object()
+
+
+class _Given(NamedTuple):
+    """What a function or method is called with: operands, where they are evaluated, the value of the stage before."""
+
+    operands: list[nodes.Node]
+    dot: Any
+    final: Any = _NO_FINAL
+
+    @property
+    def number(self) -> int:
+        """The number of arguments."""
+        return len(self.operands) + (self.final is not _NO_FINAL)
 
 
 class _Jump(Exception):  # noqa: N818 - control flow
@@ -182,18 +196,17 @@ class _Run:
 
     def command(self, node: nodes.Command, dot: Any, final: Any) -> Any:
         self.step()
-        head, arguments = node.operands[0], node.operands[1:]
+        head = node.operands[0]
+        given = _Given(node.operands[1:], dot, final)
         if isinstance(head, nodes.Identifier):
-            return self.function(node, head, arguments, dot, final)
+            return self.function(node, head, given)
         if isinstance(head, nodes.Field):
-            return self.fields(head, dot, head.names, arguments, dot, final)
+            return self.fields(head, dot, head.names, given)
         if isinstance(head, nodes.Variable) and head.names:
-            return self.fields(head, self.lookup(head.name), head.names, arguments, dot, final)
+            return self.fields(head, self.lookup(head.name), head.names, given)
         if isinstance(head, nodes.Chain):
-            return self.fields(head, self.operand(head.node, dot), head.names, arguments, dot, final)
-        if arguments or final is not _NO_FINAL:
-            if isinstance(head, nodes.Variable) and isinstance(self.lookup(head.name), Function):
-                return self.invoke(node, head, self.lookup(head.name), head.name, arguments, dot, final)
+            return self.fields(head, self.operand(head.node, dot), head.names, given)
+        if given.number:
             raise self.error(head, f"can't give argument to non-function {head}")
         if isinstance(head, nodes.Nil):
             raise self.error(head, "nil is not a command")
@@ -213,37 +226,36 @@ class _Run:
             return dot
         if isinstance(node, nodes.Nil):
             return None
-        if isinstance(node, nodes.Field):
-            return self.fields(node, dot, node.names, [], dot, _NO_FINAL)
-        if isinstance(node, nodes.Variable):
-            value = self.lookup(node.name)
-            return self.fields(node, value, node.names, [], dot, _NO_FINAL) if node.names else value
-        if isinstance(node, nodes.Chain):
-            return self.fields(node, self.operand(node.node, dot), node.names, [], dot, _NO_FINAL)
         if isinstance(node, nodes.Pipeline):
             return self.pipeline(node, dot)
-        assert isinstance(node, nodes.Identifier)
-        return self.function(node, node, [], dot, _NO_FINAL)
+        alone = _Given([], dot)
+        if isinstance(node, nodes.Field):
+            return self.fields(node, dot, node.names, alone)
+        if isinstance(node, nodes.Variable):
+            value = self.lookup(node.name)
+            return self.fields(node, value, node.names, alone) if node.names else value
+        if isinstance(node, nodes.Chain):
+            return self.fields(node, self.operand(node.node, dot), node.names, alone)
+        if isinstance(node, nodes.Identifier):
+            return self.function(node, node, alone)
+        raise AssertionError(node)
 
-    def fields(
-        self, node: nodes.Node, value: Any, names: list[str], arguments: list[nodes.Node], dot: Any, final: Any
-    ) -> Any:
+    def fields(self, node: nodes.Node, value: Any, names: list[str], given: _Given) -> Any:
         """Follow ``names`` from ``value``; only the last may take arguments."""
         for name in names[:-1]:
             if isinstance(value, Struct) and name in value.optional and name not in value:
                 raise self.error(node, f'map has no entry for key "{name}"')
-            value = self.field(node, value, name, [], dot, _NO_FINAL)
-        return self.field(node, value, names[-1], arguments, dot, final)
+            value = self.field(node, value, name, _Given([], given.dot))
+        return self.field(node, value, names[-1], given)
 
-    def field(self, node: nodes.Node, value: Any, name: str, arguments: list[nodes.Node], dot: Any, final: Any) -> Any:
-        given = bool(arguments) or final is not _NO_FINAL
+    def field(self, node: nodes.Node, value: Any, name: str, given: _Given) -> Any:
         if hasattr(value, "template_field"):
             try:
                 found = value.template_field(name)
             except KeyError:
                 raise self.error(node, f"can't evaluate field {name} in type {type_name(value)}") from None
             if isinstance(found, Function):
-                return self.invoke(node, node, found, name, arguments, dot, final)
+                return self.invoke(node, node, found, name, given)
         elif isinstance(value, Struct):
             name = value.template_alias(name)
             if name not in value and name not in value.optional:
@@ -257,69 +269,57 @@ class _Run:
             return MISSING
         else:
             raise self.error(node, f"can't evaluate field {name} in type interface {{}}")
-        if given:
+        if given.number:
             raise self.error(node, f"{name} is not a method but has arguments")
         return found
 
-    def function(
-        self, node: nodes.Node, head: nodes.Identifier, arguments: list[nodes.Node], dot: Any, final: Any
-    ) -> Any:
-        return self.invoke(node, head, self.template.functions[head.name], head.name, arguments, dot, final)
+    def function(self, node: nodes.Node, head: nodes.Identifier, given: _Given) -> Any:
+        return self.invoke(node, head, self.template.functions[head.name], head.name, given)
 
-    def invoke(
-        self,
-        node: nodes.Node,
-        head: nodes.Node,
-        function: Function,
-        name: str,
-        arguments: list[nodes.Node],
-        dot: Any,
-        final: Any,
-    ) -> Any:
+    def invoke(self, node: nodes.Node, head: nodes.Node, function: Function, name: str, given: _Given) -> Any:
         """Call ``function`` with the operands and the value of the pipeline's stage before."""
-        count = len(arguments) + (final is not _NO_FINAL)
+        count = given.number
         if count < function.least and function.most is None:
             raise self.error(head, f"wrong number of args for {name}: want at least {function.least} got {count}")
         if function.most is not None and not function.least <= count <= function.most:
             raise self.error(head, f"wrong number of args for {name}: want {function.most} got {count}")
         if function.lazy:
-            thunks = [lambda it=it: self.operand(it, dot) for it in arguments]
-            if final is not _NO_FINAL:
-                thunks.append(lambda: final)
-            return function.call(*thunks)
+            return function.call(*self.thunks(given))
         values = []
-        for index, argument in enumerate(arguments):
-            value = self.operand(argument, dot)
+        for index, argument in enumerate(given.operands):
+            value = self.operand(argument, given.dot)
             self.check(argument, function, index, value)
             values.append(value)
-        if final is not _NO_FINAL:
-            self.check(None, function, len(values), final, head)
-            values.append(final)
+        if given.final is not _NO_FINAL:
+            self.check(head, function, len(values), given.final)
+            values.append(given.final)
         try:
             return function.call(*values)
         except CallError as error:
-            if name == "call" and arguments:
-                error = CallError(str(error).replace("non-function", f"non-function {arguments[0]}", 1))
-            raise self.error(node, f"error calling {name}: {error}") from None
+            text = str(error)
+            if name == "call" and given.operands:
+                text = text.replace("non-function", f"non-function {given.operands[0]}", 1)
+            raise self.error(node, f"error calling {name}: {text}") from None
 
-    def check(
-        self, node: nodes.Node | None, function: Function, index: int, value: Any, head: nodes.Node | None = None
-    ) -> None:
-        """Require that ``value`` fits the parameter ``index``."""
-        if not function.kinds:
-            return
-        kind = function.kinds[min(index, len(function.kinds) - 1)]
+    def thunks(self, given: _Given) -> list[Callable[[], Any]]:
+        """The arguments, each evaluated when it is asked for."""
+        found: list[Callable[[], Any]] = [partial(self.operand, it, given.dot) for it in given.operands]
+        if given.final is not _NO_FINAL:
+            found.append(lambda: given.final)
+        return found
+
+    def check(self, node: nodes.Node, function: Function, index: int, value: Any) -> None:
+        """Require that ``value``, which ``node`` gave, fits the parameter ``index``."""
+        kind = function.kinds[min(index, len(function.kinds) - 1)] if function.kinds else "any"
         if kind == "any" or _fits(kind, value):
             return
-        where = node or head
-        assert where is not None
         if isinstance(node, nodes.Literal):
             if kind in ("string", "int"):
-                raise self.error(where, f"expected {'integer' if kind == 'int' else kind}; found {node}")
-            raise self.error(where, f"can't handle {node} for arg of type {kind}")
+                raise self.error(node, f"expected {'integer' if kind == 'int' else kind}; found {node}")
+            raise self.error(node, f"can't handle {node} for arg of type {kind}")
         if value is None:
-            raise self.error(where, f"cannot assign nil to {kind}")
-        raise self.error(where, f"wrong type for value; expected {kind}; got {type_name(value)}")
+            raise self.error(node, f"cannot assign nil to {kind}")
+        raise self.error(node, f"wrong type for value; expected {kind}; got {type_name(value)}")
 
 
 def _fits(kind: str, value: Any) -> bool:

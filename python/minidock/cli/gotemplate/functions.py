@@ -41,10 +41,13 @@ def _or(first: Callable[[], Any], *rest: Callable[[], Any]) -> Any:
     return value
 
 
+_KINDS: tuple[tuple[str, type], ...] = (("bool", bool), ("int", int), ("float64", float), ("string", str))
+
+
 def _kind(value: Any) -> str:
     """The kind that comparisons look at."""
-    for kind, types in (("bool", bool), ("int", int), ("float64", float), ("string", str)):
-        if isinstance(value, types):  # type: ignore[arg-type]
+    for kind, wanted in _KINDS:
+        if isinstance(value, wanted):
             return kind
     return "nil" if value is None or isinstance(value, Missing) else "other"
 

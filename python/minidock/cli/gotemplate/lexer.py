@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from minidock.cli.gotemplate.values import TemplateError
 
-KEYWORDS = frozenset("block break continue define else end if nil range template with".split())
+KEYWORDS = frozenset(["block", "break", "continue", "define", "else", "end", "if", "nil", "range", "template", "with"])
 _SPACE = " \t\r\n"
 _SINGLE = frozenset("|(),")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "\\": "\\", "'": "'", '"': '"', "a": "\a", "b": "\b", "f": "\f", "v": "\v"}
@@ -32,7 +32,7 @@ def syntax_error(source: str, position: int, text: str) -> TemplateError:
 
 
 def tokens(source: str) -> list[Token]:
-    """Return the tokens of ``source``; comments and trimmed space are gone. :class:`TemplateError` for bad characters."""
+    """Return the tokens of ``source``; comments and trimmed space are gone. Raises :class:`TemplateError`."""
     found: list[Token] = []
     position = 0
     trim = False

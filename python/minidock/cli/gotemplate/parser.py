@@ -25,9 +25,7 @@ class Parser:
         self.ranges = 0
         self.depth = 0
         self.templates: dict[str, list[nodes.Node]] = {}
-        body, end = self._list(())
-        assert end == ""
-        self.templates[""] = body
+        self.templates[""], _ = self._list(())
 
     # tokens
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 from minidock.errors import InvalidArgument
@@ -96,10 +97,8 @@ def sorted_items(mapping: dict[Any, Any]) -> list[tuple[Any, Any]]:
 
 def format_float(value: float) -> str:
     """``%v`` of a float64: the shortest text that reads back, exponents from 1e21 on and below 1e-4."""
-    if value != value:
-        return "NaN"
-    if value in (float("inf"), float("-inf")):
-        return "+Inf" if value > 0 else "-Inf"
+    if not isfinite(value):
+        return {"nan": "NaN", "inf": "+Inf", "-inf": "-Inf"}[str(value)]
     if value == 0 or 1e-4 <= abs(value) < 1e21:
         text = f"{value:f}" if value == int(value) and abs(value) >= 1e16 else repr(value)
         return text.removesuffix(".0") if "e" not in text else f"{value:.0f}"

@@ -1,0 +1,118 @@
+"""Filters of ``images``, as Docker defines them. Several values of one filter: any of them (``label``: all)."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from minidock.errors import InvalidArgument
+from minidock.images.image import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from minidock.images.collection import ImageCollection
+
+NAMES = ("before", "dangling", "label", "reference", "since", "until")
+_TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
+
+
+def select(images: Sequence[Image], filters: Mapping[str, Sequence[str]], collection: ImageCollection) -> list[Image]:
+    """Return the images that pass every filter; with ``reference``, each with those of its names that match.
+
+    Raises InvalidArgument for a filter that does not exist or a value that it cannot have, ImageNotFound for an image
+    that ``before`` or ``since`` names.
+    """
+    found = list(images)
+    for name, values in filters.items():
+        if name not in NAMES:
+            raise InvalidArgument(f"invalid filter '{name}'")
+        if name == "dangling":
+            wanted = _boolean(values)
+            found = [image for image in found if (not image.tags) == wanted]
+        elif name == "label":
+            found = [image for image in found if all(_has_label(image.labels, value) for value in values)]
+        elif name == "reference":
+            found = _named(found, [_pattern(value) for value in values], collection)
+        elif name == "until":
+            limit = min(_moment(value) for value in values)
+            found = [image for image in found if image.row.created < limit]
+        else:
+            for value in values:
+                created = collection.get(value).row.created
+                found = [i for i in found if (i.row.created < created if name == "before" else i.row.created > created)]
+    return found
+
+
+def _boolean(values: Sequence[str]) -> bool:
+    words = {value.lower() for value in values}
+    if words <= set(_TRUE):
+        return True
+    if words <= set(_FALSE):
+        return False
+    raise InvalidArgument(f"invalid filter 'dangling={', '.join(values)}': must be true or false")
+
+
+def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
+    key, equals, value = wanted.partition("=")
+    return key in labels and (not equals or labels[key] == value)
+
+
+def _named(images: list[Image], patterns: list[re.Pattern[str]], collection: ImageCollection) -> list[Image]:
+    found = []
+    for image in images:
+        names = [tag for tag in image.tags if any(_fits(pattern, tag) for pattern in patterns)]
+        if names:
+            found.append(Image(collection, image.row, names))
+    return found
+
+
+def _fits(pattern: re.Pattern[str], tag: str) -> bool:
+    """Docker: the pattern is that of the whole name, or of the name without its tag."""
+    return pattern.fullmatch(tag) is not None or pattern.fullmatch(tag.rpartition(":")[0]) is not None
+
+
+def _pattern(text: str) -> re.Pattern[str]:
+    """A pattern of Go's path.Match: ``*`` and ``?`` stop at a slash, ``[a-z]``, ``[^a-z]`` and ``\\`` as usual."""
+    out: list[str] = []
+    at = 0
+    while at < len(text):
+        char = text[at]
+        at += 1
+        if char == "*":
+            out.append("[^/]*")
+        elif char == "?":
+            out.append("[^/]")
+        elif char == "\\" and at < len(text):
+            out.append(re.escape(text[at]))
+            at += 1
+        elif char == "[" and (end := text.find("]", at + 1)) > 0:
+            inside = text[at:end].replace("\\", "\\\\").replace("[", "\\[")
+            out.append(f"[{inside}]")
+            at = end + 1
+        elif char in "[\\":
+            raise InvalidArgument(f"invalid filter 'reference={text}': syntax error in pattern")
+        else:
+            out.append(re.escape(char))
+    try:
+        return re.compile("".join(out))
+    except re.error:
+        raise InvalidArgument(f"invalid filter 'reference={text}': syntax error in pattern") from None
+
+
+def _moment(text: str) -> float:
+    """A Unix time, an RFC 3339 date, or how long ago (``24h``)."""
+    import time
+    from datetime import datetime
+
+    if text.replace(".", "", 1).isdigit():
+        return float(text)
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    spans = re.fullmatch(r"(?:\d+(?:\.\d+)?[hms])+", text)
+    if spans:
+        parts = re.findall(r"(\d+(?:\.\d+)?)([hms])", text)
+        return time.time() - sum(float(number) * units[unit] for number, unit in parts)
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except ValueError:
+        raise InvalidArgument(f"invalid filter 'until={text}': neither a time nor a duration") from None
