@@ -72,30 +72,13 @@ def _open_standard_streams() -> None:
 def run(argv: Sequence[str]) -> int:
     """Run one command line and return its exit code; every failure is one line on standard error."""
     session = Session()
-    command = ""
     try:
-        if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
-            from minidock.cli.tree import complete
-
-            return complete(os.environ[f"_{PROGRAM.upper()}_COMPLETE"])
-        command, rest = _settings(session, argv)
-        return _dispatch(session, command, rest)
-    except HelpWanted:
-        return _help("")
+        return _outcome(session, argv)
     except BrokenPipeError:
         _silence_stdout()
         return 141
     except KeyboardInterrupt:
         return 130
-    except MinidockError as error:
-        if session.debug:
-            _traceback()
-        complain(f"{PROGRAM}: {error}")
-        if isinstance(error, UsageError) or error.exit_code != 125 or surface.canonical(command) == "container run":
-            return error.exit_code
-        return 1
-    except _Ended as ended:
-        return ended.code
     except Exception as error:
         if session.debug:
             _traceback()
@@ -108,12 +91,23 @@ def run(argv: Sequence[str]) -> int:
             complain(f"{PROGRAM}: close the engine: {_describe(error)}")
 
 
-class _Ended(Exception):  # noqa: N818 - not an error
-    """The global flags have said all (``--version``)."""
+def _outcome(session: Session, argv: Sequence[str]) -> int:
+    """Run the command line; a failure that minidock foresees is reported here."""
+    command = ""
+    try:
+        if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+            from minidock.cli.tree import complete
 
-    def __init__(self, code: int) -> None:
-        super().__init__(code)
-        self.code = code
+            return complete(os.environ[f"_{PROGRAM.upper()}_COMPLETE"])
+        command, rest = _settings(session, argv)
+        return _dispatch(session, command, rest) if command else 0
+    except MinidockError as error:
+        if session.debug:
+            _traceback()
+        complain(f"{PROGRAM}: {error}")
+        if isinstance(error, UsageError) or error.exit_code != 125 or surface.canonical(command) == "container run":
+            return error.exit_code
+        return 1
 
 
 def _describe(error: Exception) -> str:
@@ -139,8 +133,12 @@ def _silence_stdout() -> None:
 
 
 def _settings(session: Session, argv: Sequence[str]) -> tuple[str, list[str]]:
-    """Take the global flags; return the command's full name as typed, and what follows it."""
-    values, rest = parse(GLOBAL, argv)
+    """Take the global flags; return the command's full name as typed ("" when all is done), and what follows it."""
+    try:
+        values, rest = parse(GLOBAL, argv)
+    except HelpWanted:
+        _help("")
+        return "", []
     session.config = values["config"]
     session.data_root = values["data-root"]
     session.run_root = values["run-root"]
@@ -155,9 +153,10 @@ def _settings(session: Session, argv: Sequence[str]) -> tuple[str, list[str]]:
         from minidock.cli.commands.system import version_line
 
         write(version_line() + "\n")
-        raise _Ended(0)
+        return "", []
     if not rest:
-        raise HelpWanted
+        _help("")
+        return "", []
     words = 1
     if rest[0] in surface.GROUPS or surface.reason_for(rest[0]):
         while words < len(rest) and words < 3 and not rest[words].startswith("-"):

@@ -30,8 +30,10 @@ _LATER = {
 
 
 def _container(session: Session, name: str, size: bool) -> dict[str, Any]:
-    container = session.engine.containers.get(name)
-    return container.inspect(size=True) if size else container.attrs
+    import msgspec
+
+    document: dict[str, Any] = msgspec.to_builtins(session.engine.containers.get(name).inspect(size=size))
+    return document
 
 
 def _image(session: Session, name: str, size: bool) -> dict[str, Any]:

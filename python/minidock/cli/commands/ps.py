@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from minidock.cli.session import Session
     from minidock.spec.docker import ContainerSummary
 
-_LATEST_STATES = "created exited running"
-
 
 def _ports(it: ContainerSummary) -> str:
     """Published ports as Docker shows them: ``0.0.0.0:8080->80/tcp, 443/tcp``."""
@@ -120,13 +118,13 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     """Print the containers in the form that the flags ask for."""
     limit = 1 if values["latest"] else values["last"]
     form = values["format"] or ""
-    with_size = values["size"] or ".Size" in form or (form == "json" or "json ." in form)
-    found = session.engine.containers.summaries(
+    with_size = bool(values["size"] or ".Size" in form or form == "json" or "json ." in form)
+    containers = session.engine.containers.list(
         all=values["all"] or limit > 0,
         filters=grouped(values["filter"]) or None,
         limit=limit if limit > 0 else None,
-        size=bool(with_size and not values["quiet"]),
     )
+    found = [container.summary(size=with_size and not values["quiet"]) for container in containers]
     listing = _listing(values["no-trunc"])
     columns = [*listing.columns, "Size"] if values["size"] else listing.columns
     listing.show(found, values["format"], quiet=values["quiet"], columns=columns)

@@ -38,15 +38,13 @@ def _create(session: Session, values: Values, arguments: list[str]) -> Container
         options["environment"] = _environment(values["env"])
     if "storage-opt" in values:
         options["storage_opt"] = dict(_pair(entry, "storage-opt") for entry in values["storage-opt"])
-    if values["tty"] or values["interactive"]:
-        options.setdefault("stdin_open", False)
     image: str | None = None
     if "rootfs" not in values:
         if not arguments:
             raise UsageError("an image is needed, or --rootfs (see 'minidock run --help')", 1)
         image, arguments = arguments[0], arguments[1:]
     container = session.engine.containers.create(image, arguments or None, **options)
-    for warning in container.attrs.get("Warnings") or ():
+    for warning in container.warnings:
         session.warn(warning)
     return container
 

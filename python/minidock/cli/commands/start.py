@@ -23,13 +23,13 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
         if len(arguments) > 1:
             raise UsageError("you cannot start and attach multiple containers at once", 1)
         container = session.engine.containers.get(arguments[0])
-        config = container.attrs["Config"]
+        config = container.record.config
         streams = {"stdout", "stderr"}
-        if values["interactive"] and config["OpenStdin"]:
+        if values["interactive"] and config.open_stdin:
             streams.add("stdin")
-        if config["Tty"] and "stdin" in streams and not os.isatty(0):
+        if config.tty and "stdin" in streams and not os.isatty(0):
             raise UsageError("the input device is not a TTY", 1)
-        return attach(container, streams, tty=config["Tty"], sig_proxy=values["sig-proxy"])
+        return attach(container, streams, tty=config.tty, sig_proxy=values["sig-proxy"])
     failed = 0
     for name in arguments:
         try:
