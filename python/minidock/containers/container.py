@@ -76,18 +76,29 @@ class Container:
             self._attrs = attrs
         return self._attrs
 
-    def inspect(self) -> ContainerInspect:
-        """What ``docker inspect`` prints, as a struct."""
+    def inspect(self, *, size: bool = False) -> ContainerInspect:
+        """What ``docker inspect`` prints, as a struct; with ``size`` its files are counted."""
         from minidock.containers import inspect
 
         driver = self._lifecycle.storage_driver
-        return inspect.inspect(self.record, self.state, self._lifecycle.paths, driver)
+        found = inspect.inspect(self.record, self.state, self._lifecycle.paths, driver)
+        if size:
+            found.size_rw, found.size_root_fs = self._sizes()
+        return found
 
-    def summary(self) -> ContainerSummary:
-        """What ``docker ps`` shows, as a struct; its status counts from now."""
+    def summary(self, *, size: bool = False) -> ContainerSummary:
+        """What ``docker ps`` shows, as a struct; its status counts from now; with ``size`` its files are counted."""
         from minidock.containers import inspect
 
-        return inspect.summary(self.record, self.state)
+        found = inspect.summary(self.record, self.state)
+        if size:
+            found.size_rw, found.size_root_fs = self._sizes()
+        return found
+
+    def _sizes(self) -> tuple[int, int]:
+        from minidock.containers.sizes import sizes
+
+        return sizes(self.record, self._lifecycle)
 
     def __repr__(self) -> str:
         return f"<Container {self.short_id} {self.name}>"

@@ -24,8 +24,9 @@ def _ports(it: ContainerSummary) -> str:
     shown = []
     for port in it.ports:
         inner = f"{port.private_port}/{port.type}"
-        host = f"[{port.ip}]" if port.ip and ":" in port.ip else port.ip
-        shown.append(f"{host}:{port.public_port}->{inner}" if port.public_port else inner)
+        address = port.ip if isinstance(port.ip, str) else ""
+        host = f"[{address}]" if ":" in address else address
+        shown.append(f"{host}:{port.public_port}->{inner}" if isinstance(port.public_port, int) else inner)
     return ", ".join(shown)
 
 
