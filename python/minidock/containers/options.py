@@ -30,9 +30,12 @@ class CreateOptions(TypedDict, total=False):
     environment: Mapping[str, str] | Sequence[str]
     env_file: str | Sequence[str]
     entrypoint: str | Sequence[str]
+    """Text is split into words as a shell does; empty text drops the image's."""
     labels: Mapping[str, str] | Sequence[str]
     label_file: str | Sequence[str]
     annotations: Mapping[str, str] | Sequence[str]
+    attach: Sequence[str]
+    """``stdin``, ``stdout``, ``stderr``: recorded only; what is attached is said at the start."""
     tty: bool
     stdin_open: bool
     init: bool

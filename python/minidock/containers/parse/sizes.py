@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from minidock.errors import InvalidArgument
 
 MAX_INT64 = (1 << 63) - 1
 
+_DECIMAL = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?", re.ASCII)
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -77,23 +80,23 @@ def nano_cpus(value: float | str) -> int:
     Raises InvalidArgument for what is not a decimal number, and for more than nine decimals.
     """
     text = str(value).strip()
-    mantissa, _, exponent = text.lower().partition("e")
-    sign = -1 if mantissa.startswith("-") else 1
-    whole, _, fraction = mantissa.lstrip("+-").partition(".")
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise InvalidArgument(f"failed to parse {text[:100]} as a rational number")
+    sign, whole, fraction, exponent = match[1], match[2], match[3] or "", match[4]
     digits = whole + fraction
-    power = exponent.lstrip("+-")
-    if not (digits.isascii() and digits.isdigit()) or (exponent and not (power.isascii() and power.isdigit())):
-        raise InvalidArgument(f"failed to parse {text} as a rational number")
-    if len(digits) > 40 or len(power) > 2:
-        raise InvalidArgument(f"invalid number of CPUs: {text}: value out of range")
+    if len(digits) > 40 or len(exponent or "") > 3:
+        raise InvalidArgument(f"invalid number of CPUs: {text[:100]}: value out of range")
     shift = 9 - len(fraction) + (int(exponent) if exponent else 0)
-    number = int(digits)
+    number = int(digits or "0")
     if shift < 0:
         number, rest = divmod(number, 10**-shift)
         if rest:
             raise InvalidArgument("value is too precise")
         shift = 0
-    number = sign * number * int(10**shift)
+    number *= int(10**shift)
+    if sign == "-":
+        number = -number
     if abs(number) > MAX_INT64:
         raise InvalidArgument(f"invalid number of CPUs: {text}: value out of range")
     return number
