@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - classes are named after the thing that failed
 """The exception tree of minidock.
 
 Every failure that minidock foresees is a :class:`MinidockError`. Its text is one line in lower case without a full

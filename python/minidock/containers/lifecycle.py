@@ -35,6 +35,7 @@ from minidock.errors import (
     Unsupported,
 )
 from minidock.spec.docker import ZERO_TIME, ContainerState
+from minidock.store.cleaner import cleaner
 from minidock.store.containers import ContainerRow
 from minidock.store.failures import from_os
 
@@ -160,7 +161,8 @@ class Lifecycle:
         table = self.store.containers
         contents = {} if start is None else bundle.files(start, self.paths, self.config, self.host)
         for attempt in range(_NAME_ATTEMPTS):
-            with table.workspace(record.id) as workspace:
+            workspace = table.workspace(record.id)
+            try:
                 directory = workspace.join(record.id)
                 self._prepare(planned, directory)
                 if start is not None:
@@ -174,14 +176,18 @@ class Lifecycle:
                     state=state,
                     record=records.encode(record),
                 )
-                try:
-                    table.insert(row, workspace)
-                except NameInUse:
-                    if planned.named or attempt == _NAME_ATTEMPTS - 1:
-                        raise
-                    record.name = make_name(attempt)
-                else:
-                    return
+                table.insert(row, workspace)
+            except NameInUse:
+                workspace.close()
+                if planned.named or attempt == _NAME_ATTEMPTS - 1:
+                    raise
+                record.name = make_name(attempt)
+            except BaseException:
+                workspace.close()
+                raise
+            else:
+                cleaner.later(workspace)
+                return
 
     def _prepare(self, planned: Planned, directory: str) -> None:
         """Make the container's directory and its writable layer."""
@@ -215,10 +221,13 @@ class Lifecycle:
             self.kill_all(record)
         self.delete(record.id)
 
-    def delete(self, container_id: str) -> None:
-        """Remove the row and the files of a container that does not run; one that is gone already is fine."""
+    def delete(self, container_id: str, *, later: bool = False) -> None:
+        """Remove the row and the files of a container that does not run; one that is gone already is fine.
+
+        With ``later`` the files go after the return, in the background.
+        """
         try:
-            self.store.containers.remove(container_id)
+            self.store.containers.remove(container_id, later=cleaner.later if later else None)
         except ContainerNotFound:
             return
 
@@ -352,7 +361,7 @@ class Lifecycle:
         if packet is None:
             raise SystemFailure(f"run container {record.id}: its supervisor said that it started, and no more")
         if record.host_config.auto_remove:
-            self.delete(record.id)
+            self.delete(record.id, later=True)
         else:
             self._ended(record, liveness.decode_exit(packet))
         ended = exit_status(packet)
@@ -497,7 +506,8 @@ class Lifecycle:
         return "overlay2" if self.engine.snapshots.backend.overlay else "vfs"
 
     def close(self) -> None:
-        """Close the helper's file."""
+        """Close the helper's file, and wait for what is being removed."""
+        cleaner.flush()
         if self._helper is not None:
             self._helper.close()
             self._helper = None

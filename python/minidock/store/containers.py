@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 import time
@@ -123,12 +124,20 @@ class ContainerTable:
             raise ContainerNotFound(f"no such container: {container_id}")
         return bool(changed)
 
-    def remove(self, container_id: str, check: Callable[[ContainerRow], None] | None = None) -> None:
+    def remove(
+        self,
+        container_id: str,
+        check: Callable[[ContainerRow], None] | None = None,
+        later: Callable[[Workspace], None] | None = None,
+    ) -> None:
         """Remove a container's row and directory, by full id; its image goes with it if that was only kept for it.
 
-        ``check`` sees the row inside the transaction and raises to forbid it. Raises ContainerNotFound.
+        ``check`` sees the row inside the transaction and raises to forbid it. ``later`` takes over the workspace that
+        holds the files, and closes it at some time. Raises ContainerNotFound.
         """
-        with Workspace(self.paths, f"remove-{container_id[:12]}") as trash:
+        with contextlib.ExitStack() as stack:
+            trash = Workspace(self.paths, f"remove-{container_id[:12]}")
+            stack.callback(trash.close)
             garbage: Garbage | None = None
             with self.database.transaction():
                 rows = self._select("WHERE id = ?", (container_id,))
@@ -143,6 +152,9 @@ class ContainerTable:
             discard(trash, self.paths.container(container_id))
             if garbage is not None:
                 ImageTable(self.database).discard(garbage, trash)
+            if later is not None:
+                stack.pop_all()
+                later(trash)
 
     def of_image(self, image_id: str) -> list[ContainerRow]:
         """Containers that were created from an image."""
