@@ -77,6 +77,31 @@ def seccomp_compile(profile: bytes, machine: str) -> bytes:
     machine), limit (over the kernel's 4096 instructions). The GIL is released.
     """
 
+# Linux security modules
+
+def apparmor_enabled() -> bool:
+    """Return whether the kernel enforces AppArmor."""
+
+def apparmor_ensure(name: str) -> None:
+    """See to it that a profile is loaded; ``minidock-default`` is loaded with the host's parser if it is not.
+
+    Kinds: not-found (another profile is not loaded), unsupported (no parser, or it fails), denied (the kernel's list
+    cannot be read). The GIL is released.
+    """
+
+def selinux_enabled() -> bool:
+    """Return whether the kernel has SELinux."""
+
+def selinux_labels(contexts: str | None, options: list[tuple[str, str]], used_levels: set[str]) -> tuple[str, str]:
+    """Return the labels of a container's processes and of its files.
+
+    ``contexts`` is the text of the policy's ``lxc_contexts``; ``options`` are those of ``--security-opt label=``; the
+    level is none of ``used_levels``. Kinds: invalid (an option), limit (no free level).
+    """
+
+def selinux_check_relabel(path: str) -> None:
+    """Raise denied if a bind's source, links resolved, must not be relabelled (``:z``, ``:Z``)."""
+
 # --- The helper and the supervisors that it becomes (docs/supervisor.md) ---
 
 @final

@@ -20,7 +20,10 @@ mod _native {
         cgroup_stats, cgroup_thaw,
     };
     #[pymodule_export]
-    use super::security::seccomp_compile;
+    use super::security::{
+        apparmor_enabled, apparmor_ensure, seccomp_compile, selinux_check_relabel, selinux_enabled,
+        selinux_labels,
+    };
 
     // The helper and the supervisors that it becomes.
     #[pymodule_export]

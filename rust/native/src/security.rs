@@ -1,6 +1,10 @@
-//! Seccomp filters for Python.
+//! Seccomp filters, AppArmor profiles and SELinux labels for Python.
+use std::collections::HashSet;
+use std::path::PathBuf;
+
 use minidock_core::security::seccomp::{COMPILER_VERSION, Target, compile_json};
-use minidock_core::{Error, Kind};
+use minidock_core::security::{apparmor, selinux};
+use minidock_core::{Context, Error, Kind};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -29,4 +33,70 @@ pub fn seccomp_compile<'py>(
     };
     let bytes = py.detach(compile).map_err(|e: Error| raise(&e))?;
     Ok(PyBytes::new(py, &bytes))
+}
+
+/// Whether the kernel enforces AppArmor.
+#[pyfunction]
+pub fn apparmor_enabled() -> bool {
+    apparmor::Host::default().is_enabled()
+}
+
+/// Sees to it that a profile is loaded: ours is loaded with the host's parser, another must be there.
+#[pyfunction]
+pub fn apparmor_ensure(py: Python<'_>, name: &str) -> PyResult<()> {
+    let ensure = || {
+        let host = apparmor::Host::default();
+        if name == apparmor::DEFAULT {
+            return host.ensure_default();
+        }
+        if host.is_loaded(name)? {
+            return Ok(());
+        }
+        let why = "it is not loaded: load it with apparmor_parser";
+        Err(Error::new(
+            Kind::NotFound,
+            "use AppArmor profile",
+            name,
+            why,
+        ))
+    };
+    py.detach(ensure).map_err(|e: Error| raise(&e))
+}
+
+/// Whether the kernel has SELinux.
+#[pyfunction]
+pub fn selinux_enabled() -> bool {
+    selinux::is_enabled()
+}
+
+/// Process label and file label of a container.
+#[pyfunction]
+pub fn selinux_labels(
+    contexts: Option<&str>,
+    options: Vec<(String, String)>,
+    used_levels: HashSet<String>,
+) -> PyResult<(String, String)> {
+    let labels = || {
+        let level = selinux::unique_level(&used_levels, random)?;
+        let options: Vec<_> = options
+            .iter()
+            .map(|(k, v)| (k.as_str(), v.as_str()))
+            .collect();
+        let labels = selinux::Labels::new(contexts, &options, &level)?;
+        Ok((labels.process.to_string(), labels.file.to_string()))
+    };
+    labels().map_err(|e: Error| raise(&e))
+}
+
+/// Refuses a bind's source that must not be relabelled.
+#[pyfunction]
+pub fn selinux_check_relabel(path: PathBuf) -> PyResult<()> {
+    selinux::check_relabel(&path).map_err(|e| raise(&e))
+}
+
+fn random() -> minidock_core::Result<u32> {
+    let mut bytes = [0; 4];
+    rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty())
+        .context("get random numbers", || "")?;
+    Ok(u32::from_ne_bytes(bytes))
 }

@@ -1,0 +1,84 @@
+"""Linux security modules: the AppArmor profile and SELinux labels of one container."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from minidock import _native
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minidock.security.options import SecurityOptions
+
+DEFAULT_PROFILE = "minidock-default"
+UNCONFINED = "unconfined"
+
+_CONTEXTS = "/etc/selinux/targeted/contexts/lxc_contexts"
+_MAX_CONTEXTS = 1 << 20
+
+
+class Labels(msgspec.Struct, frozen=True, kw_only=True):
+    """What goes into the bundle; ``None`` where the host has no such module or the container is to be free of it."""
+
+    apparmor_profile: str | None = None
+    """``process.apparmorProfile``."""
+    process_label: str | None = None
+    """``process.selinuxLabel``."""
+    mount_label: str | None = None
+    """``linux.mountLabel``: a context that the root filesystem's mount is given."""
+    warnings: tuple[str, ...] = ()
+
+
+_found: tuple[bool, bool] | None = None
+
+
+def host() -> tuple[bool, bool]:
+    """Return whether the kernel has AppArmor, and SELinux. Looked up once: neither comes or goes while it runs."""
+    global _found  # noqa: PLW0603 - see above
+    if _found is None:
+        _found = (_native.apparmor_enabled(), _native.selinux_enabled())
+    return _found
+
+
+def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[[], set[str]]) -> Labels:
+    """Return a container's profile and labels; the default AppArmor profile is loaded if the kernel lacks it.
+
+    ``used_levels`` yields the SELinux levels of the other containers and is called only where the kernel has SELinux.
+
+    Raises:
+        NotFound: the named AppArmor profile is not loaded.
+        Unsupported: the default profile is not loaded and the host cannot load it.
+        InvalidArgument: a label option that cannot be part of a label.
+    """
+    has_apparmor, has_selinux = host()
+    warnings = []
+    profile = process = mount = None
+    try:
+        if has_apparmor:
+            profile = options.apparmor or (UNCONFINED if privileged else DEFAULT_PROFILE)
+            if profile != UNCONFINED:
+                _native.apparmor_ensure(profile)
+        elif options.apparmor not in (None, UNCONFINED):
+            warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
+        if has_selinux:
+            if not (options.label_disable or (privileged and not options.labels)):
+                process, mount = _native.selinux_labels(_contexts(), list(options.labels.items()), used_levels())
+        elif options.labels:
+            warnings.append("security option label has no effect: the kernel has no SELinux")
+    except _native.NativeError as e:
+        from minidock._errors import translate
+
+        raise translate(e) from e
+    return Labels(apparmor_profile=profile, process_label=process, mount_label=mount, warnings=tuple(warnings))
+
+
+def _contexts() -> str | None:
+    """Return the policy's own labels for containers, if it has any."""
+    try:
+        with open(_CONTEXTS, encoding="utf-8", errors="replace") as file:
+            return file.read(_MAX_CONTEXTS)
+    except OSError:
+        return None
