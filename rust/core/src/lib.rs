@@ -4,6 +4,9 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod mount;
+pub mod namespace;
+pub mod path;
 pub mod probe;
 pub mod process;
 pub mod rootfs;

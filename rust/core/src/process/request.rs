@@ -6,6 +6,7 @@ use oci_spec::runtime::{Process, Spec};
 
 use crate::error::{Error, Result};
 use crate::rootfs::Rootfs;
+use crate::security::seccomp::Program;
 
 /// Everything that [`launch`](super::launch) needs to start PID 1 of one container.
 pub struct LaunchRequest<'a> {
@@ -112,13 +113,11 @@ pub struct CgroupEntry<'a> {
     pub tasks: &'a [OwnedFd],
 }
 
-/// A seccomp filter as the kernel loads it.
-#[derive(Debug, Clone, Default)]
+/// A compiled seccomp filter, and who answers its notifications.
+#[derive(Debug, Clone)]
 pub struct Seccomp {
-    /// `struct sock_filter` instructions, 8 bytes each, native byte order.
-    pub bpf: Vec<u8>,
-    /// Flags of `seccomp(SECCOMP_SET_MODE_FILTER)`.
-    pub flags: u32,
+    /// The filter.
+    pub program: Program,
     /// Socket that gets the notify descriptor (`listenerPath`), with the state document of the runtime-spec.
     pub listener: Option<Listener>,
 }

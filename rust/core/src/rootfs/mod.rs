@@ -1,5 +1,19 @@
 //! The root filesystem of a container.
+mod cgroups;
+mod copy_up;
+mod devices;
+mod host;
+mod masks;
+mod overlay;
+mod pivot;
+mod prepare;
+mod users;
+
 use std::path::PathBuf;
+
+pub use overlay::MAX_LAYERS;
+pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
+pub use users::{User, home, resolve as resolve_user};
 
 /// Where a root filesystem comes from.
 #[derive(Debug, Clone)]
@@ -43,4 +57,26 @@ pub struct IdMap {
     pub uid: Vec<(u32, u32, u32)>,
     /// Of groups.
     pub gid: Vec<(u32, u32, u32)>,
+}
+
+/// A path of `mountinfo`, whose blanks and backslashes are octal escapes.
+pub(crate) fn unescape(field: &str) -> PathBuf {
+    use std::os::unix::ffi::OsStringExt;
+    let bytes = field.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let octal = bytes
+            .get(i + 1..i + 4)
+            .and_then(|d| std::str::from_utf8(d).ok())
+            .and_then(|d| u8::from_str_radix(d, 8).ok());
+        if let (b'\\', Some(byte)) = (bytes[i], octal) {
+            out.push(byte);
+            i += 4;
+        } else {
+            out.push(bytes[i]);
+            i += 1;
+        }
+    }
+    PathBuf::from(std::ffi::OsString::from_vec(out))
 }

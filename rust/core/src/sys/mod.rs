@@ -2,17 +2,32 @@
 #![allow(unsafe_code)]
 
 pub mod bpf;
+mod clone;
+mod exec;
+mod misc;
+mod mount;
 pub mod mount_tree;
 pub mod probe;
 pub mod seccomp;
 
-/// Views a descriptor number that somebody else owns; a number that is not open gives `EBADF` from every call.
-///
-/// # Panics
-/// When `number` is negative.
-#[must_use]
-pub fn borrow_fd(number: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
-    assert!(number >= 0, "a descriptor is not negative");
-    // SAFETY: the number is not -1; a stale one is a wrong answer, not undefined behaviour.
-    unsafe { std::os::fd::BorrowedFd::borrow_raw(number) }
+pub use clone::{Forked, clone3};
+pub use exec::execve;
+pub use misc::{
+    SchedAttr, borrow_fd, close_from, close_range_cloexec, exit_now, interface_up, ioprio_set,
+    new_session_keyring, personality, pidfd_signal, reset_signals, sched_setattr, set_domainname,
+    set_hostname, set_mempolicy, set_rlimit, setns, take_fd, unshare,
+};
+pub use mount::{AT_RECURSIVE, MountAttr, mount_setattr};
+
+use rustix::io::{Errno, Result};
+
+/// The result of a raw system call as `Result`.
+fn check(ret: libc::c_long) -> Result<libc::c_long> {
+    if ret < 0 {
+        // SAFETY: errno is a thread-local integer that libc always provides.
+        return Err(Errno::from_raw_os_error(unsafe {
+            *libc::__errno_location()
+        }));
+    }
+    Ok(ret)
 }

@@ -1,0 +1,161 @@
+//! The control socket: one JSON object per packet (docs/supervisor.md).
+use std::os::fd::OwnedFd;
+
+use minidock_core::process::Failure;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendFlags, recv, send};
+use serde::Deserialize;
+
+/// The longest packet.
+const LONGEST: usize = 65536;
+
+/// A request of a client.
+#[derive(Debug, PartialEq, Eq, Deserialize)]
+#[serde(tag = "op", rename_all = "kebab-case")]
+pub enum Request {
+    /// A signal to PID 1.
+    Signal {
+        /// Its number.
+        signal: i32,
+    },
+    /// A signal, then SIGKILL.
+    Stop {
+        /// The first signal; the document's stop signal if missing.
+        #[serde(default)]
+        signal: Option<i32>,
+        /// Milliseconds between the two; the document's if missing.
+        #[serde(default)]
+        timeout_ms: Option<u64>,
+    },
+    /// The terminal's size.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Columns.
+        cols: u16,
+    },
+    /// No more input.
+    CloseStdin,
+}
+
+/// What a read of the socket gave.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Received {
+    /// A request.
+    Request(Request),
+    /// A packet that is none; ignored.
+    Nonsense,
+    /// Nothing there now.
+    Nothing,
+    /// The client has closed its end.
+    Closed,
+}
+
+/// Reads one packet without waiting.
+pub fn receive(socket: &OwnedFd) -> Received {
+    // Requests are short; one that does not fit is cut by the kernel, and then no JSON.
+    let mut buffer = [0u8; 1024];
+    match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
+        Ok((0, _)) => Received::Closed,
+        Ok((n, _)) => {
+            serde_json::from_slice(&buffer[..n]).map_or(Received::Nonsense, Received::Request)
+        }
+        Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+        Err(_) => Received::Closed,
+    }
+}
+
+/// Sends one packet; a client that has gone or does not read does not stop the supervisor.
+pub fn tell(socket: Option<&OwnedFd>, text: &str) {
+    if let Some(socket) = socket {
+        let bytes = text.as_bytes();
+        let _ = send(
+            socket,
+            &bytes[..bytes.len().min(LONGEST)],
+            SendFlags::NOSIGNAL | SendFlags::DONTWAIT,
+        );
+    }
+}
+
+/// The `started` event.
+#[must_use]
+pub fn started(pid: i32, start_time: u64, warnings: &[String]) -> String {
+    serde_json::json!({"event": "started", "pid": pid, "start_time": start_time, "warnings": warnings}).to_string()
+}
+
+/// The `error` event.
+#[must_use]
+pub fn error(failure: &Failure) -> String {
+    let e = &failure.error;
+    // A command line of megabytes must not make a packet that cannot be sent.
+    let cut = |s: &str| s.chars().take(4096).collect::<String>();
+    serde_json::json!({
+        "event": "error", "kind": e.kind.name(), "op": e.op, "subject": cut(&e.subject), "errno": e.errno, "message": cut(&e.to_string()),
+        "exit_code": failure.exit_code,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use minidock_core::Error;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    #[test]
+    fn requests() {
+        let (a, b) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        assert_eq!(receive(&b), Received::Nothing);
+        for (text, wanted) in [
+            (
+                r#"{"op":"signal","signal":15}"#,
+                Received::Request(Request::Signal { signal: 15 }),
+            ),
+            (
+                r#"{"op":"stop"}"#,
+                Received::Request(Request::Stop {
+                    signal: None,
+                    timeout_ms: None,
+                }),
+            ),
+            (
+                r#"{"op":"resize","rows":24,"cols":80}"#,
+                Received::Request(Request::Resize { rows: 24, cols: 80 }),
+            ),
+            (
+                r#"{"op":"close-stdin"}"#,
+                Received::Request(Request::CloseStdin),
+            ),
+            (r#"{"op":"resize","rows":-1,"cols":80}"#, Received::Nonsense),
+            ("garbage", Received::Nonsense),
+        ] {
+            tell(Some(&a), text);
+            assert_eq!(receive(&b), wanted, "{text}");
+        }
+        tell(Some(&a), &"x".repeat(5000));
+        assert_eq!(receive(&b), Received::Nonsense);
+        drop(a);
+        assert_eq!(receive(&b), Received::Closed);
+    }
+
+    #[test]
+    fn errors_fit_a_packet() {
+        let text = error(&Failure::execute(Error::errno(
+            "execute",
+            "x".repeat(1 << 20),
+            libc::ENOENT,
+        )));
+        assert!(text.len() < LONGEST);
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            (value["exit_code"].as_i64(), value["kind"].as_str()),
+            (Some(127), Some("not-found"))
+        );
+    }
+}

@@ -1,0 +1,253 @@
+//! `minidock.json`, the supervisor's own document (docs/supervisor.md).
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use minidock_core::error::{Context, Error, Kind, Result};
+use minidock_core::process::UserNames;
+use minidock_core::rootfs::{Host, IdMap, Overlay, Rootfs};
+use serde::Deserialize;
+
+/// The version of the document that this supervisor reads.
+const VERSION: u32 = 1;
+
+/// What the engine tells the supervisor beside the runtime-spec document.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    version: u32,
+    /// The container's id.
+    pub id: String,
+    /// Live state: pid file, sockets. Removed at the end.
+    pub run_dir: PathBuf,
+    /// Where the exit record goes.
+    pub exit_file: PathBuf,
+    rootfs: RootfsDocument,
+    /// How the streams reach the container.
+    pub stdio: StdioMode,
+    /// Whether fd 0 is forwarded.
+    #[serde(default)]
+    pub stdin: bool,
+    /// A compiled filter (`seccomp/KEY.bpf`).
+    #[serde(default)]
+    pub seccomp_bpf: Option<PathBuf>,
+    /// The built-in init as PID 1.
+    #[serde(default)]
+    pub init: bool,
+    /// The container is killed after this many milliseconds.
+    #[serde(default)]
+    pub timeout_ms: Option<u64>,
+    /// For a stop request without a signal, and for SIGTERM to the supervisor.
+    #[serde(default = "sigterm")]
+    pub stop_signal: i32,
+    /// For a stop request without a time.
+    #[serde(default = "ten_seconds")]
+    pub stop_timeout_ms: u64,
+    #[serde(default, rename = "annotations")]
+    _annotations: HashMap<String, String>,
+    /// The container dies with this process.
+    #[serde(default)]
+    pub owner: Option<Owner>,
+    /// `name-or-uid[:group-or-gid]`, resolved in the root filesystem.
+    #[serde(default)]
+    user: Option<String>,
+    /// More groups, by name or number.
+    #[serde(default)]
+    group_add: Vec<String>,
+}
+
+fn sigterm() -> i32 {
+    libc::SIGTERM
+}
+
+fn ten_seconds() -> u64 {
+    10_000
+}
+
+/// A process that the container must not outlive.
+#[derive(Debug, Clone, Copy, Deserialize)]
+pub struct Owner {
+    /// Its process id.
+    pub pid: i32,
+    /// Field 22 of its `/proc/PID/stat`.
+    pub start_time: u64,
+}
+
+/// How the streams reach the container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StdioMode {
+    /// The container gets fds 0 to 2 as they are.
+    Inherit,
+    /// The supervisor copies between pipes of its own and fds 0 to 2.
+    Relay,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
+enum RootfsDocument {
+    Overlay {
+        lower: Vec<PathBuf>,
+        #[serde(default)]
+        upper: Option<PathBuf>,
+        #[serde(default)]
+        work: Option<PathBuf>,
+        #[serde(default)]
+        volatile: bool,
+        #[serde(default)]
+        idmap: Option<IdMapDocument>,
+    },
+    Directory {
+        path: PathBuf,
+    },
+    Host {
+        path: PathBuf,
+        #[serde(default)]
+        mask: Vec<PathBuf>,
+        #[serde(default)]
+        upper: Option<PathBuf>,
+        #[serde(default)]
+        work: Option<PathBuf>,
+    },
+}
+
+#[derive(Debug, Deserialize)]
+struct IdMapDocument {
+    uid: Vec<(u32, u32, u32)>,
+    gid: Vec<(u32, u32, u32)>,
+}
+
+impl Document {
+    /// Reads `DIR/minidock.json`.
+    pub fn load(bundle: &Path) -> Result<Self> {
+        let path = bundle.join("minidock.json");
+        let text = std::fs::read(&path).context("read", || path.display().to_string())?;
+        Self::parse(&text)
+            .map_err(|e| Error::new(e.kind, "read", path.display().to_string(), e.to_string()))
+    }
+
+    fn parse(text: &[u8]) -> Result<Self> {
+        let invalid = |why: String| Error::new(Kind::Invalid, "parse document", "", why);
+        let document: Self = serde_json::from_slice(text).map_err(|e| invalid(e.to_string()))?;
+        if document.version != VERSION {
+            let why = format!(
+                "version {} is not {VERSION}: engine and helper differ, reinstall minidock",
+                document.version
+            );
+            return Err(Error::new(Kind::Unsupported, "parse document", "", why));
+        }
+        if !(1..=64).contains(&document.stop_signal) {
+            return Err(invalid(format!(
+                "stop_signal {} is not a signal",
+                document.stop_signal
+            )));
+        }
+        Ok(document)
+    }
+
+    /// Takes the root filesystem out of the document.
+    pub fn take_rootfs(&mut self) -> Rootfs {
+        let pair = |upper: Option<PathBuf>, work: Option<PathBuf>| upper.zip(work);
+        match std::mem::replace(
+            &mut self.rootfs,
+            RootfsDocument::Directory {
+                path: PathBuf::new(),
+            },
+        ) {
+            RootfsDocument::Overlay {
+                lower,
+                upper,
+                work,
+                volatile,
+                idmap,
+            } => Rootfs::Overlay(Overlay {
+                lower,
+                upper: pair(upper, work),
+                volatile,
+                idmap: idmap.map(|m| IdMap {
+                    uid: m.uid,
+                    gid: m.gid,
+                }),
+            }),
+            RootfsDocument::Directory { path } => Rootfs::Directory(path),
+            RootfsDocument::Host {
+                path,
+                mask,
+                upper,
+                work,
+            } => Rootfs::Host(Host {
+                path,
+                mask,
+                upper: pair(upper, work),
+            }),
+        }
+    }
+
+    /// The user as names, if the document has one.
+    pub fn take_user(&mut self) -> Option<UserNames> {
+        let group_add = std::mem::take(&mut self.group_add);
+        match self.user.take() {
+            None if group_add.is_empty() => None,
+            user => Some(UserNames {
+                user: user.unwrap_or_default(),
+                group_add,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PLAIN: &str = r#"{"version":1,"id":"a","run_dir":"/r","exit_file":"/e","rootfs":{"type":"overlay","lower":["/l"],"upper":"/u","work":"/w"},
+        "stdio":"relay","timeout_ms":null"#;
+
+    #[test]
+    fn reads_the_contract() {
+        let mut d = Document::parse(format!("{PLAIN}}}").as_bytes()).unwrap();
+        assert_eq!(
+            (d.stdio, d.stop_signal, d.stop_timeout_ms),
+            (StdioMode::Relay, libc::SIGTERM, 10_000)
+        );
+        assert!(d.take_user().is_none());
+        let Rootfs::Overlay(o) = d.take_rootfs() else {
+            panic!()
+        };
+        assert_eq!(o.upper, Some(("/u".into(), "/w".into())));
+        let mut d = Document::parse(
+            format!(r#"{PLAIN},"user":"ana:staff","group_add":["x"]}}"#).as_bytes(),
+        )
+        .unwrap();
+        assert_eq!(
+            d.take_user().unwrap(),
+            UserNames {
+                user: "ana:staff".into(),
+                group_add: vec!["x".into()]
+            }
+        );
+    }
+
+    #[test]
+    fn refuses_what_it_does_not_know() {
+        assert_eq!(
+            Document::parse(format!(r#"{PLAIN},"surprise":1}}"#).as_bytes())
+                .unwrap_err()
+                .kind,
+            Kind::Invalid
+        );
+        assert_eq!(
+            Document::parse(format!(r#"{PLAIN},"stop_signal":99}}"#).as_bytes())
+                .unwrap_err()
+                .kind,
+            Kind::Invalid
+        );
+        let other = PLAIN.replace(r#""version":1"#, r#""version":2"#);
+        assert_eq!(
+            Document::parse(format!("{other}}}").as_bytes())
+                .unwrap_err()
+                .kind,
+            Kind::Unsupported
+        );
+        assert!(Document::parse(b"").is_err());
+    }
+}
