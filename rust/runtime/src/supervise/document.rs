@@ -47,12 +47,9 @@ pub struct Document {
     /// The container dies with this process.
     #[serde(default)]
     pub owner: Option<Owner>,
-    /// `name-or-uid[:group-or-gid]`, resolved in the root filesystem.
+    /// The user by names, resolved in the root filesystem.
     #[serde(default)]
-    user: Option<String>,
-    /// More groups, by name or number.
-    #[serde(default)]
-    group_add: Vec<String>,
+    user: Option<UserDocument>,
 }
 
 fn sigterm() -> i32 {
@@ -108,6 +105,17 @@ enum RootfsDocument {
         #[serde(default)]
         work: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UserDocument {
+    /// `name-or-uid[:group-or-gid]`; empty is root.
+    #[serde(default)]
+    user: String,
+    /// More groups, by name or number.
+    #[serde(default)]
+    group_add: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -184,14 +192,10 @@ impl Document {
 
     /// The user as names, if the document has one.
     pub fn take_user(&mut self) -> Option<UserNames> {
-        let group_add = std::mem::take(&mut self.group_add);
-        match self.user.take() {
-            None if group_add.is_empty() => None,
-            user => Some(UserNames {
-                user: user.unwrap_or_default(),
-                group_add,
-            }),
-        }
+        self.user.take().map(|u| UserNames {
+            user: u.user,
+            group_add: u.group_add,
+        })
     }
 }
 
@@ -215,7 +219,7 @@ mod tests {
         };
         assert_eq!(o.upper, Some(("/u".into(), "/w".into())));
         let mut d = Document::parse(
-            format!(r#"{PLAIN},"user":"ana:staff","group_add":["x"]}}"#).as_bytes(),
+            format!(r#"{PLAIN},"user":{{"user":"ana:staff","group_add":["x"]}}}}"#).as_bytes(),
         )
         .unwrap();
         assert_eq!(
