@@ -203,6 +203,14 @@ def run_captured(
     ``exit.json`` is then in place.
     """
 
+# --- Snapshots ---
+
+def probe_overlay(lower: str | PathLike[str], upper: str | PathLike[str], work: str | PathLike[str]) -> None:
+    """Make an overlay of three directories, and drop it unmounted: succeeds where a container's mount would.
+
+    Errors: unsupported (the kernel has no overlayfs), system (the file system cannot hold an upper layer), denied.
+    """
+
 # --- The user's terminal ---
 
 @final

@@ -207,7 +207,7 @@ class ImageCollection:
 
     def shown(self, name: str) -> str:
         """A name as error messages show it."""
-        if references.id_digits(name) is not None:
+        if name.startswith("sha256:") or (len(name) == 64 and references.id_digits(name) is not None):
             return name
         return references.parse(name).with_default_tag().familiar
 

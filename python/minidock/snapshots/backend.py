@@ -49,7 +49,7 @@ def _attempt(store: Store) -> str:
         for name in ("lower", "upper", "work"):
             os.mkdir(work.join(name), 0o700)
         try:
-            _native.probe_overlay(work.join("lower"), work.join("upper"), work.join("work"))  # type: ignore[attr-defined]
+            _native.probe_overlay(work.join("lower"), work.join("upper"), work.join("work"))
         except _native.NativeError as error:
             # One line, and short enough for the target of a link.
             return str(error).replace("\n", " ")[:500]

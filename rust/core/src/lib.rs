@@ -11,6 +11,7 @@ pub mod probe;
 pub mod process;
 pub mod rootfs;
 pub mod security;
+pub mod snapshot;
 pub mod supervisor;
 pub mod sys;
 

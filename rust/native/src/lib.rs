@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 mod cgroup;
 mod error;
 mod security;
+mod snapshot;
 
 mod helper;
 mod supervisor;
@@ -24,6 +25,8 @@ mod _native {
         apparmor_enabled, apparmor_ensure, seccomp_compile, selinux_check_relabel, selinux_enabled,
         selinux_labels,
     };
+    #[pymodule_export]
+    use super::snapshot::probe_overlay;
 
     // The helper and the supervisors that it becomes.
     #[pymodule_export]
