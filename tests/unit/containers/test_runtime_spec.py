@@ -130,7 +130,7 @@ def test_device_rules() -> None:
     assert allowed == {
         ("c", None, None): "m", ("b", None, None): "m", **{("c", *number): "rwm" for number in numbers}
     }  # fmt: skip
-    assert rules[-1] == {"allow": False, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
+    assert rules[11] == {"allow": False, "type": "c", "major": 10, "minor": 229, "access": "rwm"}
 
 
 def test_devices() -> None:

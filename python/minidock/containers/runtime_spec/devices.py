@@ -18,8 +18,6 @@ def _char(major: int, minor: int | None, *, allow: bool = True) -> DeviceCgroup:
 
 DEFAULT_RULES: list[DeviceCgroup] = [
     DeviceCgroup(allow=False, access="rwm"),
-    DeviceCgroup(allow=True, type="c", access="m"),
-    DeviceCgroup(allow=True, type="b", access="m"),
     _char(1, 3),  # null
     _char(1, 5),  # zero
     _char(1, 7),  # full
@@ -31,6 +29,9 @@ DEFAULT_RULES: list[DeviceCgroup] = [
     _char(136, None),  # pts
     _char(10, 200),  # tun
     _char(10, 229, allow=False),  # fuse
+    # Last, as in runc: cgroup v1 cannot take a part of a wider rule back.
+    DeviceCgroup(allow=True, type="c", access="m"),
+    DeviceCgroup(allow=True, type="b", access="m"),
 ]
 """SECURITY.md §4: nothing but making nodes, and the devices that every container has."""
 
