@@ -21,7 +21,10 @@ INFO = """
     NoProxy Name Labels ExperimentalBuild ServerVersion Runtimes DefaultRuntime Swarm LiveRestoreEnabled Isolation
     InitBinary ContainerdCommit RuncCommit InitCommit SecurityOptions DefaultAddressPools CDISpecDirs Warnings
 """
-VERSION = "Platform Components Version ApiVersion MinAPIVersion GitCommit GoVersion Os Arch KernelVersion Experimental BuildTime"
+VERSION = """
+    Platform Components Version ApiVersion MinAPIVersion GitCommit GoVersion Os Arch KernelVersion Experimental
+    BuildTime
+"""
 
 
 def engine(tmp_path: Path, **keys: object) -> Engine:
