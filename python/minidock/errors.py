@@ -72,6 +72,12 @@ class Timeout(MinidockError):
     """A deadline passed."""
 
 
+class Interrupted(MinidockError):
+    """Somebody asked this process three times to end while a container in the foreground went on."""
+
+    exit_code = 1
+
+
 class CommandNotFound(MinidockError):
     """The container's command does not exist in its root filesystem."""
 

@@ -79,6 +79,8 @@ def run(argv: Sequence[str]) -> int:
         return 141
     except KeyboardInterrupt:
         return 130
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 1
     except Exception as error:
         if session.debug:
             _traceback()

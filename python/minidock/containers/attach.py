@@ -11,7 +11,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.containers.exits import exit_status
 from minidock.containers.parse.signals import NUMBERS
-from minidock.errors import ContainerNotFound
+from minidock.errors import ContainerNotFound, Interrupted
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -47,6 +47,7 @@ class _Proxy:
         self._supervisor: _native.Supervisor | None = None
         self._early: list[int] = []
         self._before: dict[int, Any] = {}
+        self._asked = 0
 
     def __enter__(self) -> _Proxy:
         if self._enabled:
@@ -54,7 +55,12 @@ class _Proxy:
                 self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def _handle(self, number: int, _frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if frame is not None and number in (signal.SIGINT, signal.SIGTERM):
+            # A container may ignore both (PID 1 does by default): the third one is for this process, as in Docker.
+            self._asked += 1
+            if self._asked >= 3:
+                raise Interrupted("got 3 SIGTERM/SIGINTs, forcefully exiting; the container runs on")
         if self._supervisor is None:
             self._early.append(number)
             return

@@ -7,7 +7,7 @@ from minidock.cli.surface import LIFECYCLE, NETWORKS, NO_API_SOCKET, NO_TRUST, V
 
 PROCESS = [
     Flag("annotation", "map", "Annotation for the OCI runtime, KEY=VALUE", option="annotations"),
-    Flag("attach", "stream", "Connect to stdin, stdout or stderr only", short="a"),
+    Flag("attach", "stream", "Connect to stdin, stdout or stderr only", short="a", option="attach"),
     Flag("cidfile", "string", "Write the container's id to this new file", option="cidfile"),
     Flag("domainname", "string", "NIS domain name", option="domainname"),
     Flag("entrypoint", "string", "Run this instead of the image's entrypoint", option="entrypoint"),

@@ -58,23 +58,44 @@ def _pair(entry: str, flag: str) -> tuple[str, str]:
 
 def _run(session: Session, values: Values, arguments: list[str]) -> int:
     """Run in the foreground and end with the command's exit code."""
-    attached = set(values["attach"]) or ({"stdout", "stderr"} | ({"stdin"} if values["interactive"] else set()))
+    attached = set(values["attach"]) or {"stdout", "stderr"}
+    attached.discard("stdin")
+    if values["interactive"]:
+        attached.add("stdin")
     tty = values["tty"]
     if tty and "stdin" in attached and not os.isatty(0):
         raise UsageError("the input device is not a TTY", 1)
     container = _create(session, values, arguments)
-    return attach(container, attached, tty=tty, sig_proxy=values["sig-proxy"])
+    return attach(session, container, attached, sig_proxy=values["sig-proxy"])
 
 
-def attach(container: Container, streams: set[str], *, tty: bool, sig_proxy: bool) -> int:
+def attach(session: Session, container: Container, streams: set[str], *, sig_proxy: bool) -> int:
     """Start ``container`` on this process's own streams (those named), wait, and return its exit code."""
-    status = container.start_attached(
-        stdin=0 if "stdin" in streams else None,
-        stdout=1 if "stdout" in streams else None,
-        stderr=2 if "stderr" in streams and not tty else None,
-        sig_proxy=sig_proxy,
-    )
+    shown = len(container.warnings)
+    if not sig_proxy:
+        _end_by_exception()
+    try:
+        status = container.start_attached(
+            stdin=0 if "stdin" in streams else None,
+            stdout=1 if "stdout" in streams else None,
+            stderr=2 if "stderr" in streams else None,
+            sig_proxy=sig_proxy,
+        )
+    finally:
+        for warning in container.warnings[shown:]:
+            session.warn(warning)
     return status.exit_code
+
+
+def _end_by_exception() -> None:
+    """Let the signals that end this process unwind it, so that a terminal in raw mode is restored."""
+    import signal
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    for number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM):
+        signal.signal(number, end)
 
 
 def _create_command(session: Session, values: Values, arguments: list[str]) -> int:

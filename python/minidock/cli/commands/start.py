@@ -29,7 +29,7 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
             streams.add("stdin")
         if config.tty and "stdin" in streams and not os.isatty(0):
             raise UsageError("the input device is not a TTY", 1)
-        return attach(container, streams, tty=config.tty, sig_proxy=values["sig-proxy"])
+        return attach(session, container, streams, sig_proxy=values["sig-proxy"])
     failed = 0
     for name in arguments:
         try:
