@@ -31,7 +31,6 @@ def _issue(title: str) -> Reason:
     return Reason("", title)
 
 
-FOUNDATION = _issue("A container runs: the foundation, from wheel to PID 1")
 IMAGES = _issue("Images: registries, content store, archives")
 LIFECYCLE = _issue("Container lifecycle: supervise, observe, control")
 NETWORKS = _issue("Networks: bridges, addresses, names, ports")
@@ -73,6 +72,8 @@ IMPLEMENTED = {
     "image import": ("imports", "IMPORT", "Make an image from a root filesystem archive"),
     "image inspect": ("inspect", "IMAGE", "Show all details of images"),
     "inspect": ("inspect", "ANY", "Show all details of containers or images"),
+    "system info": ("system", "INFO", "Show the engine's and the host's abilities and settings"),
+    "doctor": ("doctor", "DOCTOR", "Try what this host can do, and say how to repair what it cannot"),
     "version": ("system", "VERSION", "Show versions"),
     "completion": ("completion", "COMPLETION", "Print the shell's completion script"),
 }
@@ -93,6 +94,7 @@ ALIASES = {
     "import": "image import",
     "tag": "image tag",
     "history": "image history",
+    "info": "system info",
 }
 
 PLANNED: dict[str, Reason] = {
@@ -147,8 +149,6 @@ PLANNED: dict[str, Reason] = {
     "manifest": IMAGES,
     "system df": IMAGES,
     "system prune": VOLUMES,
-    "info": FOUNDATION,
-    "system info": FOUNDATION,
     "network": NETWORKS,
     "volume": VOLUMES,
     "build": BUILD,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import show_documents
 from minidock.cli.output import align, write
+from minidock.cli.units import binary_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,8 +13,6 @@ if TYPE_CHECKING:
 
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
-
-_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64", "armv7l": "arm", "i686": "386"}
 
 
 def version_line() -> str:
@@ -27,27 +24,15 @@ def version_line() -> str:
 
 def version_document() -> dict[str, Any]:
     """Versions in Docker's form: client and server are one program here."""
-    import minidock
-    from minidock.spec.docker import API_VERSION
+    import msgspec
 
-    host = os.uname()
-    both = {
-        "Version": minidock.__version__,
-        "ApiVersion": API_VERSION,
-        "Os": host.sysname.lower(),
-        "Arch": _ARCHITECTURES.get(host.machine, host.machine),
+    from minidock.info import version_info
+
+    server: dict[str, Any] = msgspec.to_builtins(version_info())
+    client = {
+        name: server[name] for name in ("Version", "ApiVersion", "GitCommit", "GoVersion", "Os", "Arch", "BuildTime")
     }
-    engine = {"Name": "Engine", "Version": minidock.__version__, "Details": {**both, "KernelVersion": host.release}}
-    return {
-        "Client": {**both, "DefaultAPIVersion": API_VERSION, "Context": "default"},
-        "Server": {
-            "Platform": {"Name": "minidock"},
-            "Components": [engine],
-            **both,
-            "MinAPIVersion": "1.24",
-            "KernelVersion": host.release,
-        },
-    }
+    return {"Client": {**client, "DefaultAPIVersion": server["ApiVersion"], "Context": "default"}, "Server": server}
 
 
 def _version(session: Session, values: Values, arguments: list[str]) -> int:
@@ -58,18 +43,94 @@ def _version(session: Session, values: Values, arguments: list[str]) -> int:
     server = document["Server"]
     rows = [
         ("Version:", server["Version"]),
-        ("API version:", server["ApiVersion"]),
+        ("API version:", f"{server['ApiVersion']} (minimum version {server['MinAPIVersion']})"),
         ("OS/Arch:", f"{server['Os']}/{server['Arch']}"),
         ("Kernel:", server["KernelVersion"]),
+        *((f"{part['Name']}:", part["Version"]) for part in server["Components"] if part["Name"] != "Engine"),
     ]
     write("minidock:\n" + align((f" {name}", value) for name, value in rows))
     return 0
 
 
+def _info(session: Session, values: Values, arguments: list[str]) -> int:
+    """Print the engine's and the host's facts, then the warnings about the host on standard error."""
+    from minidock.info import info
+
+    found = info(session.engine)
+    if values["format"]:
+        show_documents([found], values["format"])
+        return 0
+    write("".join(f"{text}\n" for text in _lines(found)))
+    for warning in found["Warnings"] or ():
+        session.warn(warning.removeprefix("WARNING: "))
+    return 0
+
+
+def _lines(it: dict[str, Any]) -> list[str]:
+    """Docker's lines for an info document; what minidock does not have is left out."""
+    registries = it["RegistryConfig"]
+    lines = [
+        f"Containers: {it['Containers']}",
+        f" Running: {it['ContainersRunning']}",
+        f" Paused: {it['ContainersPaused']}",
+        f" Stopped: {it['ContainersStopped']}",
+        f"Images: {it['Images']}",
+        f"Server Version: {it['ServerVersion']}",
+        f"Storage Driver: {it['Driver']}",
+        *(f" {name}: {value}" for name, value in it["DriverStatus"]),
+        f"Logging Driver: {it['LoggingDriver']}",
+        f"Cgroup Driver: {it['CgroupDriver']}",
+        f"Cgroup Version: {it['CgroupVersion']}",
+        f"Networks: {' '.join(it['Plugins']['Network'])}",
+        f"Runtimes: {' '.join(sorted(it['Runtimes']))}",
+        f"Default Runtime: {it['DefaultRuntime']}",
+        f"Init Binary: {it['InitBinary']}",
+        "Security Options:",
+    ]
+    for option in it["SecurityOptions"]:
+        name, *details = [part.partition("=")[2] for part in option.split(",")]
+        lines.append(f" {name}")
+        lines += [f"  Profile: {detail}" for detail in details]
+    lines += [
+        f"Kernel Version: {it['KernelVersion']}",
+        f"Operating System: {it['OperatingSystem']}",
+        f"OSType: {it['OSType']}",
+        f"Architecture: {it['Architecture']}",
+        f"CPUs: {it['NCPU']}",
+        f"Total Memory: {binary_size(it['MemTotal'])}",
+        f"Name: {it['Name']}",
+        f"ID: {it['ID']}",
+        f"Data Root: {it['DockerRootDir']}",
+        f"Debug Mode: {str(it['Debug']).lower()}",
+    ]
+    for title, name in (("HTTP", "HttpProxy"), ("HTTPS", "HttpsProxy"), ("No", "NoProxy")):
+        if it[name]:
+            lines.append(f"{title} Proxy: {it[name]}")
+    if it["Labels"]:
+        lines += ["Labels:", *(f" {label}" for label in it["Labels"])]
+    insecure = [name for name, index in registries["IndexConfigs"].items() if not index["Secure"]]
+    lines += [
+        "Insecure Registries:",
+        *(f" {name}" for name in (*sorted(insecure), *registries["InsecureRegistryCIDRs"])),
+    ]
+    if registries["Mirrors"]:
+        lines += ["Registry Mirrors:", *(f" {mirror}" for mirror in registries["Mirrors"])]
+    return lines
+
+
+_FORMAT = Flag("format", "string", "'json', or a Go template", short="f")
+
 VERSION = Command(
     "[OPTIONS]",
     "Show the versions of minidock and of the Docker Engine API that its documents follow.",
-    [Flag("format", "string", "'json', or a Go template", short="f")],
+    [_FORMAT],
     _version,
+    maximum=0,
+)
+INFO = Command(
+    "[OPTIONS]",
+    "Show the engine's settings, what it stores, and what the host can do.",
+    [_FORMAT],
+    _info,
     maximum=0,
 )
