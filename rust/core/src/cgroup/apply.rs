@@ -7,9 +7,9 @@ use rustix::io::Errno;
 
 use super::controller::{Controller, Version};
 use super::devices::{Rule, program, v1};
+use super::file;
 use super::group::Cgroup;
 use super::resources::{self, Features, Missing, Options, Plan, Warning, Write};
-use super::{Mode, file};
 use crate::sys::bpf;
 use crate::{Context, Error, Kind, Result};
 
@@ -57,9 +57,7 @@ impl Cgroup {
     /// it cannot enforce; `busy` for a memory limit below what is in use; that of a failed write, with file and value.
     /// Nothing is written if planning fails; what was written before a failed write stays.
     pub fn apply_with(&self, resources: &LinuxResources, options: Options) -> Result<Vec<Warning>> {
-        if self.hierarchies().mode() == Mode::Hybrid {
-            self.enable_for(resources)?;
-        }
+        self.enable_for(resources)?;
         let plan = resources::plan(resources, self, options);
         self.execute(plan, options)
     }
@@ -83,7 +81,7 @@ impl Cgroup {
         Ok(plan.warnings)
     }
 
-    /// A hybrid host has few controllers in version 2, if any; they are switched on when a limit needs them.
+    /// Switches on the version 2 controllers that few containers need.
     fn enable_for(&self, resources: &LinuxResources) -> Result<()> {
         let Some(at) = self.hierarchies().v2() else {
             return Ok(());

@@ -155,6 +155,34 @@ fn hybrid_takes_each_controller_where_it_is() {
 }
 
 #[test]
+fn one_odd_controller_in_version_1_does_not_hide_version_2() {
+    let tree = Tree::new("odd");
+    tree.files(&[
+        ("net_cls/a/cgroup.procs", ""),
+        ("v2/cgroup.subtree_control", ""),
+        ("v2/a/cgroup.controllers", ""),
+        ("v2/a/cgroup.procs", ""),
+        ("v2/a/cgroup.freeze", ""),
+    ]);
+    let parts = vec![
+        tree.hierarchy(Version::V1, "net_cls", &[Controller::NetCls]),
+        tree.hierarchy(
+            Version::V2,
+            "v2",
+            &[Controller::Memory, Controller::Pids, Controller::Misc],
+        ),
+    ];
+    let hierarchies = Hierarchies::from_parts(parts);
+    Cgroup::new(&hierarchies, "a").unwrap().create().unwrap();
+    assert_eq!(tree.read("v2/cgroup.subtree_control"), "+memory +pids");
+    let found = hierarchies.capabilities();
+    assert_eq!(
+        (found.mode, found.version, found.devices),
+        ("hybrid", "2", true)
+    );
+}
+
+#[test]
 fn what_was_made_is_taken_back_on_failure() {
     let tree = Tree::new("undo");
     tree.files(&[("pids/x", ""), ("memory/a", "a file in the way")]);

@@ -12,6 +12,15 @@ use super::path::CgroupPath;
 use super::{file, tasks};
 use crate::{Context, Error, Kind, Result};
 
+/// Version 2 controllers that every container's group gets; others are switched on when a limit needs them.
+const ALWAYS: [Controller; 5] = [
+    Controller::Blkio,
+    Controller::Cpu,
+    Controller::Cpuset,
+    Controller::Memory,
+    Controller::Pids,
+];
+
 /// A group's directories. Dropping it removes nothing; see [`Cgroup::remove`].
 #[derive(Debug)]
 pub struct Cgroup {
@@ -140,11 +149,16 @@ impl Cgroup {
                     Version::V1 if hierarchy.controllers.contains(&Controller::Cpuset) => {
                         self.inherit_cpuset(hierarchy, dir.as_fd())?
                     }
-                    Version::V2 if hierarchies.mode() == super::Mode::V2 => {
-                        self.enable(hierarchy, dir.as_fd(), &hierarchy.controllers)?
+                    Version::V2 => {
+                        let wanted: Vec<_> = ALWAYS
+                            .into_iter()
+                            .filter(|c| hierarchy.controllers.contains(c))
+                            .collect();
+                        if !wanted.is_empty() {
+                            self.enable(hierarchy, dir.as_fd(), &wanted)?;
+                        }
                     }
-                    // The few controllers of a hybrid host's version 2 are switched on when a limit needs them.
-                    Version::V1 | Version::V2 => {}
+                    Version::V1 => {}
                 }
                 self.dirs[at] = Some(dir);
                 Ok(())

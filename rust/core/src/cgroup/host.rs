@@ -104,7 +104,7 @@ impl Hierarchies {
             pids_limit: has(Controller::Pids, "*", "*"),
             blkio_weight: weight,
             blkio_throttle: has(Controller::Blkio, "blkio.throttle.read_bps_device", "*"),
-            devices: self.get(Controller::Devices).is_some() || mode == Mode::V2,
+            devices: self.get(Controller::Devices).is_some() || self.v2().is_some(),
             freezer: self.get(Controller::Freezer).is_some() || self.v2().is_some(),
         }
     }
