@@ -8,6 +8,7 @@ pub mod mount;
 pub mod namespace;
 pub mod path;
 pub mod probe;
+pub mod layer;
 pub mod process;
 pub mod rootfs;
 pub mod security;

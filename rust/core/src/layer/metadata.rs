@@ -1,0 +1,123 @@
+//! Owner, mode, attributes and times of a file, set by descriptor.
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::dir::proc_path;
+use super::path::show;
+use crate::{Context, Error, Kind, Result};
+
+/// What a file gets besides its content.
+#[derive(Debug, Clone)]
+pub struct Metadata {
+    /// Owner and group as the file system counts them; `None` leaves them.
+    pub owner: Option<(u32, u32)>,
+    /// Permission bits with set-user-id, set-group-id and sticky.
+    pub mode: u32,
+    /// Seconds and nanoseconds.
+    pub mtime: (i64, u32),
+    /// Attributes, already filtered by [`is_wanted`].
+    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// The largest value that the kernel takes.
+const XATTR_SIZE_MAX: usize = 64 << 10;
+
+/// Whether an attribute of an archive may reach the disk.
+///
+/// Those of overlayfs are orders to the kernel (redirects, whiteouts) and never an image's to give; labels of a
+/// security module belong to the host that made the archive.
+pub fn is_wanted(name: &[u8]) -> bool {
+    if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
+        return false;
+    }
+    name.starts_with(b"user.")
+        || name.starts_with(b"trusted.")
+        || matches!(
+            name,
+            b"security.capability" | b"security.ima" | b"system.posix_acl_access" | b"system.posix_acl_default"
+        )
+}
+
+/// Refuses attributes that no file system takes.
+pub fn check_xattr(path: &[u8], name: &[u8], value: &[u8]) -> Result<()> {
+    if name.len() > 255 || name.contains(&0) || value.len() > XATTR_SIZE_MAX {
+        let why = format!("extended attribute {} is too long or malformed", show(name));
+        return Err(Error::new(Kind::Corrupt, "unpack", show(path), why));
+    }
+    Ok(())
+}
+
+impl Metadata {
+    /// Times for the kernel; the access time becomes the same, so that a layer's files are the same everywhere.
+    pub fn times(&self) -> Timestamps {
+        let time = Timespec { tv_sec: self.mtime.0, tv_nsec: i64::from(self.mtime.1) };
+        Timestamps { last_access: time, last_modification: time }
+    }
+
+    /// Sets everything on an open file or directory, which now has owner `has` and permission bits `mode`.
+    /// Returns how many attributes the file system would not take.
+    pub fn set(&self, fd: BorrowedFd<'_>, has: (u32, u32), mode: u32) -> rustix::io::Result<u64> {
+        let chown = self.owner.filter(|owner| *owner != has);
+        if let Some((uid, gid)) = chown {
+            rustix::fs::fchown(fd, Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)))?;
+        }
+        // A change of owner takes set-id bits away; they are never there before.
+        if mode != self.mode {
+            rustix::fs::fchmod(fd, Mode::from_raw_mode(self.mode))?;
+        }
+        let skipped = self.set_xattrs(|name, value| rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()))?;
+        rustix::fs::futimens(fd, &self.times())?;
+        Ok(skipped)
+    }
+
+    fn set_xattrs(&self, set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<u64> {
+        let mut skipped = 0;
+        for (name, value) in &self.xattrs {
+            match set(name, value) {
+                Ok(()) => {}
+                // As Docker and tar do: not every file system has them, not every file may have them.
+                Err(Errno::OPNOTSUPP | Errno::PERM | Errno::INVAL) => skipped += 1,
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(skipped)
+    }
+
+    /// Sets everything on the link, device or pipe `name` in `at`, made by us. Returns as [`Metadata::set`] does.
+    pub fn set_node(&self, at: BorrowedFd<'_>, name: &[u8], link: bool, has: (u32, u32)) -> Result<u64> {
+        let mut skipped = 0;
+        let chown = self.owner.filter(|owner| *owner != has);
+        let subject = || show(name);
+        if let Some((uid, gid)) = chown {
+            let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+            rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+                .context("set owner of", subject)?;
+        }
+        if !link || !self.xattrs.is_empty() {
+            // A device must not be opened: its driver would act. This only points at it.
+            let node = open_node(at, name).context("open", subject)?;
+            let path = proc_path(node.as_fd());
+            if !link {
+                rustix::fs::chmod(&path, Mode::from_raw_mode(self.mode)).context("set mode of", subject)?;
+            }
+            skipped = self
+                .set_xattrs(|name, value| rustix::fs::setxattr(&path, name, value, XattrFlags::empty()))
+                .context("set attributes of", subject)?;
+        }
+        rustix::fs::utimensat(at, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW).context("set time of", subject)?;
+        Ok(skipped)
+    }
+}
+
+/// Points at `name` in `at`, whatever it is, without opening it and without following it.
+pub fn open_node(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+    rustix::fs::openat2(
+        at,
+        name,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
+    )
+}

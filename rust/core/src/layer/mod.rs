@@ -1,0 +1,53 @@
+//! Layers: a tar stream to a directory and back, its digests, and the care of directory trees.
+//!
+//! Everything here treats its input as hostile (docs/layers.md): paths are walked by descriptor below a pinned root,
+//! the last component is replaced and never followed, and every number of the archive meets a [`Limits`] first.
+
+pub mod dir;
+pub mod remove;
+
+#[cfg(feature = "layer")]
+pub mod archive;
+#[cfg(feature = "layer")]
+pub mod control;
+#[cfg(feature = "layer")]
+pub mod decompress;
+#[cfg(feature = "layer")]
+pub mod digest;
+#[cfg(feature = "layer")]
+mod entry;
+#[cfg(feature = "layer")]
+pub mod feed;
+#[cfg(feature = "layer")]
+pub mod limits;
+#[cfg(feature = "layer")]
+mod metadata;
+#[cfg(feature = "layer")]
+pub mod owner;
+#[cfg(feature = "layer")]
+mod path;
+#[cfg(feature = "layer")]
+mod pax;
+#[cfg(feature = "layer")]
+mod root;
+#[cfg(feature = "layer")]
+mod sniff;
+#[cfg(feature = "layer")]
+pub mod split;
+#[cfg(test)]
+mod testdir;
+#[cfg(feature = "layer")]
+pub mod unpack;
+#[cfg(feature = "layer")]
+mod whiteout;
+
+pub use remove::{Removed, remove_tree};
+
+#[cfg(feature = "layer")]
+pub use {
+    control::Control,
+    decompress::Compression,
+    limits::Limits,
+    owner::IdMap,
+    unpack::{Options, Unpacked, Whiteouts, unpack},
+};
