@@ -211,6 +211,88 @@ def probe_overlay(lower: str | PathLike[str], upper: str | PathLike[str], work: 
     Errors: unsupported (the kernel has no overlayfs), system (the file system cannot hold an upper layer), denied.
     """
 
+# --- Layers and directory trees ---
+
+@final
+class Progress:
+    """Counters of one long call, to read from another thread while it runs."""
+
+    def __new__(cls) -> Self: ...
+    @property
+    def read(self) -> int:
+        """Bytes taken from the source, as they came (compressed)."""
+    @property
+    def size(self) -> int:
+        """Bytes of the uncompressed stream."""
+    @property
+    def entries(self) -> int:
+        """Entries done."""
+    def cancel(self) -> None:
+        """Make the call fail soon with system (EINTR)."""
+
+@final
+class LayerResult:
+    """An unpacked layer. ``digest`` is of the stream as it came, ``diff_id`` of the uncompressed one (sha256:…)."""
+
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def tar_size(self) -> int:
+        """Bytes of the uncompressed stream."""
+    @property
+    def digest(self) -> str: ...
+    @property
+    def compressed_size(self) -> int:
+        """Bytes of the stream as it came."""
+    @property
+    def compression(self) -> str:
+        """``none``, ``gzip`` or ``zstd``."""
+    @property
+    def size(self) -> int:
+        """Bytes of all files together, each hard link once, holes included."""
+    @property
+    def entries(self) -> int: ...
+    @property
+    def skipped_xattrs(self) -> int:
+        """Extended attributes that the file system refused or that no layer may set (overlayfs, SELinux labels)."""
+
+def unpack_layer(
+    source: int,
+    target: str | PathLike[str],
+    *,
+    compression: str = "auto",
+    tar_split: str | PathLike[str] | None = None,
+    whiteouts: str = "overlay",
+    limits: dict[str, float] | None = None,
+    idmap: dict[str, list[tuple[int, int, int]]] | None = None,
+    owners: bool = True,
+    durable: bool = False,
+    progress: Progress | None = None,
+) -> LayerResult:
+    """Unpack the tar read from ``source`` (file, pipe or socket, from its offset to its end) into ``target``.
+
+    ``compression`` is auto, none, gzip or zstd. ``tar_split`` is a file to make: from it and ``target`` the same tar
+    can be written again. ``whiteouts``: ``overlay`` makes the kernel's form of OCI whiteouts in an empty directory
+    that holds this layer alone; ``delete`` deletes in a directory that holds the layers below. ``limits``: bytes
+    ``size`` (also of all files together), ``ratio`` with ``ratio_from``, ``entries``, ``depth``, ``path``,
+    ``metadata``, ``xattrs``, ``regions`` (sparse), ``time`` in seconds. ``idmap``: ``uid`` and ``gid`` as (inside,
+    outside, count); owners outside it are an error. ``owners=False`` leaves everything to the caller. ``durable``
+    waits for the disk. On failure ``target`` and ``tar_split`` are left for the caller to remove.
+
+    Errors: corrupt (damaged, truncated or ambiguous archive), denied (a path that leaves the layer), limit, timeout,
+    unsupported (xz and bzip2 among them), conflict (``target`` is not empty, ``tar_split`` exists), invalid (owner
+    outside the map), those of the file system.
+    """
+
+def remove_tree(path: str | PathLike[str], dev: int | None = None, ino: int | None = None) -> int:
+    """Delete the directory ``path`` and everything in it; return how many files that were, 0 when it was absent.
+
+    ``dev`` and ``ino`` are its recorded ``st_dev`` and ``st_ino``. Links are deleted, not followed.
+
+    Errors: denied (another directory is there, or an immutable file in it), busy (a mount point inside, or somebody
+    adds files), invalid (``path`` is no directory).
+    """
+
 # --- The user's terminal ---
 
 @final

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import os
+from typing import NamedTuple
 
 from minidock._errors import translate
 from minidock._native import NativeError
-
-if TYPE_CHECKING:
-    pass
+from minidock.store.failures import from_os
 
 
 class Unpacked(NamedTuple):
@@ -27,7 +26,11 @@ def unpack(fd: int, directory: str) -> Unpacked:
     from minidock import _native
 
     try:
-        result = _native.unpack_layer(fd, directory)  # type: ignore[attr-defined]
+        tree = os.path.join(directory, "fs")
+        os.makedirs(tree, mode=0o700)
+        result = _native.unpack_layer(fd, tree, tar_split=os.path.join(directory, "tar-split.zst"))
     except NativeError as error:
         raise translate(error) from error
+    except OSError as error:
+        raise from_os(error, "unpack layer into", directory) from error
     return Unpacked(result.diff_id, result.tar_size, result.size)

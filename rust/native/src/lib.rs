@@ -6,6 +6,8 @@ mod error;
 mod security;
 mod snapshot;
 
+mod layer;
+
 mod helper;
 mod supervisor;
 mod terminal;
@@ -33,6 +35,9 @@ mod _native {
     use super::helper::{HelperFile, open_helper};
     #[pymodule_export]
     use super::supervisor::{Supervisor, run_captured};
+    // Layers and directory trees.
+    #[pymodule_export]
+    use super::layer::{LayerResult, Progress, remove_tree, unpack_layer};
     // The user's terminal.
     #[pymodule_export]
     use super::terminal::{RawMode, raw_mode, window_size};

@@ -25,8 +25,8 @@ pub struct Archive<'a> {
     content_left: u64,
     padding: u64,
     count: u64,
-    /// Fails an archive that ends without its two blocks of zeros.
-    pub require_end: bool,
+    /// The end mark was there; without it nobody can tell whether the archive is whole.
+    pub ended: bool,
 }
 
 /// Headers that came before the one of the entry itself.
@@ -42,7 +42,15 @@ impl<'a> Archive<'a> {
     /// An archive read from `feed`.
     #[must_use]
     pub fn new(feed: Feed<'a>, limits: Limits) -> Self {
-        Self { feed, limits, globals: BTreeMap::new(), content_left: 0, padding: 0, count: 0, require_end: false }
+        Self {
+            feed,
+            limits,
+            globals: BTreeMap::new(),
+            content_left: 0,
+            padding: 0,
+            count: 0,
+            ended: false,
+        }
     }
 
     /// The stream below.
@@ -100,7 +108,8 @@ impl<'a> Archive<'a> {
                 return Err(self.not_a_header(&block));
             }
             let raw = header.as_ustar();
-            let size = numeric(&raw.size).ok_or_else(|| self.corrupt("size of an entry is not a number"))?;
+            let size = numeric(&raw.size)
+                .ok_or_else(|| self.corrupt("size of an entry is not a number"))?;
             let kind = match raw.typeflag[0] {
                 b'x' => {
                     if pending.pax.is_some() {
@@ -125,8 +134,13 @@ impl<'a> Archive<'a> {
                 b'V' if size == 0 => None,
                 // V7 archives mark a directory by the slash alone.
                 b'0' | 0 | b'7' => {
-                    let slash = raw.typeflag[0] != b'7' && header.path_bytes().ends_with(b"/") && size == 0;
-                    Some(if slash { EntryKind::Directory } else { EntryKind::File })
+                    let slash =
+                        raw.typeflag[0] != b'7' && header.path_bytes().ends_with(b"/") && size == 0;
+                    Some(if slash {
+                        EntryKind::Directory
+                    } else {
+                        EntryKind::File
+                    })
                 }
                 b'S' => Some(EntryKind::File),
                 b'1' => Some(EntryKind::Hardlink),
@@ -146,7 +160,10 @@ impl<'a> Archive<'a> {
                 None => {
                     extensions += 1;
                     if extensions > 64 {
-                        return Err(exceeded("metadata", "more than 64 headers before one entry"));
+                        return Err(exceeded(
+                            "metadata",
+                            "more than 64 headers before one entry",
+                        ));
                     }
                 }
             }
@@ -155,9 +172,14 @@ impl<'a> Archive<'a> {
 
     /// Content and padding of an extended header, within the limit for all those of one entry.
     fn extension(&mut self, total: &mut usize, size: u64) -> Result<Vec<u8>> {
-        let len = usize::try_from(size).ok().filter(|len| *len <= self.limits.metadata.saturating_sub(*total));
+        let len = usize::try_from(size)
+            .ok()
+            .filter(|len| *len <= self.limits.metadata.saturating_sub(*total));
         let Some(len) = len else {
-            return Err(exceeded("metadata", format!("extended header of {size} bytes")));
+            return Err(exceeded(
+                "metadata",
+                format!("extended header of {size} bytes"),
+            ));
         };
         *total += len;
         let data = self.feed.metadata(len)?;
@@ -167,7 +189,11 @@ impl<'a> Archive<'a> {
 
     /// A global header: defaults for all entries that follow.
     fn global(&mut self, size: u64) -> Result<()> {
-        let mut total = self.globals.iter().map(|(key, value)| key.len() + value.len()).sum();
+        let mut total = self
+            .globals
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
         let data = self.extension(&mut total, size)?;
         for (key, value) in pax::records(&data)? {
             if matches!(key, b"path" | b"linkpath" | b"size") || key.starts_with(b"GNU.sparse.") {
@@ -188,11 +214,12 @@ impl<'a> Archive<'a> {
         if self.feed.offset == 0 {
             return Err(self.corrupt("archive is empty"));
         }
-        if pending.pax.is_some() || pending.long_name.is_some() || pending.long_link.is_some() || self.count == 0 {
+        if pending.pax.is_some()
+            || pending.long_name.is_some()
+            || pending.long_link.is_some()
+            || self.count == 0
+        {
             return Err(self.corrupt("archive is truncated: an extended header without its entry"));
-        }
-        if self.require_end {
-            return Err(self.corrupt("archive is truncated: its end mark is missing"));
         }
         Ok(None)
     }
@@ -202,17 +229,28 @@ impl<'a> Archive<'a> {
         if pending.pax.is_some() || pending.long_name.is_some() || pending.long_link.is_some() {
             return Err(self.corrupt("extended header without its entry"));
         }
+        self.ended = true;
         match self.feed.block()? {
-            Some(block) if block != [0; 512] => Err(self.corrupt("single block of zeros inside the archive")),
+            Some(block) if block != [0; 512] => {
+                Err(self.corrupt("single block of zeros inside the archive"))
+            }
             _ => self.feed.finish(),
         }
     }
 
     fn not_a_header(&self, block: &[u8; 512]) -> Error {
         if self.feed.offset > 512 {
-            return self.corrupt(&format!("damaged header at byte {}", self.feed.offset - 512));
+            return self.corrupt(&format!(
+                "damaged header at byte {}",
+                self.feed.offset - 512
+            ));
         }
-        Error::new(Kind::Corrupt, "unpack", "layer", format!("not a tar archive{}", sniff::looks_like(block)))
+        Error::new(
+            Kind::Corrupt,
+            "unpack",
+            "layer",
+            format!("not a tar archive{}", sniff::looks_like(block)),
+        )
     }
 
     fn corrupt(&self, why: &str) -> Error {
@@ -220,10 +258,19 @@ impl<'a> Archive<'a> {
     }
 
     /// Everything known about the entry of `header`.
-    fn entry(&mut self, header: &Header, kind: EntryKind, size: u64, pending: &Pending) -> Result<Entry> {
+    fn entry(
+        &mut self,
+        header: &Header,
+        kind: EntryKind,
+        size: u64,
+        pending: &Pending,
+    ) -> Result<Entry> {
         self.count += 1;
         if self.count > self.limits.entries {
-            return Err(exceeded("entries", format!("more than {} entries", self.limits.entries)));
+            return Err(exceeded(
+                "entries",
+                format!("more than {} entries", self.limits.entries),
+            ));
         }
         let raw = header.as_ustar();
         let field = |value: Option<u64>, what: &str| {
@@ -239,7 +286,10 @@ impl<'a> Archive<'a> {
             mode: (field(numeric(&raw.mode), "mode")? & 0o7777) as u32,
             uid: field(numeric(&raw.uid), "user id")?,
             gid: field(numeric(&raw.gid), "group id")?,
-            mtime: (signed(&raw.mtime).ok_or_else(|| self.corrupt("time is not a number"))?, 0),
+            mtime: (
+                signed(&raw.mtime).ok_or_else(|| self.corrupt("time is not a number"))?,
+                0,
+            ),
             stored: size,
             size,
             sparse: None,
@@ -248,7 +298,10 @@ impl<'a> Archive<'a> {
         };
         if matches!(kind, EntryKind::Char | EntryKind::Block) {
             let number = |raw: &[u8], what| {
-                field(numeric(raw).filter(|value| u32::try_from(*value).is_ok()), what)
+                field(
+                    numeric(raw).filter(|value| u32::try_from(*value).is_ok()),
+                    what,
+                )
             };
             entry.device = (
                 number(&raw.dev_major, "major number")? as u32,
@@ -297,7 +350,9 @@ impl<'a> Archive<'a> {
             b"path" => entry.path = value.to_vec(),
             b"linkpath" if deleted => entry.link = header.link_name_bytes().to_vec(),
             b"linkpath" => entry.link = value.to_vec(),
-            b"size" if !deleted => sparse.pax_size = Some(pax::number(value).ok_or_else(|| bad("size"))?),
+            b"size" if !deleted => {
+                sparse.pax_size = Some(pax::number(value).ok_or_else(|| bad("size"))?)
+            }
             b"uid" if !deleted => entry.uid = pax::number(value).ok_or_else(|| bad("uid"))?,
             b"gid" if !deleted => entry.gid = pax::number(value).ok_or_else(|| bad("gid"))?,
             b"mtime" if !deleted => entry.mtime = pax::time(value).ok_or_else(|| bad("mtime"))?,
@@ -305,7 +360,10 @@ impl<'a> Archive<'a> {
                 if let Some(name) = key.strip_prefix(b"SCHILY.xattr.") {
                     entry.xattrs.retain(|(known, _)| known != name);
                     if entry.xattrs.len() >= self.limits.xattrs {
-                        return Err(exceeded("xattrs", format!("more than {} attributes", self.limits.xattrs)));
+                        return Err(exceeded(
+                            "xattrs",
+                            format!("more than {} attributes", self.limits.xattrs),
+                        ));
                     }
                     entry.xattrs.push((name.to_vec(), value.to_vec()));
                 } else if let Some(name) = key.strip_prefix(b"GNU.sparse.") {
@@ -317,7 +375,12 @@ impl<'a> Archive<'a> {
     }
 
     /// Decides how much content follows and where it goes.
-    fn content_rules(&mut self, entry: &mut Entry, header: &Header, sparse: PaxSparse) -> Result<()> {
+    fn content_rules(
+        &mut self,
+        entry: &mut Entry,
+        header: &Header,
+        sparse: PaxSparse,
+    ) -> Result<()> {
         let here = show(&entry.path);
         let corrupt = |why: String| Error::new(Kind::Corrupt, "unpack", here.clone(), why);
         if let Some(size) = sparse.pax_size {
@@ -332,14 +395,20 @@ impl<'a> Archive<'a> {
         }
         if entry.kind != EntryKind::File {
             if entry.stored != 0 {
-                return Err(corrupt(format!("{} bytes of content on an entry that has none", entry.stored)));
+                return Err(corrupt(format!(
+                    "{} bytes of content on an entry that has none",
+                    entry.stored
+                )));
             }
             if sparse.is_used() || header.as_ustar().typeflag[0] == b'S' {
                 return Err(corrupt("holes in an entry without content".into()));
             }
             return Ok(());
         }
-        let padded = entry.stored.checked_next_multiple_of(512).filter(|padded| i64::try_from(*padded).is_ok());
+        let padded = entry
+            .stored
+            .checked_next_multiple_of(512)
+            .filter(|padded| i64::try_from(*padded).is_ok());
         let Some(padded) = padded else {
             return Err(corrupt(format!("size {} is impossible", entry.stored)));
         };
@@ -356,7 +425,9 @@ impl<'a> Archive<'a> {
             if let Some(name) = &sparse.name {
                 entry.path.clone_from(name);
             }
-            entry.size = sparse.size.ok_or_else(|| corrupt("sparse file without its size".into()))?;
+            entry.size = sparse
+                .size
+                .ok_or_else(|| corrupt("sparse file without its size".into()))?;
             entry.sparse = Some(match sparse.version {
                 (None | Some(0), _) => sparse.regions.clone(),
                 (Some(1), Some(0)) => self.map_in_content(entry)?,
@@ -369,9 +440,14 @@ impl<'a> Archive<'a> {
             let mut end = 0_u64;
             let mut sum = 0_u64;
             for region in regions.iter() {
-                let next = region.offset.checked_add(region.len).filter(|next| *next <= entry.size);
+                let next = region
+                    .offset
+                    .checked_add(region.len)
+                    .filter(|next| *next <= entry.size);
                 let Some(next) = next.filter(|_| region.offset >= end) else {
-                    return Err(corrupt("regions of a sparse file overlap or leave it".into()));
+                    return Err(corrupt(
+                        "regions of a sparse file overlap or leave it".into(),
+                    ));
                 };
                 end = next;
                 sum += region.len;
@@ -393,8 +469,12 @@ impl<'a> Archive<'a> {
     /// The map of an old GNU sparse file: four regions in its header, 21 in each block that follows.
     fn gnu_sparse(&mut self, header: &Header) -> Result<(Vec<Region>, u64)> {
         let bad = |what| Error::new(Kind::Corrupt, "unpack", show(header.path_bytes()), what);
+        if !header.is_gnu() {
+            return Err(bad("sparse file in an archive that is not GNU's"));
+        }
         let gnu = header.as_gnu();
-        let size = numeric(&gnu.realsize).ok_or_else(|| bad("size of a sparse file is not a number"))?;
+        let size =
+            numeric(&gnu.realsize).ok_or_else(|| bad("size of a sparse file is not a number"))?;
         let mut regions = Vec::new();
         let mut add = |offset: &[u8], len: &[u8]| -> Result<bool> {
             if offset[0] == 0 && len[0] == 0 {
@@ -403,15 +483,19 @@ impl<'a> Archive<'a> {
             if regions.len() >= self.limits.regions {
                 return Err(exceeded("regions", "sparse file of too many pieces"));
             }
-            let number = |raw| numeric(raw).ok_or_else(|| bad("region of a sparse file is not a number"));
-            regions.push(Region { offset: number(offset)?, len: number(len)? });
+            let number =
+                |raw| numeric(raw).ok_or_else(|| bad("region of a sparse file is not a number"));
+            regions.push(Region {
+                offset: number(offset)?,
+                len: number(len)?,
+            });
             Ok(true)
         };
         let mut open = true;
         for slot in &gnu.sparse {
             open = open && add(&slot.offset, &slot.numbytes)?;
         }
-        let mut more = gnu.is_extended();
+        let mut more = gnu.isextended[0] != 0;
         while more {
             let Some(block) = self.feed.block()? else {
                 return Err(bad("map of a sparse file is truncated"));
@@ -439,7 +523,10 @@ impl<'a> Archive<'a> {
                 return Err(bad("map of a sparse file is cut off"));
             }
             entry.stored -= 512;
-            let block = self.feed.block()?.ok_or_else(|| bad("map of a sparse file is truncated"))?;
+            let block = self
+                .feed
+                .block()?
+                .ok_or_else(|| bad("map of a sparse file is truncated"))?;
             for byte in block {
                 if numbers.len() as u64 == wanted {
                     break;
@@ -451,8 +538,8 @@ impl<'a> Archive<'a> {
                     }
                     continue;
                 }
-                let number =
-                    pax::number(&digits).ok_or_else(|| bad("map of a sparse file is not made of numbers"))?;
+                let number = pax::number(&digits)
+                    .ok_or_else(|| bad("map of a sparse file is not made of numbers"))?;
                 digits.clear();
                 if numbers.is_empty() {
                     if number > self.limits.regions as u64 {
@@ -463,7 +550,13 @@ impl<'a> Archive<'a> {
                 numbers.push(number);
             }
         }
-        Ok(numbers[1..].chunks_exact(2).map(|pair| Region { offset: pair[0], len: pair[1] }).collect())
+        Ok(numbers[1..]
+            .chunks_exact(2)
+            .map(|pair| Region {
+                offset: pair[0],
+                len: pair[1],
+            })
+            .collect())
     }
 }
 
@@ -571,11 +664,16 @@ fn signed(field: &[u8]) -> Option<i64> {
         });
     }
     let blank = |byte: &u8| matches!(byte, b' ' | 0);
-    let start = field.iter().position(|byte| !blank(byte)).unwrap_or(field.len());
+    let start = field
+        .iter()
+        .position(|byte| !blank(byte))
+        .unwrap_or(field.len());
     let digits = &field[start..];
     let end = digits.iter().position(blank).unwrap_or(digits.len());
     digits[..end].iter().try_fold(0_i64, |value, byte| {
-        let digit = (b'0'..=b'7').contains(byte).then(|| i64::from(byte - b'0'))?;
+        let digit = (b'0'..=b'7')
+            .contains(byte)
+            .then(|| i64::from(byte - b'0'))?;
         value.checked_mul(8)?.checked_add(digit)
     })
 }

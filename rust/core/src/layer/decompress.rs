@@ -112,7 +112,12 @@ impl<'scope> Pipeline<'scope> {
             let result = run(source, compression, &limits, &to_caller, &to_hasher);
             if let Err(error) = &result {
                 // The join carries the error itself; the caller only has to wake up.
-                let copy = Error { source: None, subject: error.to_string(), op: "", ..*error };
+                let copy = Error {
+                    source: None,
+                    subject: error.to_string(),
+                    op: "",
+                    ..*error
+                };
                 let _ = to_caller.send(Err(copy));
             }
             result
@@ -126,7 +131,11 @@ impl<'scope> Pipeline<'scope> {
             }
             (hash, size)
         });
-        Self { reader, hasher, chunks: Some(chunks) }
+        Self {
+            reader,
+            hasher,
+            chunks: Some(chunks),
+        }
     }
 
     /// The uncompressed stream, once.
@@ -143,7 +152,14 @@ impl<'scope> Pipeline<'scope> {
     /// unless the reader's own is behind it. The chunks must have been dropped.
     pub fn finish<T>(self, consumed: Result<T>) -> Result<(T, Digests)> {
         drop(self.chunks);
-        let panicked = |what| Error::new(Kind::System(libc::EIO), "unpack", "layer", format!("{what} thread failed"));
+        let panicked = |what| {
+            Error::new(
+                Kind::System(libc::EIO),
+                "unpack",
+                "layer",
+                format!("{what} thread failed"),
+            )
+        };
         let read = self.reader.join().map_err(|_| panicked("reader"))?;
         let (hash, size) = self.hasher.join().map_err(|_| panicked("hash"))?;
         // EPIPE: the caller went away first, with an error of its own.
@@ -158,7 +174,16 @@ impl<'scope> Pipeline<'scope> {
         let value = consumed?;
         let diff_id = digest::format(hash);
         let digest = digest.map_or_else(|| diff_id.clone(), digest::format);
-        Ok((value, Digests { digest, compressed_size, diff_id, size, compression }))
+        Ok((
+            value,
+            Digests {
+                digest,
+                compressed_size,
+                diff_id,
+                size,
+                compression,
+            },
+        ))
     }
 }
 
@@ -177,19 +202,31 @@ fn run(
     };
     source.hash = (compression != Compression::None).then(Sha256::new);
     let control = Arc::clone(&source.control);
-    let mut out = Output { pool: Pool::default(), size: 0, limits, control, to_caller, to_hasher };
+    let mut out = Output {
+        pool: Pool::default(),
+        size: 0,
+        limits,
+        control,
+        to_caller,
+        to_hasher,
+    };
     match compression {
         Compression::None => out.all(&mut source, compression)?,
         Compression::Gzip => {
             // The buffer below is what zlib is fed from.
             let buffered = io::BufReader::with_capacity(CHUNK, &mut source);
-            out.all(&mut flate2::bufread::MultiGzDecoder::new(buffered), compression)?;
+            out.all(
+                &mut flate2::bufread::MultiGzDecoder::new(buffered),
+                compression,
+            )?;
         }
         Compression::Zstd => {
             let buffered = io::BufReader::with_capacity(CHUNK, &mut source);
             let mut decoder = zstd::stream::read::Decoder::with_buffer(buffered)
                 .map_err(|e| decode_error(e, compression))?;
-            decoder.window_log_max(WINDOW_LOG_MAX).map_err(|e| decode_error(e, compression))?;
+            decoder
+                .window_log_max(WINDOW_LOG_MAX)
+                .map_err(|e| decode_error(e, compression))?;
             out.all(&mut decoder, compression)?;
         }
     }
@@ -225,7 +262,8 @@ impl Output<'_> {
             }
             self.size += len as u64;
             self.control.size.store(self.size, Relaxed);
-            self.limits.check_ratio(self.size, self.control.read.load(Relaxed))?;
+            self.limits
+                .check_ratio(self.size, self.control.read.load(Relaxed))?;
             let chunk = self.pool.chunk(buf, len);
             let gone = || Error::errno("unpack", "layer", libc::EPIPE);
             self.to_hasher.send(chunk.clone()).map_err(|_| gone())?;
@@ -269,7 +307,16 @@ impl<'a> Source<'a> {
             let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
             kind.is_file() || kind.is_block_device()
         });
-        Self { fd, control, deadline, head: Vec::new(), given: 0, count: 0, hash: None, waits }
+        Self {
+            fd,
+            control,
+            deadline,
+            head: Vec::new(),
+            given: 0,
+            count: 0,
+            hash: None,
+            waits,
+        }
     }
 
     /// Reads the head.
@@ -292,7 +339,10 @@ impl<'a> Source<'a> {
             self.control.check()?;
             self.deadline.check()?;
             if self.waits {
-                let tick = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
+                let tick = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 100_000_000,
+                };
                 let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
                 match poll(&mut fds, Some(&tick)) {
                     Ok(0) | Err(rustix::io::Errno::INTR) => continue,

@@ -33,7 +33,9 @@ pub fn digest_file(fd: impl AsFd, control: &Control) -> Result<(String, u64)> {
         }
         hash.update(&buf[..n]);
         size += n as u64;
-        control.read.store(size, std::sync::atomic::Ordering::Relaxed);
+        control
+            .read
+            .store(size, std::sync::atomic::Ordering::Relaxed);
     }
 }
 

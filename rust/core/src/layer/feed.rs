@@ -22,7 +22,11 @@ impl Pool {
     /// The first `len` bytes of `buf`, to share; the buffer comes back when the last user is done.
     #[must_use]
     pub fn chunk(&self, buf: Vec<u8>, len: usize) -> Chunk {
-        Chunk(Arc::new(Shared { len: len.min(buf.len()), buf, pool: self.clone() }))
+        Chunk(Arc::new(Shared {
+            len: len.min(buf.len()),
+            buf,
+            pool: self.clone(),
+        }))
     }
 }
 
@@ -70,7 +74,13 @@ pub struct Feed<'a> {
 impl<'a> Feed<'a> {
     /// Reads what `next` gives.
     pub fn new(next: Next<'a>, recorder: Option<Recorder>) -> Self {
-        Self { next, chunk: None, pos: 0, offset: 0, recorder }
+        Self {
+            next,
+            chunk: None,
+            pos: 0,
+            offset: 0,
+            recorder,
+        }
     }
 
     /// Reads from memory.
@@ -93,7 +103,11 @@ impl<'a> Feed<'a> {
     /// Makes at least one byte available; false at the end of the stream.
     fn fill(&mut self) -> Result<bool> {
         loop {
-            if self.chunk.as_ref().is_some_and(|chunk| self.pos < chunk.bytes().len()) {
+            if self
+                .chunk
+                .as_ref()
+                .is_some_and(|chunk| self.pos < chunk.bytes().len())
+            {
                 return Ok(true);
             }
             // Frees the old one before waiting for the next.
@@ -201,5 +215,10 @@ impl<'a> Feed<'a> {
 }
 
 fn truncated(offset: u64) -> Error {
-    Error::new(Kind::Corrupt, "unpack", "layer", format!("archive is truncated after {offset} bytes"))
+    Error::new(
+        Kind::Corrupt,
+        "unpack",
+        "layer",
+        format!("archive is truncated after {offset} bytes"),
+    )
 }

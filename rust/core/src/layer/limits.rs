@@ -56,10 +56,7 @@ impl Limits {
         if out > self.ratio_from && out / self.ratio.max(1) > input {
             return Err(exceeded(
                 "ratio",
-                format!(
-                    "{out} bytes out of {input}, more than {} to 1",
-                    self.ratio
-                ),
+                format!("{out} bytes out of {input}, more than {} to 1", self.ratio),
             ));
         }
         Ok(())

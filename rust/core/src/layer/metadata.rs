@@ -36,7 +36,10 @@ pub fn is_wanted(name: &[u8]) -> bool {
         || name.starts_with(b"trusted.")
         || matches!(
             name,
-            b"security.capability" | b"security.ima" | b"system.posix_acl_access" | b"system.posix_acl_default"
+            b"security.capability"
+                | b"security.ima"
+                | b"system.posix_acl_access"
+                | b"system.posix_acl_default"
         )
 }
 
@@ -52,8 +55,14 @@ pub fn check_xattr(path: &[u8], name: &[u8], value: &[u8]) -> Result<()> {
 impl Metadata {
     /// Times for the kernel; the access time becomes the same, so that a layer's files are the same everywhere.
     pub fn times(&self) -> Timestamps {
-        let time = Timespec { tv_sec: self.mtime.0, tv_nsec: i64::from(self.mtime.1) };
-        Timestamps { last_access: time, last_modification: time }
+        let time = Timespec {
+            tv_sec: self.mtime.0,
+            tv_nsec: i64::from(self.mtime.1),
+        };
+        Timestamps {
+            last_access: time,
+            last_modification: time,
+        }
     }
 
     /// Sets everything on an open file or directory, which now has owner `has` and permission bits `mode`.
@@ -67,12 +76,17 @@ impl Metadata {
         if mode != self.mode {
             rustix::fs::fchmod(fd, Mode::from_raw_mode(self.mode))?;
         }
-        let skipped = self.set_xattrs(|name, value| rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty()))?;
+        let skipped = self.set_xattrs(|name, value| {
+            rustix::fs::fsetxattr(fd, name, value, XattrFlags::empty())
+        })?;
         rustix::fs::futimens(fd, &self.times())?;
         Ok(skipped)
     }
 
-    fn set_xattrs(&self, set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>) -> rustix::io::Result<u64> {
+    fn set_xattrs(
+        &self,
+        set: impl Fn(&[u8], &[u8]) -> rustix::io::Result<()>,
+    ) -> rustix::io::Result<u64> {
         let mut skipped = 0;
         for (name, value) in &self.xattrs {
             match set(name, value) {
@@ -86,7 +100,13 @@ impl Metadata {
     }
 
     /// Sets everything on the link, device or pipe `name` in `at`, made by us. Returns as [`Metadata::set`] does.
-    pub fn set_node(&self, at: BorrowedFd<'_>, name: &[u8], link: bool, has: (u32, u32)) -> Result<u64> {
+    pub fn set_node(
+        &self,
+        at: BorrowedFd<'_>,
+        name: &[u8],
+        link: bool,
+        has: (u32, u32),
+    ) -> Result<u64> {
         let mut skipped = 0;
         let chown = self.owner.filter(|owner| *owner != has);
         let subject = || show(name);
@@ -100,13 +120,17 @@ impl Metadata {
             let node = open_node(at, name).context("open", subject)?;
             let path = proc_path(node.as_fd());
             if !link {
-                rustix::fs::chmod(&path, Mode::from_raw_mode(self.mode)).context("set mode of", subject)?;
+                rustix::fs::chmod(&path, Mode::from_raw_mode(self.mode))
+                    .context("set mode of", subject)?;
             }
             skipped = self
-                .set_xattrs(|name, value| rustix::fs::setxattr(&path, name, value, XattrFlags::empty()))
+                .set_xattrs(|name, value| {
+                    rustix::fs::setxattr(&path, name, value, XattrFlags::empty())
+                })
                 .context("set attributes of", subject)?;
         }
-        rustix::fs::utimensat(at, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW).context("set time of", subject)?;
+        rustix::fs::utimensat(at, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)
+            .context("set time of", subject)?;
         Ok(skipped)
     }
 }

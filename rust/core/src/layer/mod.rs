@@ -3,13 +3,12 @@
 //! Everything here treats its input as hostile (docs/layers.md): paths are walked by descriptor below a pinned root,
 //! the last component is replaced and never followed, and every number of the archive meets a [`Limits`] first.
 
+pub mod control;
 pub mod dir;
 pub mod remove;
 
 #[cfg(feature = "layer")]
 pub mod archive;
-#[cfg(feature = "layer")]
-pub mod control;
 #[cfg(feature = "layer")]
 pub mod decompress;
 #[cfg(feature = "layer")]
@@ -41,11 +40,11 @@ pub mod unpack;
 #[cfg(feature = "layer")]
 mod whiteout;
 
-pub use remove::{Removed, remove_tree};
+pub use control::Control;
+pub use remove::{Removed, remove_empty, remove_tree};
 
 #[cfg(feature = "layer")]
 pub use {
-    control::Control,
     decompress::Compression,
     limits::Limits,
     owner::IdMap,

@@ -13,13 +13,23 @@ const NAME_MAX: usize = 255;
 /// `Denied` for a path that leaves the root, `Corrupt` for NUL or an empty path, `Limit` for one too long or deep.
 pub fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>> {
     if raw.is_empty() {
-        return Err(Error::new(Kind::Corrupt, "unpack", "layer", "entry without a name"));
+        return Err(Error::new(
+            Kind::Corrupt,
+            "unpack",
+            "layer",
+            "entry without a name",
+        ));
     }
     if raw.len() > limits.path {
         return Err(exceeded("path", format!("path of {} bytes", raw.len())));
     }
     if raw.contains(&0) {
-        return Err(Error::new(Kind::Corrupt, "unpack", show(raw), "NUL in a path"));
+        return Err(Error::new(
+            Kind::Corrupt,
+            "unpack",
+            show(raw),
+            "NUL in a path",
+        ));
     }
     let mut out: Vec<u8> = Vec::with_capacity(raw.len());
     let mut depth = 0;
@@ -28,7 +38,12 @@ pub fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>> {
             b"" | b"." => {}
             b".." => {
                 if depth == 0 {
-                    return Err(Error::new(Kind::Denied, "unpack", show(raw), "path leaves the layer"));
+                    return Err(Error::new(
+                        Kind::Denied,
+                        "unpack",
+                        show(raw),
+                        "path leaves the layer",
+                    ));
                 }
                 depth -= 1;
                 let keep = out.iter().rposition(|byte| *byte == b'/').unwrap_or(0);
@@ -40,7 +55,10 @@ pub fn clean(raw: &[u8], limits: &Limits) -> Result<Vec<u8>> {
                 }
                 depth += 1;
                 if depth > limits.depth {
-                    return Err(exceeded("depth", format!("path of more than {} parts", limits.depth)));
+                    return Err(exceeded(
+                        "depth",
+                        format!("path of more than {} parts", limits.depth),
+                    ));
                 }
                 if !out.is_empty() {
                     out.push(b'/');
@@ -62,7 +80,8 @@ pub fn split(path: &[u8]) -> (&[u8], &[u8]) {
 
 /// The components.
 pub fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
-    path.split(|byte| *byte == b'/').filter(|part| !part.is_empty())
+    path.split(|byte| *byte == b'/')
+        .filter(|part| !part.is_empty())
 }
 
 /// A path for a message: at most 200 bytes, control characters escaped.
@@ -71,10 +90,18 @@ pub fn show(path: &[u8]) -> String {
         .chars()
         .flat_map(|c| {
             let escape = c.is_control();
-            escape.then(|| c.escape_default()).into_iter().flatten().chain((!escape).then_some(c))
+            escape
+                .then(|| c.escape_default())
+                .into_iter()
+                .flatten()
+                .chain((!escape).then_some(c))
         })
         .collect();
-    if path.len() > 200 { format!("{text}...") } else { text }
+    if path.len() > 200 {
+        format!("{text}...")
+    } else {
+        text
+    }
 }
 
 #[cfg(test)]
@@ -99,7 +126,10 @@ mod tests {
 
     #[test]
     fn hostile() {
-        let limits = Limits { depth: 3, ..Limits::default() };
+        let limits = Limits {
+            depth: 3,
+            ..Limits::default()
+        };
         let kind = |raw: &[u8]| clean(raw, &limits).unwrap_err().kind;
         assert_eq!(kind(b""), Kind::Corrupt);
         assert_eq!(kind(b"a\0b"), Kind::Corrupt);

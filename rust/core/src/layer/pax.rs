@@ -9,21 +9,40 @@ use crate::{Error, Kind, Result};
 /// # Errors
 /// `Corrupt` for anything that is not a sequence of whole records.
 pub fn records(mut data: &[u8]) -> Result<Vec<(&[u8], &[u8])>> {
-    let bad = |why: &str| Error::new(Kind::Corrupt, "unpack", "layer", format!("extended header: {why}"));
+    let bad = |why: &str| {
+        Error::new(
+            Kind::Corrupt,
+            "unpack",
+            "layer",
+            format!("extended header: {why}"),
+        )
+    };
     let mut out = Vec::new();
     while !data.is_empty() {
         // Some writers pad the last record's block inside the declared size.
         if data.iter().all(|byte| *byte == 0) {
             break;
         }
-        let space = data.iter().take(11).position(|byte| *byte == b' ').ok_or_else(|| bad("record without a length"))?;
+        let space = data
+            .iter()
+            .take(11)
+            .position(|byte| *byte == b' ')
+            .ok_or_else(|| bad("record without a length"))?;
         let len = number(&data[..space]).ok_or_else(|| bad("length is not a number"))?;
-        let len = usize::try_from(len).ok().filter(|len| *len <= data.len()).ok_or_else(|| bad("record is cut off"))?;
-        let record = data.get(space + 1..len).ok_or_else(|| bad("record is too short"))?;
+        let len = usize::try_from(len)
+            .ok()
+            .filter(|len| *len <= data.len())
+            .ok_or_else(|| bad("record is cut off"))?;
+        let record = data
+            .get(space + 1..len)
+            .ok_or_else(|| bad("record is too short"))?;
         let Some((b'\n', pair)) = record.split_last() else {
             return Err(bad("record does not end with a line feed"));
         };
-        let equals = pair.iter().position(|byte| *byte == b'=').ok_or_else(|| bad("record without '='"))?;
+        let equals = pair
+            .iter()
+            .position(|byte| *byte == b'=')
+            .ok_or_else(|| bad("record without '='"))?;
         if equals == 0 {
             return Err(bad("record without a key"));
         }
@@ -46,7 +65,9 @@ pub fn number(text: &[u8]) -> Option<u64> {
 
 /// Seconds since 1970 with any number of decimals, cut to nanoseconds; before 1970 rounded towards the past.
 pub fn time(text: &[u8]) -> Option<(i64, u32)> {
-    let (negative, text) = text.strip_prefix(b"-").map_or((false, text), |rest| (true, rest));
+    let (negative, text) = text
+        .strip_prefix(b"-")
+        .map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
         Some(dot) => (&text[..dot], &text[dot + 1..]),
         None => (text, &[][..]),
@@ -86,7 +107,7 @@ mod tests {
             &b"path=x\n"[..],
             b"99 path=x\n",
             b"9 path=x",
-            b"10 path=x\n",
+            b"11 path=x\n",
             b"8 path=x\n",
             b"+9 path=x\n",
             b"0 path=x\n",
@@ -107,7 +128,14 @@ mod tests {
         assert_eq!(time(b"12.0000000019"), Some((12, 1)));
         assert_eq!(time(b"-1.5"), Some((-2, 500_000_000)));
         assert_eq!(time(b"-62135596800"), Some((-62_135_596_800, 0)));
-        for bad in [&b""[..], b"x", b"1.x", b"--1", b".5", b"99999999999999999999"] {
+        for bad in [
+            &b""[..],
+            b"x",
+            b"1.x",
+            b"--1",
+            b".5",
+            b"99999999999999999999",
+        ] {
             assert_eq!(time(bad), None);
         }
     }

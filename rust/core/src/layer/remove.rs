@@ -10,6 +10,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, fstat, openat, statat, unlinkat};
 use rustix::io::Errno;
 
+use super::control::Control;
 use super::dir::{self, Name};
 use crate::{Context, Error, Kind, Result};
 
@@ -35,55 +36,99 @@ pub struct Removed {
 ///
 /// # Errors
 /// `Denied` when the directory is not the recorded one or a file cannot be deleted (immutable, `chattr -i`),
-/// `Busy` for a mount point, `Invalid` when `path` is not a directory.
-pub fn remove_tree(path: &Path, identity: Option<Identity>) -> Result<Removed> {
+/// `Busy` for a mount point, `Invalid` when `path` is not a directory. `EINTR` after [`Control::cancel`].
+pub fn remove_tree(path: &Path, identity: Option<Identity>, control: &Control) -> Result<Removed> {
     let subject = || path.display().to_string();
-    let invalid = |why| Error::new(Kind::Invalid, "remove", path.display().to_string(), why);
-    // A trailing slash would make the kernel follow a link in the last place.
-    let (parent, name) = match (path.parent(), path.file_name()) {
-        (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => (parent, name),
-        (Some(_), Some(name)) => (Path::new("."), name),
-        _ => return Err(invalid("not the name of a directory")),
+    let top = match Top::open(path, identity)? {
+        Ok(top) => top,
+        Err(removed) => return Ok(removed),
     };
-    let parent = match openat(CWD, parent, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()) {
-        Err(Errno::NOENT) => return Ok(Removed::default()),
-        other => other.context("remove", subject)?,
-    };
-    let stat = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
-        Err(Errno::NOENT) => return Ok(Removed::default()),
-        other => other.context("remove", subject)?,
-    };
-    if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-        return Err(invalid("not a directory"));
+    let fd = dir::open_list(top.parent.as_fd(), top.name).map_err(|e| explain(e, subject()))?;
+    if identity_of(fd.as_fd()).context("remove", subject)? != top.identity {
+        return Err(Error::new(
+            Kind::Denied,
+            "remove",
+            subject(),
+            "directory was exchanged while it was looked at",
+        ));
     }
-    let found = (stat.st_dev, stat.st_ino);
-    if identity.is_some_and(|identity| identity != found) {
-        let why = "another directory is in the place of the recorded one, nothing was deleted";
-        return Err(Error::new(Kind::Denied, "remove", subject(), why));
+    let count = empty(fd, path.as_os_str(), control)?;
+    unlinkat(&top.parent, top.name, AtFlags::REMOVEDIR).map_err(|e| explain(e, subject()))?;
+    Ok(Removed {
+        existed: true,
+        count: count + 1,
+    })
+}
+
+/// The quick part of [`remove_tree`]: deletes the directory `path` if it is empty; `None` when it is not.
+///
+/// # Errors
+/// As [`remove_tree`].
+pub fn remove_empty(path: &Path, identity: Option<Identity>) -> Result<Option<Removed>> {
+    Ok(Top::open(path, identity)?.err())
+}
+
+/// A directory to remove, known not to be empty.
+struct Top<'a> {
+    parent: OwnedFd,
+    name: &'a OsStr,
+    identity: Identity,
+}
+
+impl<'a> Top<'a> {
+    /// Looks at the directory and deletes it at once if it is empty, which is usual for a container that wrote nothing.
+    fn open(
+        path: &'a Path,
+        identity: Option<Identity>,
+    ) -> Result<std::result::Result<Self, Removed>> {
+        let subject = || path.display().to_string();
+        let invalid = |why| Error::new(Kind::Invalid, "remove", path.display().to_string(), why);
+        // Path::file_name leaves out a trailing slash, which would make the kernel follow a link in the last place.
+        let (parent, name) = match (path.parent(), path.file_name()) {
+            (Some(parent), Some(name)) if !parent.as_os_str().is_empty() => (parent, name),
+            (Some(_), Some(name)) => (Path::new("."), name),
+            _ => return Err(invalid("not the name of a directory")),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = match openat(CWD, parent, flags, Mode::empty()) {
+            Err(Errno::NOENT) => return Ok(Err(Removed::default())),
+            other => other.context("remove", subject)?,
+        };
+        let stat = match statat(&parent, name, AtFlags::SYMLINK_NOFOLLOW) {
+            Err(Errno::NOENT) => return Ok(Err(Removed::default())),
+            other => other.context("remove", subject)?,
+        };
+        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
+            return Err(invalid("not a directory"));
+        }
+        let found = (stat.st_dev, stat.st_ino);
+        if identity.is_some_and(|identity| identity != found) {
+            let why = "another directory is in the place of the recorded one, nothing was deleted";
+            return Err(Error::new(Kind::Denied, "remove", subject(), why));
+        }
+        match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) => Ok(Err(Removed {
+                existed: true,
+                count: 1,
+            })),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Ok(Ok(Self {
+                parent,
+                name,
+                identity: found,
+            })),
+            Err(e) => Err(explain(e, subject())),
+        }
     }
-    // The usual case of a container that wrote nothing.
-    match unlinkat(&parent, name, AtFlags::REMOVEDIR) {
-        Ok(()) => return Ok(Removed { existed: true, count: 1 }),
-        Err(Errno::NOTEMPTY | Errno::EXIST) => {}
-        Err(e) => return Err(explain(e, subject())),
-    }
-    let top = dir::open_list(parent.as_fd(), name).map_err(|e| explain(e, subject()))?;
-    if identity_of(top.as_fd()).context("remove", subject)? != found {
-        return Err(Error::new(Kind::Denied, "remove", subject(), "directory was exchanged while it was looked at"));
-    }
-    let count = empty(top, path.as_os_str())?;
-    unlinkat(&parent, name, AtFlags::REMOVEDIR).map_err(|e| explain(e, subject()))?;
-    Ok(Removed { existed: true, count: count + 1 })
 }
 
 /// Deletes everything inside the directory `name` of `parent`, and itself.
 ///
 /// # Errors
 /// As [`remove_tree`].
-pub fn remove_at(parent: BorrowedFd<'_>, name: &CStr) -> Result<u64> {
+pub fn remove_at(parent: BorrowedFd<'_>, name: &CStr, control: &Control) -> Result<u64> {
     let subject = || name.to_string_lossy().into_owned();
     let top = dir::open_list(parent, name).map_err(|e| explain(e, subject()))?;
-    let count = empty(top, OsStr::from_bytes(name.to_bytes()))?;
+    let count = empty(top, OsStr::from_bytes(name.to_bytes()), control)?;
     unlinkat(parent, name, AtFlags::REMOVEDIR).map_err(|e| explain(e, subject()))?;
     Ok(count + 1)
 }
@@ -100,10 +145,15 @@ struct Above {
 }
 
 /// Deletes everything inside `top`; `shown` is its path in messages. Returns how many.
-fn empty(top: OwnedFd, shown: &OsStr) -> Result<u64> {
+fn empty(top: OwnedFd, shown: &OsStr, control: &Control) -> Result<u64> {
     let subject = |above: &[Above], name: &CStr, inner: &CStr| {
         let mut path = shown.as_bytes().to_vec();
-        for part in above.iter().skip(1).map(|level| level.name.as_c_str()).chain([name, inner]) {
+        for part in above
+            .iter()
+            .skip(1)
+            .map(|level| level.name.as_c_str())
+            .chain([name, inner])
+        {
             if !part.is_empty() {
                 path.push(b'/');
                 path.extend_from_slice(part.to_bytes());
@@ -117,10 +167,13 @@ fn empty(top: OwnedFd, shown: &OsStr) -> Result<u64> {
     let mut count = 0;
     loop {
         if names.is_empty() {
+            control.check()?;
             names = dir::list(&fd, 1).map_err(|e| explain(e, subject(&above, &name, c"")))?;
         }
         let Some((child, kind)) = names.pop() else {
-            let Some(up) = above.pop() else { return Ok(count) };
+            let Some(up) = above.pop() else {
+                return Ok(count);
+            };
             let fail = |e| explain(e, subject(&above, &up.name, &name));
             let up_fd = match up.fd {
                 Some(fd) => fd,
@@ -180,9 +233,18 @@ fn delete(at: BorrowedFd<'_>, name: &CStr, kind: FileType) -> rustix::io::Result
 
 /// The directory above `fd`, which must be the recorded one.
 fn climb(fd: BorrowedFd<'_>, identity: Identity) -> rustix::io::Result<OwnedFd> {
-    let up = openat(fd, c"..", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+    let up = openat(
+        fd,
+        c"..",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     // Somebody moved the directory out while it was emptied.
-    if identity_of(up.as_fd())? == identity { Ok(up) } else { Err(Errno::STALE) }
+    if identity_of(up.as_fd())? == identity {
+        Ok(up)
+    } else {
+        Err(Errno::STALE)
+    }
 }
 
 /// Device and inode number of an open file.
@@ -192,13 +254,22 @@ pub fn identity_of(fd: BorrowedFd<'_>) -> rustix::io::Result<Identity> {
 
 fn explain(e: Errno, subject: String) -> Error {
     let (kind, why) = match e {
-        Errno::PERM => (Kind::Denied, "not permitted; an immutable file is released by chattr -i"),
+        Errno::PERM => (
+            Kind::Denied,
+            "not permitted; an immutable file is released by chattr -i",
+        ),
         Errno::XDEV | Errno::BUSY => (Kind::Busy, "something is mounted there; unmount it"),
         Errno::LOOP | Errno::STALE => (Kind::Busy, "tree changes while it is deleted"),
-        Errno::NOTEMPTY => (Kind::Busy, "files appear while it is deleted; stop the process that makes them"),
+        Errno::NOTEMPTY => (
+            Kind::Busy,
+            "files appear while it is deleted; stop the process that makes them",
+        ),
         _ => return Error::errno("remove", subject, e.raw_os_error()),
     };
-    Error { errno: Some(e.raw_os_error()), ..Error::new(kind, "remove", subject, why) }
+    Error {
+        errno: Some(e.raw_os_error()),
+        ..Error::new(kind, "remove", subject, why)
+    }
 }
 
 #[cfg(test)]

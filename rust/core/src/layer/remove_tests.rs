@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use super::*;
 use crate::layer::testdir::TestDir;
 
+fn remove(path: &Path, identity: Option<Identity>) -> Result<Removed> {
+    remove_tree(path, identity, &Control::default())
+}
+
 fn identity(path: &Path) -> Identity {
     let meta = fs::symlink_metadata(path).unwrap();
     (meta.dev(), meta.ino())
@@ -18,10 +22,16 @@ fn removes_a_tree_and_counts() {
     for i in 0..2000 {
         fs::write(top.join(format!("a/f{i}")), b"x").unwrap();
     }
-    let removed = remove_tree(&top, Some(identity(&top))).unwrap();
-    assert_eq!(removed, Removed { existed: true, count: 2004 });
+    let removed = remove(&top, Some(identity(&top))).unwrap();
+    assert_eq!(
+        removed,
+        Removed {
+            existed: true,
+            count: 2004
+        }
+    );
     assert!(!top.exists());
-    assert_eq!(remove_tree(&top, None).unwrap(), Removed::default());
+    assert_eq!(remove(&top, None).unwrap(), Removed::default());
 }
 
 #[test]
@@ -38,7 +48,7 @@ fn deeper_than_a_path_can_be() {
         fd = dir::open_list(fd.as_fd(), "deep").unwrap();
     }
     drop(fd);
-    assert_eq!(remove_tree(&top, None).unwrap().count, 3 * 3000 + 1);
+    assert_eq!(remove(&top, None).unwrap().count, 3 * 3000 + 1);
     assert!(!top.exists());
 }
 
@@ -52,13 +62,13 @@ fn links_are_deleted_not_followed() {
     fs::create_dir(&top).unwrap();
     symlink(&marker, top.join("link")).unwrap();
     fs::hard_link(marker.join("keep"), top.join("hard")).unwrap();
-    remove_tree(&top, None).unwrap();
+    remove(&top, None).unwrap();
     assert_eq!(fs::read(marker.join("keep")).unwrap(), b"x");
 
     symlink(&marker, &top).unwrap();
-    assert_eq!(remove_tree(&top, None).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(remove(&top, None).unwrap_err().kind, Kind::Invalid);
     let with_slash = PathBuf::from(format!("{}/", top.display()));
-    assert_eq!(remove_tree(&with_slash, None).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(remove(&with_slash, None).unwrap_err().kind, Kind::Invalid);
     assert!(marker.join("keep").exists());
 }
 
@@ -72,10 +82,10 @@ fn another_directory_is_refused() {
     fs::rename(&two, tmp.path().join("three")).unwrap();
     fs::rename(&one, &two).unwrap();
     fs::rename(tmp.path().join("three"), &one).unwrap();
-    let e = remove_tree(&one, Some(recorded)).unwrap_err();
+    let e = remove(&one, Some(recorded)).unwrap_err();
     assert_eq!(e.kind, Kind::Denied);
     assert!(one.exists() && two.exists());
-    assert!(remove_tree(&two, Some(recorded)).unwrap().existed);
+    assert!(remove(&two, Some(recorded)).unwrap().existed);
 }
 
 #[test]
@@ -83,8 +93,14 @@ fn a_file_is_refused() {
     let tmp = TestDir::new();
     let file = tmp.path().join("file");
     fs::write(&file, b"x").unwrap();
-    assert_eq!(remove_tree(&file, None).unwrap_err().kind, Kind::Invalid);
-    assert_eq!(remove_tree(Path::new("/"), None).unwrap_err().kind, Kind::Invalid);
-    assert_eq!(remove_tree(Path::new("a/.."), None).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(remove(&file, None).unwrap_err().kind, Kind::Invalid);
+    assert_eq!(
+        remove(Path::new("/"), None).unwrap_err().kind,
+        Kind::Invalid
+    );
+    assert_eq!(
+        remove(Path::new("a/.."), None).unwrap_err().kind,
+        Kind::Invalid
+    );
     assert!(file.exists());
 }

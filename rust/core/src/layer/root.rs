@@ -2,7 +2,9 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, mkdirat, openat2, statat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, mkdirat, openat2, statat,
+};
 use rustix::io::Errno;
 
 use super::dir;
@@ -50,7 +52,11 @@ pub enum Missing {
 impl Root {
     /// Pins the directory `fd`.
     pub fn new(fd: OwnedFd, owner: Option<(u32, u32)>) -> Self {
-        Self { fd: Rc::new(fd), cache: Vec::new(), owner }
+        Self {
+            fd: Rc::new(fd),
+            cache: Vec::new(),
+            owner,
+        }
     }
 
     /// The top.
@@ -76,25 +82,39 @@ impl Root {
             depth -= 1;
         }
         self.cache.truncate(depth);
-        let mut end: usize = self.cache.iter().map(|cached| cached.name.len() + 1).sum::<usize>().saturating_sub(1);
+        let mut end: usize = self
+            .cache
+            .iter()
+            .map(|cached| cached.name.len() + 1)
+            .sum::<usize>()
+            .saturating_sub(1);
         for part in parts(path).skip(depth) {
             end += part.len() + usize::from(end > 0);
             let last = self.cache.last();
-            let at = last.and_then(|cached| cached.fd.as_ref()).map_or(self.fd.as_fd(), |fd| fd.as_fd());
+            let at = last
+                .and_then(|cached| cached.fd.as_ref())
+                .map_or(self.fd.as_fd(), |fd| fd.as_fd());
             let via_link = last.is_some_and(|cached| cached.via_link);
             let (fd, via_link) = match dir::open_path(at, part) {
                 Ok(fd) => (fd, via_link),
                 Err(Errno::LOOP) => (self.through_link(&path[..end])?, true),
                 Err(Errno::NOENT) if missing != Missing::Fail => {
-                    self.make(at, part).context("create directory", || show(&path[..end]))?;
-                    let fd = dir::open_path(at, part).context("open directory", || show(&path[..end]))?;
+                    self.make(at, part)
+                        .context("create directory", || show(&path[..end]))?;
+                    let fd = dir::open_path(at, part)
+                        .context("open directory", || show(&path[..end]))?;
                     (fd, via_link)
                 }
-                Err(Errno::NOTDIR) if missing == Missing::CreateOverlay && is_whiteout_at(at, part)? => {
-                    rustix::fs::unlinkat(at, part, AtFlags::empty()).context("replace", || show(&path[..end]))?;
-                    self.make(at, part).context("create directory", || show(&path[..end]))?;
+                Err(Errno::NOTDIR)
+                    if missing == Missing::CreateOverlay && is_whiteout_at(at, part)? =>
+                {
+                    rustix::fs::unlinkat(at, part, AtFlags::empty())
+                        .context("replace", || show(&path[..end]))?;
+                    self.make(at, part)
+                        .context("create directory", || show(&path[..end]))?;
                     make_opaque(at, part).context("make opaque", || show(&path[..end]))?;
-                    let fd = dir::open_path(at, part).context("open directory", || show(&path[..end]))?;
+                    let fd = dir::open_path(at, part)
+                        .context("open directory", || show(&path[..end]))?;
                     (fd, via_link)
                 }
                 Err(Errno::NOTDIR) => {
@@ -103,7 +123,11 @@ impl Root {
                 }
                 Err(e) => return Err(e).context("open directory", || show(&path[..end])),
             };
-            self.cache.push(Cached { name: part.to_vec(), fd: Some(Rc::new(fd)), via_link });
+            self.cache.push(Cached {
+                name: part.to_vec(),
+                fd: Some(Rc::new(fd)),
+                via_link,
+            });
             // Keeps the outermost half, which all paths share, and the innermost half.
             if self.cache.len() > CACHED {
                 let at = self.cache.len() - 1 - CACHED / 2;
@@ -114,7 +138,10 @@ impl Root {
         }
         let last = self.cache.last();
         Ok(Parent {
-            fd: Rc::clone(last.and_then(|cached| cached.fd.as_ref()).unwrap_or(&self.fd)),
+            fd: Rc::clone(
+                last.and_then(|cached| cached.fd.as_ref())
+                    .unwrap_or(&self.fd),
+            ),
             via_link: last.is_some_and(|cached| cached.via_link),
         })
     }
@@ -177,19 +204,30 @@ fn is_whiteout_at(at: BorrowedFd<'_>, name: &[u8]) -> Result<bool> {
 /// Hides what lower layers have in the directory `name`.
 pub fn make_opaque(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
     let fd = dir::open_list(at, name)?;
-    rustix::fs::fsetxattr(&fd, c"trusted.overlay.opaque", b"y", rustix::fs::XattrFlags::empty())
+    rustix::fs::fsetxattr(
+        &fd,
+        c"trusted.overlay.opaque",
+        b"y",
+        rustix::fs::XattrFlags::empty(),
+    )
 }
 
 /// The path of a directory of the tree without links, as the kernel knows it.
 pub fn real_path(root: BorrowedFd<'_>, dir: BorrowedFd<'_>) -> Result<Vec<u8>> {
     let read = |fd| {
-        rustix::fs::readlink(dir::proc_path(fd), Vec::new()).context("find the path of", || "directory in a layer")
+        rustix::fs::readlink(dir::proc_path(fd), Vec::new())
+            .context("find the path of", || "directory in a layer")
     };
     let (top, path) = (read(root)?, read(dir)?);
     let inside = path.as_bytes().strip_prefix(top.as_bytes());
     match inside {
         Some([]) => Ok(Vec::new()),
         Some([b'/', rest @ ..]) => Ok(rest.to_vec()),
-        _ => Err(Error::new(Kind::Busy, "unpack", show(path.as_bytes()), "directory was moved out of the layer")),
+        _ => Err(Error::new(
+            Kind::Busy,
+            "unpack",
+            show(path.as_bytes()),
+            "directory was moved out of the layer",
+        )),
     }
 }

@@ -13,7 +13,11 @@ pub fn looks_like(head: &[u8]) -> &'static str {
         (0, b"7z\xbc\xaf\x27\x1c", ", it looks like a 7-zip archive"),
         (0, b"PK\x03\x04", ", it looks like a zip archive"),
         (0, b"Rar!", ", it looks like a rar archive"),
-        (0, b"!<arch>\n", ", it looks like a Debian package or ar archive"),
+        (
+            0,
+            b"!<arch>\n",
+            ", it looks like a Debian package or ar archive",
+        ),
         (0, b"\xed\xab\xee\xdb", ", it looks like an rpm package"),
         (0, b"070701", ", it looks like a cpio archive"),
         (0, b"070707", ", it looks like a cpio archive"),
@@ -29,15 +33,25 @@ pub fn looks_like(head: &[u8]) -> &'static str {
             return text;
         }
     }
-    let start = head.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(0);
-    let lower: Vec<u8> = head[start..].iter().take(16).map(u8::to_ascii_lowercase).collect();
+    let start = head
+        .iter()
+        .position(|byte| !byte.is_ascii_whitespace())
+        .unwrap_or(0);
+    let lower: Vec<u8> = head[start..]
+        .iter()
+        .take(16)
+        .map(u8::to_ascii_lowercase)
+        .collect();
     if lower.starts_with(b"<!doctype") || lower.starts_with(b"<html") {
         return ", it looks like a web page";
     }
     if lower.starts_with(b"{") || lower.starts_with(b"[") {
         return ", it looks like JSON";
     }
-    if head.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) {
+    if head
+        .iter()
+        .all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace())
+    {
         return ", it looks like text";
     }
     ""

@@ -35,7 +35,10 @@ impl Recorder {
         let buffered = BufWriter::with_capacity(64 << 10, file);
         let mut out = zstd::Encoder::new(buffered, 3).context("write", || "tar-split file")?;
         out.write_all(MAGIC).context("write", || "tar-split file")?;
-        Ok(Self { out, pending: Vec::with_capacity(RECORD_MAX) })
+        Ok(Self {
+            out,
+            pending: Vec::with_capacity(RECORD_MAX),
+        })
     }
 
     /// Part of the stream.
@@ -66,13 +69,18 @@ impl Recorder {
     }
 
     fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.out.write_all(bytes).context("write", || "tar-split file")
+        self.out
+            .write_all(bytes)
+            .context("write", || "tar-split file")
     }
 
     /// The next bytes of the stream are in the file at `path`.
     pub fn file(&mut self, path: &[u8], size: u64, sparse: Option<&[Region]>) -> Result<()> {
         self.flush()?;
-        let whole = [Region { offset: 0, len: size }];
+        let whole = [Region {
+            offset: 0,
+            len: size,
+        }];
         let regions = sparse.unwrap_or(&whole);
         let mut head = vec![FILE];
         number(&mut head, path.len() as u64);
@@ -98,7 +106,9 @@ impl Recorder {
         let mut buf = vec![0; RECORD_MAX];
         while left > 0 {
             let want = buf.len().min(usize::try_from(left).unwrap_or(usize::MAX));
-            let n = file.read(&mut buf[..want]).context("read", || "replaced file")?;
+            let n = file
+                .read(&mut buf[..want])
+                .context("read", || "replaced file")?;
             if n == 0 {
                 return Err(Error::errno("read", "replaced file", libc::EIO));
             }

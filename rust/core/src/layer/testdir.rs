@@ -21,6 +21,6 @@ impl TestDir {
 
 impl Drop for TestDir {
     fn drop(&mut self) {
-        super::remove_tree(&self.0, None).unwrap();
+        super::remove_tree(&self.0, None, &super::Control::default()).unwrap();
     }
 }

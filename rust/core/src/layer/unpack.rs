@@ -6,7 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat};
+use rustix::fs::{
+    AtFlags, FileType, Mode, OFlags, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat,
+};
 use rustix::io::Errno;
 
 use super::archive::{Archive, Entry, EntryKind};
@@ -96,13 +98,26 @@ pub fn unpack(
     }
     let deadline = Deadline::after(options.limits.time);
     let recorder = tar_split.map(Recorder::new).transpose()?;
-    let target = dir::open_list(target.as_fd(), ".").context("open", || "directory to unpack into")?;
-    let ((recorder, done), digests) = std::thread::scope(|scope| {
-        let mut pipeline = Pipeline::start(scope, source, options.compression, &options.limits, control, deadline);
+    let target =
+        dir::open_list(target.as_fd(), ".").context("open", || "directory to unpack into")?;
+    let ((recorder, ended, done), digests) = std::thread::scope(|scope| {
+        let mut pipeline = Pipeline::start(
+            scope,
+            source,
+            options.compression,
+            &options.limits,
+            control,
+            deadline,
+        );
         let feed = Feed::new(pipeline.chunks(), recorder);
-        let result = Unpacker::new(&target, options, control).and_then(|unpacker| unpacker.run(feed, deadline));
+        let result = Unpacker::new(&target, options, control)
+            .and_then(|unpacker| unpacker.run(feed, deadline));
         pipeline.finish(result)
     })?;
+    // Compressed data says itself where it ends.
+    if !ended && digests.compression == Compression::None {
+        return Err(no_end());
+    }
     if let Some(recorder) = recorder {
         let file = recorder.finish()?;
         if options.durable {
@@ -123,7 +138,19 @@ pub fn unpack_bytes(bytes: &[u8], target: OwnedFd, options: &Options) -> Result<
     let control = Arc::new(Control::default());
     control.read.store(bytes.len() as u64, Relaxed);
     let unpacker = Unpacker::new(&target, options, &control)?;
-    unpacker.run(Feed::from_bytes(bytes), Deadline::after(None)).map(|(_, done)| done.entries)
+    match unpacker.run(Feed::from_bytes(bytes), Deadline::after(None))? {
+        (_, true, done) => Ok(done.entries),
+        _ => Err(no_end()),
+    }
+}
+
+fn no_end() -> Error {
+    Error::new(
+        Kind::Corrupt,
+        "unpack",
+        "layer",
+        "archive is truncated: its end mark is missing",
+    )
 }
 
 /// A directory whose metadata is set when everything inside is there.
@@ -154,12 +181,21 @@ const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 
 impl<'a> Unpacker<'a> {
     fn new(target: &OwnedFd, options: &'a Options, control: &'a Control) -> Result<Self> {
-        let target = target.try_clone().context("duplicate", || "directory to unpack into")?;
+        let target = target
+            .try_clone()
+            .context("duplicate", || "directory to unpack into")?;
         let stat = rustix::fs::fstat(&target).context("look at", || "directory to unpack into")?;
-        let owner = if options.owners { Some(options.map.to_host(0, 0)?) } else { None };
+        let owner = if options.owners {
+            Some(options.map.to_host(0, 0)?)
+        } else {
+            None
+        };
         // Files in a set-group-id directory inherit its group.
         let inherits = stat.st_mode & 0o2000 != 0 || options.whiteouts == Whiteouts::Delete;
-        let me = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+        let me = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
         Ok(Self {
             root: Root::new(target, owner),
             options,
@@ -174,7 +210,11 @@ impl<'a> Unpacker<'a> {
         })
     }
 
-    fn run(mut self, feed: Feed<'_>, deadline: Deadline) -> Result<(Option<Recorder>, Unpacked)> {
+    fn run(
+        mut self,
+        feed: Feed<'_>,
+        deadline: Deadline,
+    ) -> Result<(Option<Recorder>, bool, Unpacked)> {
         let mut archive = Archive::new(feed, self.options.limits.clone());
         let mut entries = 0;
         while let Some(entry) = archive.next_entry()? {
@@ -183,6 +223,12 @@ impl<'a> Unpacker<'a> {
             self.entry(&entry, &mut archive)?;
             entries += 1;
             self.control.entries.store(entries, Relaxed);
+        }
+        if self.options.whiteouts == Whiteouts::Overlay && !self.dirs.contains_key(&b""[..]) {
+            let top = dir::open_list(self.root.fd(), ".")
+                .context("open", || "directory to unpack into")?;
+            rustix::fs::fchmod(top, Mode::from_raw_mode(0o755))
+                .context("set mode of", || "directory to unpack into")?;
         }
         self.finish_dirs()?;
         let done = Unpacked {
@@ -197,7 +243,8 @@ impl<'a> Unpacker<'a> {
             files_size: self.files_size,
             skipped_xattrs: self.skipped,
         };
-        Ok((archive.into_feed().recorder, done))
+        let ended = archive.ended;
+        Ok((archive.into_feed().recorder, ended, done))
     }
 
     fn entry(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
@@ -208,16 +255,26 @@ impl<'a> Unpacker<'a> {
                 return Err(Error::new(Kind::Corrupt, "unpack", show(&entry.path), why));
             }
             let top = self.root.fd();
-            let identity = remove::identity_of(top).context("look at", || "directory to unpack into")?;
+            let identity =
+                remove::identity_of(top).context("look at", || "directory to unpack into")?;
             let metadata = self.metadata(&path, entry)?;
-            self.dirs.insert(path, PendingDir { metadata, identity, fresh: false });
+            self.dirs.insert(
+                path,
+                PendingDir {
+                    metadata,
+                    identity,
+                    fresh: false,
+                },
+            );
             return Ok(());
         }
         match whiteout::classify(&path)? {
             whiteout::Name::Plain => {}
             whiteout::Name::Ignored => return Ok(()),
             whiteout::Name::Opaque(dir) => return whiteout::opaque(self, dir, archive),
-            whiteout::Name::Deleted(dir, name) => return whiteout::deleted(self, dir, name, archive),
+            whiteout::Name::Deleted(dir, name) => {
+                return whiteout::deleted(self, dir, name, archive);
+            }
         }
         self.claim(entry)?;
         let metadata = self.metadata(&path, entry)?;
@@ -256,19 +313,35 @@ impl<'a> Unpacker<'a> {
             let limits = &self.options.limits;
             self.files_size = self.files_size.saturating_add(entry.size);
             if self.files_size > limits.size {
-                return Err(exceeded("size", format!("files of more than {} bytes", limits.size)));
+                return Err(exceeded(
+                    "size",
+                    format!("files of more than {} bytes", limits.size),
+                ));
             }
-            self.holes = self.holes.saturating_add(entry.size.saturating_sub(entry.stored));
+            self.holes = self
+                .holes
+                .saturating_add(entry.size.saturating_sub(entry.stored));
             if self.holes > 0 {
-                let size = self.control.size.load(Relaxed).max(self.files_size - self.holes);
-                limits.check_ratio(size.saturating_add(self.holes), self.control.read.load(Relaxed))?;
+                let size = self
+                    .control
+                    .size
+                    .load(Relaxed)
+                    .max(self.files_size - self.holes);
+                limits.check_ratio(
+                    size.saturating_add(self.holes),
+                    self.control.read.load(Relaxed),
+                )?;
             }
         }
         Ok(())
     }
 
     fn metadata(&mut self, path: &[u8], entry: &Entry) -> Result<Metadata> {
-        let owner = if self.options.owners { Some(self.options.map.to_host(entry.uid, entry.gid)?) } else { None };
+        let owner = if self.options.owners {
+            Some(self.options.map.to_host(entry.uid, entry.gid)?)
+        } else {
+            None
+        };
         let mut xattrs = Vec::new();
         for (name, value) in &entry.xattrs {
             metadata::check_xattr(path, name, value)?;
@@ -278,7 +351,12 @@ impl<'a> Unpacker<'a> {
                 self.skipped += 1;
             }
         }
-        Ok(Metadata { owner, mode: entry.mode, mtime: entry.mtime, xattrs })
+        Ok(Metadata {
+            owner,
+            mode: entry.mode,
+            mtime: entry.mtime,
+            xattrs,
+        })
     }
 
     fn file(
@@ -292,7 +370,8 @@ impl<'a> Unpacker<'a> {
     ) -> Result<()> {
         let mode = metadata.mode & 0o777;
         let create = || {
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let flags =
+                OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(&parent.fd, name, flags, Mode::from_raw_mode(mode))
         };
         let fd = self.create(path, name, parent, archive, create)?;
@@ -305,7 +384,9 @@ impl<'a> Unpacker<'a> {
         // Content behind a link is recorded itself: the path may lead elsewhere later.
         let inline = parent.via_link;
         self.content(path, fd.as_fd(), entry, archive, inline)?;
-        let skipped = metadata.set(fd.as_fd(), self.me, mode & !self.umask).context("set metadata of", || show(path))?;
+        let skipped = metadata
+            .set(fd.as_fd(), self.me, mode & !self.umask)
+            .context("set metadata of", || show(path))?;
         self.skipped += skipped;
         Ok(())
     }
@@ -319,13 +400,22 @@ impl<'a> Unpacker<'a> {
         archive: &mut Archive<'_>,
         inline: bool,
     ) -> Result<()> {
-        let mut recorder = if inline { archive.feed().recorder.take() } else { None };
-        let whole = [super::archive::Region { offset: 0, len: entry.stored }];
+        let mut recorder = if inline {
+            archive.feed().recorder.take()
+        } else {
+            None
+        };
+        let whole = [super::archive::Region {
+            offset: 0,
+            len: entry.stored,
+        }];
         for region in entry.sparse.as_deref().unwrap_or(&whole) {
             let mut offset = region.offset;
             let end = region.offset + region.len;
             while offset < end {
-                let Some(slice) = archive.content(end - offset)? else { break };
+                let Some(slice) = archive.content(end - offset)? else {
+                    break;
+                };
                 if let Some(recorder) = &mut recorder {
                     recorder.bytes(slice)?;
                 }
@@ -365,11 +455,14 @@ impl<'a> Unpacker<'a> {
                 let stat = root::stat(parent.fd.as_fd(), name)?;
                 let overlay = self.options.whiteouts == Whiteouts::Overlay;
                 let whiteout = overlay && stat.as_ref().is_some_and(root::is_whiteout);
-                if stat.is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory) {
+                if stat
+                    .is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
+                {
                     self.clear(path, name, parent, archive)?;
                     make().context("create directory", || show(path))?;
                     if whiteout {
-                        root::make_opaque(parent.fd.as_fd(), name).context("make opaque", || show(path))?;
+                        root::make_opaque(parent.fd.as_fd(), name)
+                            .context("make opaque", || show(path))?;
                     }
                     true
                 } else {
@@ -382,7 +475,14 @@ impl<'a> Unpacker<'a> {
             .ok_or_else(|| Error::errno("create directory", show(path), libc::ENOENT))?;
         let identity = (stat.st_dev, stat.st_ino);
         let key = self.real_path(path, name, parent)?;
-        self.dirs.insert(key, PendingDir { metadata, identity, fresh });
+        self.dirs.insert(
+            key,
+            PendingDir {
+                metadata,
+                identity,
+                fresh,
+            },
+        );
         Ok(())
     }
 
@@ -395,7 +495,14 @@ impl<'a> Unpacker<'a> {
         archive: &mut Archive<'_>,
     ) -> Result<()> {
         let target = clean(&entry.link, &self.options.limits)?;
-        let broken = |why| Error::new(Kind::Corrupt, "unpack", show(path), format!("hard link to {}, {why}", show(&target)));
+        let broken = |why| {
+            Error::new(
+                Kind::Corrupt,
+                "unpack",
+                show(path),
+                format!("hard link to {}, {why}", show(&target)),
+            )
+        };
         let (dir, source_name) = split(&target);
         let source = match self.root.parent(dir, Missing::Fail) {
             Ok(source) => source,
@@ -414,10 +521,9 @@ impl<'a> Unpacker<'a> {
         if self.options.whiteouts == Whiteouts::Overlay && root::is_whiteout(&stat) {
             return Err(broken("which this layer deletes"));
         }
-        if let Some(old) = root::stat(parent.fd.as_fd(), name)? {
-            if (old.st_dev, old.st_ino) == (stat.st_dev, stat.st_ino) {
-                return Ok(());
-            }
+        let old = root::stat(parent.fd.as_fd(), name)?;
+        if old.is_some_and(|old| (old.st_dev, old.st_ino) == (stat.st_dev, stat.st_ino)) {
+            return Ok(());
         }
         // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is another name of the symbolic link.
         let create = || linkat(&source.fd, source_name, &parent.fd, name, AtFlags::empty());
@@ -439,10 +545,18 @@ impl<'a> Unpacker<'a> {
         let link = entry.kind == EntryKind::Symlink;
         if link {
             if entry.link.is_empty() || entry.link.contains(&0) {
-                return Err(Error::new(Kind::Corrupt, "unpack", show(path), "symbolic link without a target"));
+                return Err(Error::new(
+                    Kind::Corrupt,
+                    "unpack",
+                    show(path),
+                    "symbolic link without a target",
+                ));
             }
             if entry.link.len() > self.options.limits.path {
-                return Err(exceeded("path", format!("link target of {} bytes", entry.link.len())));
+                return Err(exceeded(
+                    "path",
+                    format!("link target of {} bytes", entry.link.len()),
+                ));
             }
         }
         let (major, minor) = entry.device;
@@ -457,7 +571,13 @@ impl<'a> Unpacker<'a> {
             if link {
                 symlinkat(entry.link.as_slice(), &parent.fd, name)
             } else {
-                mknodat(&parent.fd, name, kind, mode, if kind == FileType::Fifo { 0 } else { device })
+                mknodat(
+                    &parent.fd,
+                    name,
+                    kind,
+                    mode,
+                    if kind == FileType::Fifo { 0 } else { device },
+                )
             }
         };
         self.create(path, name, parent, archive, create)?;
@@ -497,8 +617,16 @@ impl<'a> Unpacker<'a> {
     }
 
     /// Deletes what is at `path`, with everything inside; remembers content that the tar-split file refers to.
-    pub(super) fn clear(&mut self, path: &[u8], name: &[u8], parent: &Parent, archive: &mut Archive<'_>) -> Result<()> {
-        let Some(stat) = root::stat(parent.fd.as_fd(), name)? else { return Ok(()) };
+    pub(super) fn clear(
+        &mut self,
+        path: &[u8],
+        name: &[u8],
+        parent: &Parent,
+        archive: &mut Archive<'_>,
+    ) -> Result<()> {
+        let Some(stat) = root::stat(parent.fd.as_fd(), name)? else {
+            return Ok(());
+        };
         let real = self.real_path(path, name, parent)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
@@ -507,16 +635,18 @@ impl<'a> Unpacker<'a> {
                 }
                 let mut prefix = real.clone();
                 prefix.push(b'/');
-                self.dirs.retain(|dir, _| *dir != real && !dir.starts_with(&prefix));
-                let name = CString::new(name).map_err(|_| Error::errno("remove", show(path), libc::EINVAL))?;
-                remove::remove_at(parent.fd.as_fd(), &name)?;
+                self.dirs
+                    .retain(|dir, _| *dir != real && !dir.starts_with(&prefix));
+                let name = CString::new(name)
+                    .map_err(|_| Error::errno("remove", show(path), libc::EINVAL))?;
+                remove::remove_at(parent.fd.as_fd(), &name, self.control)?;
                 self.root.forget();
             }
             kind => {
-                if kind == FileType::RegularFile {
-                    if let Some(recorder) = &mut archive.feed().recorder {
-                        record_file(recorder, &real, parent.fd.as_fd(), name)?;
-                    }
+                if kind == FileType::RegularFile
+                    && let Some(recorder) = &mut archive.feed().recorder
+                {
+                    record_file(recorder, &real, parent.fd.as_fd(), name)?;
                 }
                 unlinkat(&parent.fd, name, AtFlags::empty()).context("replace", || show(path))?;
                 if kind == FileType::Symlink {
@@ -539,10 +669,22 @@ impl<'a> Unpacker<'a> {
             let fd = fd.context("open directory", || show(&path))?;
             let found = remove::identity_of(fd.as_fd()).context("look at", || show(&path))?;
             if found != pending.identity {
-                return Err(Error::new(Kind::Busy, "unpack", show(&path), "directory was exchanged during unpacking"));
+                return Err(Error::new(
+                    Kind::Busy,
+                    "unpack",
+                    show(&path),
+                    "directory was exchanged during unpacking",
+                ));
             }
-            let (has, mode) = if pending.fresh { (self.me, 0o755 & !self.umask) } else { (UNKNOWN, u32::MAX) };
-            let skipped = pending.metadata.set(fd.as_fd(), has, mode).context("set metadata of", || show(&path))?;
+            let (has, mode) = if pending.fresh {
+                (self.me, 0o755 & !self.umask)
+            } else {
+                (UNKNOWN, u32::MAX)
+            };
+            let skipped = pending
+                .metadata
+                .set(fd.as_fd(), has, mode)
+                .context("set metadata of", || show(&path))?;
             self.skipped += skipped;
         }
         Ok(())
@@ -550,20 +692,32 @@ impl<'a> Unpacker<'a> {
 }
 
 /// Remembers the content of a file that goes.
-fn record_file(recorder: &mut Recorder, path: &[u8], at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+fn record_file(
+    recorder: &mut Recorder,
+    path: &[u8],
+    at: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let fd = openat(at, name, flags, Mode::empty()).context("read", || show(path))?;
     recorder.replaced(path, File::from(fd))
 }
 
 /// Remembers the content of all files of a directory that goes.
-fn record_tree(recorder: &mut Recorder, path: &[u8], at: BorrowedFd<'_>, name: &[u8]) -> Result<()> {
+fn record_tree(
+    recorder: &mut Recorder,
+    path: &[u8],
+    at: BorrowedFd<'_>,
+    name: &[u8],
+) -> Result<()> {
     // The depth is that of the archive's paths, which is limited.
     let fd = dir::open_list(at, name).context("read", || show(path))?;
     for (child, _) in dir::list(&fd, usize::MAX).context("read", || show(path))? {
         let child = child.to_bytes();
         let inner = [path, b"/", child].concat();
-        let Some(stat) = root::stat(fd.as_fd(), child)? else { continue };
+        let Some(stat) = root::stat(fd.as_fd(), child)? else {
+            continue;
+        };
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => record_tree(recorder, &inner, fd.as_fd(), child)?,
             FileType::RegularFile => record_file(recorder, &inner, fd.as_fd(), child)?,
@@ -578,7 +732,9 @@ fn umask() -> u32 {
     let status = std::fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let value = status.lines().find_map(|line| line.strip_prefix("Umask:"));
     // Without an answer every mode is set explicitly.
-    value.and_then(|value| u32::from_str_radix(value.trim(), 8).ok()).unwrap_or(0o7777)
+    value
+        .and_then(|value| u32::from_str_radix(value.trim(), 8).ok())
+        .unwrap_or(0o7777)
 }
 
 #[cfg(test)]

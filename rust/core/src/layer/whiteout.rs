@@ -7,10 +7,10 @@ use rustix::fs::{FileType, Mode, mknodat};
 use rustix::io::Errno;
 
 use super::archive::Archive;
+use super::dir;
 use super::path::{parts, show, split};
 use super::root;
 use super::unpack::{Unpacker, Whiteouts};
-use super::dir;
 use crate::{Context, Error, Kind, Result};
 
 const PREFIX: &[u8] = b".wh.";
@@ -41,22 +41,35 @@ pub fn classify(path: &[u8]) -> Result<Name<'_>> {
         return Ok(Name::Ignored);
     }
     if parts(dir).any(|part| part.starts_with(PREFIX)) {
-        return Err(Error::new(Kind::Corrupt, "unpack", show(path), "path leads through a whiteout"));
+        return Err(Error::new(
+            Kind::Corrupt,
+            "unpack",
+            show(path),
+            "path leads through a whiteout",
+        ));
     }
     if base == OPAQUE {
         return Ok(Name::Opaque(dir));
     }
     match base.strip_prefix(PREFIX) {
         None => Ok(Name::Plain),
-        Some(b"" | b"." | b"..") => {
-            Err(Error::new(Kind::Denied, "unpack", show(path), "whiteout of something outside its directory"))
-        }
+        Some(b"" | b"." | b"..") => Err(Error::new(
+            Kind::Denied,
+            "unpack",
+            show(path),
+            "whiteout of something outside its directory",
+        )),
         Some(name) => Ok(Name::Deleted(dir, name)),
     }
 }
 
 /// `.wh.NAME`.
-pub fn deleted(unpacker: &mut Unpacker<'_>, dir: &[u8], name: &[u8], archive: &mut Archive<'_>) -> Result<()> {
+pub fn deleted(
+    unpacker: &mut Unpacker<'_>,
+    dir: &[u8],
+    name: &[u8],
+    archive: &mut Archive<'_>,
+) -> Result<()> {
     let mut path = dir.to_vec();
     if !path.is_empty() {
         path.push(b'/');
@@ -65,13 +78,22 @@ pub fn deleted(unpacker: &mut Unpacker<'_>, dir: &[u8], name: &[u8], archive: &m
     let parent = unpacker.root.parent(dir, unpacker.missing())?;
     match unpacker.options.whiteouts {
         Whiteouts::Overlay => {
-            match mknodat(&parent.fd, name, FileType::CharacterDevice, Mode::empty(), 0) {
+            match mknodat(
+                &parent.fd,
+                name,
+                FileType::CharacterDevice,
+                Mode::empty(),
+                0,
+            ) {
                 Ok(()) => Ok(()),
                 Err(Errno::EXIST) => {
                     let stat = root::stat(parent.fd.as_fd(), name)?;
                     // This layer's directory replaces the one below instead of joining it.
-                    if stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
-                        root::make_opaque(parent.fd.as_fd(), name).context("make opaque", || show(&path))?;
+                    if stat.is_some_and(|stat| {
+                        FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                    }) {
+                        root::make_opaque(parent.fd.as_fd(), name)
+                            .context("make opaque", || show(&path))?;
                     }
                     Ok(())
                 }
@@ -81,7 +103,9 @@ pub fn deleted(unpacker: &mut Unpacker<'_>, dir: &[u8], name: &[u8], archive: &m
         Whiteouts::Delete => {
             if unpacker.unpacked.contains(&path) {
                 let stat = root::stat(parent.fd.as_fd(), name)?;
-                if stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
+                if stat.is_some_and(|stat| {
+                    FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+                }) {
                     return delete_below(unpacker, &path, archive);
                 }
                 return Ok(());
@@ -108,7 +132,11 @@ fn delete_below(unpacker: &mut Unpacker<'_>, path: &[u8], archive: &mut Archive<
     let list = dir::open_list(parent.fd.as_fd(), ".").context("read", || show(path))?;
     for (name, _) in dir::list(&list, usize::MAX).context("read", || show(path))? {
         let name = name.to_bytes();
-        let inner = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+        let inner = if path.is_empty() {
+            name.to_vec()
+        } else {
+            [path, b"/", name].concat()
+        };
         if !unpacker.unpacked.contains(&inner) {
             unpacker.clear(&inner, name, &parent, archive)?;
             continue;
@@ -132,7 +160,10 @@ mod tests {
         assert_eq!(classify(b"a/.wh").unwrap(), Name::Plain);
         assert_eq!(classify(b".wh.b").unwrap(), Name::Deleted(b"", b"b"));
         assert_eq!(classify(b"a/.wh..b").unwrap(), Name::Deleted(b"a", b".b"));
-        assert_eq!(classify(b"a/.wh....").unwrap(), Name::Deleted(b"a", b"..."[..].into()));
+        assert_eq!(
+            classify(b"a/.wh....").unwrap(),
+            Name::Deleted(b"a", b"..."[..].into())
+        );
         assert_eq!(classify(b"a/.wh..wh..opq").unwrap(), Name::Opaque(b"a"));
         assert_eq!(classify(b".wh..wh.plnk/12.34").unwrap(), Name::Ignored);
         assert_eq!(classify(b".wh..wh.aufs").unwrap(), Name::Ignored);

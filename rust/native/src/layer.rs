@@ -1,0 +1,307 @@
+//! Layers: unpacking, and removal of trees.
+use std::fs::OpenOptions;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::time::Duration;
+
+use minidock_core::layer::{
+    self, Compression, Control, IdMap, Limits, Options, Unpacked, Whiteouts, owner,
+};
+use minidock_core::{Context, Error, Kind, Result};
+use pyo3::prelude::*;
+use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods};
+
+use crate::error::{detached, invalid, raise};
+use crate::terminal::duplicate;
+
+/// How often a long call looks for signals.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Counters of one long call; see the stub.
+#[pyclass(frozen, module = "minidock._native")]
+pub struct Progress {
+    control: Arc<Control>,
+}
+
+#[pymethods]
+impl Progress {
+    #[new]
+    fn new() -> Self {
+        Self {
+            control: Arc::default(),
+        }
+    }
+
+    #[getter]
+    fn read(&self) -> u64 {
+        self.control.read.load(Relaxed)
+    }
+
+    #[getter]
+    fn size(&self) -> u64 {
+        self.control.size.load(Relaxed)
+    }
+
+    #[getter]
+    fn entries(&self) -> u64 {
+        self.control.entries.load(Relaxed)
+    }
+
+    fn cancel(&self) {
+        self.control.cancel();
+    }
+}
+
+fn control(progress: Option<&Bound<'_, Progress>>) -> Arc<Control> {
+    progress.map_or_else(Arc::default, |progress| Arc::clone(&progress.get().control))
+}
+
+/// Runs `work` on a thread while this one looks for signals; what a handler raises stops `work` and is raised.
+fn interruptible<T: Send>(
+    py: Python<'_>,
+    control: &Control,
+    work: impl FnOnce() -> Result<T> + Send,
+) -> PyResult<T> {
+    detached(py, |interrupted| {
+        std::thread::scope(|scope| {
+            let (done, result) = channel();
+            let worker = scope.spawn(move || {
+                let result = work();
+                // Nobody waits any more only after a panic there.
+                let _ = done.send(());
+                result
+            });
+            while let Err(RecvTimeoutError::Timeout) = result.recv_timeout(TICK) {
+                if interrupted() {
+                    control.cancel();
+                    break;
+                }
+            }
+            worker.join().unwrap_or_else(|_| {
+                Err(Error::new(
+                    Kind::System(libc::EIO),
+                    "work on",
+                    "layer",
+                    "thread panicked",
+                ))
+            })
+        })
+    })
+}
+
+fn ranges(map: &Bound<'_, PyDict>, key: &str) -> PyResult<Vec<owner::Range>> {
+    let Some(ranges) = map.get_item(key)? else {
+        return Ok(Vec::new());
+    };
+    let mut out = Vec::new();
+    for range in ranges.try_iter()? {
+        let values: Vec<u32> = range?
+            .try_iter()?
+            .map(|value| value?.extract())
+            .collect::<PyResult<_>>()?;
+        let [inside, outside, len] = values[..] else {
+            return Err(invalid(
+                "read id map",
+                key,
+                "a range is (inside, outside, count)",
+            ));
+        };
+        out.push(owner::Range {
+            inside,
+            outside,
+            len,
+        });
+    }
+    Ok(out)
+}
+
+fn id_map(map: Option<&Bound<'_, PyDict>>) -> PyResult<IdMap> {
+    match map {
+        None => Ok(IdMap::default()),
+        Some(map) => Ok(IdMap {
+            uid: ranges(map, "uid")?,
+            gid: ranges(map, "gid")?,
+        }),
+    }
+}
+
+fn limits(given: Option<&Bound<'_, PyDict>>) -> PyResult<Limits> {
+    let mut limits = Limits::default();
+    for (key, value) in given.iter().flat_map(|given| given.iter()) {
+        let key: String = key.extract()?;
+        match key.as_str() {
+            "size" => limits.size = value.extract()?,
+            "ratio" => limits.ratio = value.extract()?,
+            "ratio_from" => limits.ratio_from = value.extract()?,
+            "entries" => limits.entries = value.extract()?,
+            "depth" => limits.depth = value.extract()?,
+            "path" => limits.path = value.extract()?,
+            "metadata" => limits.metadata = value.extract()?,
+            "xattrs" => limits.xattrs = value.extract()?,
+            "regions" => limits.regions = value.extract()?,
+            "time" => {
+                let seconds: f64 = value.extract()?;
+                let time = Duration::try_from_secs_f64(seconds);
+                limits.time = Some(
+                    time.map_err(|_| invalid("read limits", "time", "not a number of seconds"))?,
+                );
+            }
+            _ => return Err(invalid("read limits", key, "no such limit")),
+        }
+    }
+    Ok(limits)
+}
+
+/// Opens a directory that is the caller's word, not an archive's.
+fn open_directory(path: &PathBuf) -> Result<OwnedFd> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path);
+    file.map(OwnedFd::from)
+        .context("open", || path.display().to_string())
+}
+
+/// Digests and sizes of an unpacked layer; see the stub.
+#[pyclass(frozen, get_all, module = "minidock._native")]
+pub struct LayerResult {
+    diff_id: String,
+    tar_size: u64,
+    digest: String,
+    compressed_size: u64,
+    compression: &'static str,
+    size: u64,
+    entries: u64,
+    skipped_xattrs: u64,
+}
+
+impl From<Unpacked> for LayerResult {
+    fn from(done: Unpacked) -> Self {
+        Self {
+            diff_id: done.digests.diff_id,
+            tar_size: done.digests.size,
+            digest: done.digests.digest,
+            compressed_size: done.digests.compressed_size,
+            compression: done.digests.compression.name(),
+            size: done.files_size,
+            entries: done.entries,
+            skipped_xattrs: done.skipped_xattrs,
+        }
+    }
+}
+
+/// Unpacks a layer; see the stub.
+#[pyfunction]
+#[pyo3(signature = (source, target, *, compression="auto", tar_split=None, whiteouts="overlay", limits=None,
+    idmap=None, owners=true, durable=false, progress=None))]
+#[allow(clippy::too_many_arguments)]
+pub fn unpack_layer(
+    py: Python<'_>,
+    source: i32,
+    target: PathBuf,
+    compression: &str,
+    tar_split: Option<PathBuf>,
+    whiteouts: &str,
+    limits: Option<&Bound<'_, PyDict>>,
+    idmap: Option<&Bound<'_, PyDict>>,
+    owners: bool,
+    durable: bool,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<LayerResult> {
+    let options = Options {
+        compression: match compression {
+            "auto" => None,
+            "none" => Some(Compression::None),
+            "gzip" => Some(Compression::Gzip),
+            "zstd" => Some(Compression::Zstd),
+            other => {
+                return Err(invalid(
+                    "unpack",
+                    other,
+                    "compression is auto, none, gzip or zstd",
+                ));
+            }
+        },
+        whiteouts: match whiteouts {
+            "overlay" => Whiteouts::Overlay,
+            "delete" => Whiteouts::Delete,
+            other => return Err(invalid("unpack", other, "whiteouts is overlay or delete")),
+        },
+        limits: self::limits(limits)?,
+        map: id_map(idmap)?,
+        owners,
+        durable,
+    };
+    let source = duplicate("unpack", source)?;
+    let control = control(progress);
+    let done = interruptible(py, &control, || {
+        let directory = open_directory(&target)?;
+        if options.whiteouts == Whiteouts::Overlay
+            && !layer::dir::list(&directory, 1)
+                .context("read", || target.display().to_string())?
+                .is_empty()
+        {
+            let why = "the directory for a layer is not empty";
+            return Err(Error::new(
+                Kind::Conflict,
+                "unpack",
+                target.display().to_string(),
+                why,
+            ));
+        }
+        let split = tar_split.map(|path| {
+            let file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path);
+            file.context("create", || path.display().to_string())
+        });
+        layer::unpack(
+            source.as_fd(),
+            directory,
+            split.transpose()?,
+            &options,
+            &control,
+        )
+    })?;
+    Ok(done.into())
+}
+
+/// Deletes a tree; see the stub.
+#[pyfunction]
+#[pyo3(signature = (path, dev=None, ino=None))]
+pub fn remove_tree(
+    py: Python<'_>,
+    path: PathBuf,
+    dev: Option<u64>,
+    ino: Option<u64>,
+) -> PyResult<u64> {
+    let identity = match (dev, ino) {
+        (Some(dev), Some(ino)) => Some((dev, ino)),
+        (None, None) => None,
+        _ => {
+            return Err(invalid(
+                "remove",
+                path.display().to_string(),
+                "dev and ino come together",
+            ));
+        }
+    };
+    // Most writable layers are empty: no thread for those.
+    let quick = py
+        .detach(|| layer::remove_empty(&path, identity))
+        .map_err(|e| raise(&e))?;
+    if let Some(removed) = quick {
+        return Ok(removed.count);
+    }
+    let control = Control::default();
+    interruptible(py, &control, || {
+        layer::remove_tree(&path, identity, &control)
+    })
+    .map(|removed| removed.count)
+}
