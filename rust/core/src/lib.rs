@@ -4,11 +4,11 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod layer;
 pub mod mount;
 pub mod namespace;
 pub mod path;
 pub mod probe;
-pub mod layer;
 pub mod process;
 pub mod rootfs;
 pub mod security;
