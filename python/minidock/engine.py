@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import threading
 from typing import TYPE_CHECKING, Any
@@ -111,13 +110,15 @@ class Engine:
 
     def info(self) -> dict[str, Any]:
         """Return what ``docker info`` prints (the REST API's ``GET /info``)."""
-        found: dict[str, Any] = importlib.import_module("minidock.info").info(self)
-        return found
+        from minidock.info import info
+
+        return info(self)
 
     def version(self) -> dict[str, Any]:
         """Return what ``docker version`` prints of the server (``GET /version``)."""
-        found: dict[str, Any] = importlib.import_module("minidock.info").version(self)
-        return found
+        from minidock.info import version
+
+        return version(self)
 
     def __enter__(self) -> Engine:
         return self

@@ -11,6 +11,7 @@ from minidock.containers import document, network_files
 from minidock.containers.liveness import read
 from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import Inputs, runtime_spec
+from minidock.spec.oci_runtime import IDMapping
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from minidock.containers.host import Host
     from minidock.containers.record import Record
     from minidock.containers.walls import Walls
-    from minidock.spec.oci_runtime import IDMapping
     from minidock.store.paths import Paths
 
 _encode = msgspec.json.Encoder().encode
@@ -36,8 +36,6 @@ class Start(msgspec.Struct, kw_only=True):
     stdin: bool
     joined: dict[str, int] = {}
     owner: document.Owner | None = None
-    uid_mappings: list[IDMapping] = []
-    gid_mappings: list[IDMapping] = []
 
 
 def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
@@ -57,8 +55,8 @@ def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, b
             apparmor_profile=record.app_armor_profile,
             process_label=record.process_label,
             mount_label=record.mount_label,
-            uid_mappings=start.uid_mappings,
-            gid_mappings=start.gid_mappings,
+            uid_mappings=[IDMapping(*part) for part in record.uid_map],
+            gid_mappings=[IDMapping(*part) for part in record.gid_map],
             joined=start.joined,
         ),
     )
@@ -94,39 +92,41 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
     return document.encode(made)
 
 
-def make(directory: str, contents: dict[str, bytes]) -> None:
-    """Write these files of a new bundle into its directory."""
+def make(directory: str, contents: dict[str, bytes], owner: tuple[int, int]) -> None:
+    """Write these files of a new bundle into its directory; ``owner`` is the host's uid and gid of its root user."""
     try:
         for name, text in contents.items():
-            write(f"{directory}/{name}", text, os.O_EXCL)
+            write(f"{directory}/{name}", text, os.O_EXCL, owner)
     except OSError as error:
         raise from_os(error, "make container directory", directory) from error
 
 
-def rewrite(directory: str, contents: dict[str, bytes]) -> None:
+def rewrite(directory: str, contents: dict[str, bytes], owner: tuple[int, int]) -> None:
     """Write these files of an existing bundle again, and forget how it ended before."""
     try:
         for name, text in contents.items():
-            write(f"{directory}/{name}", text, os.O_TRUNC)
+            write(f"{directory}/{name}", text, os.O_TRUNC, owner)
         if os.path.exists(f"{directory}/exit.json"):
             os.unlink(f"{directory}/exit.json")
     except OSError as error:
         raise from_os(error, "write container directory", directory) from error
 
 
-_MODES = {"hosts": 0o644, "hostname": 0o644, "resolv.conf": 0o644}
-"""Seen by every user of the container, unlike the rest."""
+_SHARED = frozenset(("hosts", "hostname", "resolv.conf"))
+"""Seen by every user of the container, and changed by its root, unlike the rest."""
 
 
-def write(path: str, text: bytes, flags: int) -> None:
+def write(path: str, text: bytes, flags: int, owner: tuple[int, int]) -> None:
     """Write a file whole; nothing is synced, a crash of the machine ends the container anyway."""
-    mode = _MODES.get(path.rpartition("/")[2], 0o600)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, mode)
+    shared = path.rpartition("/")[2] in _SHARED
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
         rest = memoryview(text)
         while rest:
             rest = rest[os.write(fd, rest) :]
-        if mode == 0o644:
-            os.fchmod(fd, mode)
+        if shared:
+            if owner != (0, 0):
+                os.fchown(fd, *owner)
+            os.fchmod(fd, 0o644)
     finally:
         os.close(fd)

@@ -66,6 +66,11 @@ class Host:
         return _read("/proc/sys/kernel/random/boot_id")
 
     @cached_property
+    def has_mqueue(self) -> bool:
+        """Whether a queue file system is mounted on /dev/mqueue."""
+        return os.path.ismount("/dev/mqueue")
+
+    @cached_property
     def thermal_paths(self) -> list[str]:
         """Directories of /sys that tell about throttling (masked, SECURITY.md §4)."""
         return sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))

@@ -34,6 +34,7 @@ from minidock.errors import (
     SystemFailure,
     Unsupported,
 )
+from minidock.security import lsm
 from minidock.spec.docker import ZERO_TIME, ContainerState
 from minidock.store.cleaner import cleaner
 from minidock.store.containers import ContainerRow
@@ -85,6 +86,7 @@ class Lifecycle:
         self._images: dict[str, ImageConfig] = {}
         self._helper: _native.HelperFile | None = None
         self._self: Owner | None = None
+        self._maps: tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]] | None = None
 
     # Planning: nothing on disk changes.
 
@@ -125,6 +127,9 @@ class Lifecycle:
             rootfs=made.rootfs,
             timeout_ms=made.timeout_ms,
         )
+        if host_config.userns_mode == "remap":
+            record.uid_map, record.gid_map = self._id_maps()
+        made.warnings += self._label(record, walls)
         return Planned(
             record,
             walls,
@@ -145,6 +150,31 @@ class Lifecycle:
                 self._images.clear()
             known = self._images[row.id] = images.decode_config(row)
         return row, known
+
+    def _id_maps(self) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:
+        """Return the maps of remapped containers. Raises InvalidArgument when the host has no such ranges."""
+        if self._maps is None:
+            from minidock.security.subids import remap
+
+            maps = remap(self.config.userns_remap or "default")
+            self._maps = (
+                [(part.container, part.host, part.size) for part in maps.uid],
+                [(part.container, part.host, part.size) for part in maps.gid],
+            )
+        return self._maps
+
+    def _label(self, record: Record, walls: Walls) -> tuple[str, ...]:
+        """Put the AppArmor profile and the SELinux labels into the record; returns warnings."""
+        labels = lsm.labels(walls.options, privileged=record.host_config.privileged, used_levels=self._used_levels)
+        record.app_armor_profile = labels.apparmor_profile or ""
+        record.process_label = labels.process_label or ""
+        record.mount_label = labels.mount_label or ""
+        return labels.warnings
+
+    def _used_levels(self) -> set[str]:
+        """Return the SELinux levels that containers have."""
+        rows = (records.decode(row.record).process_label for row in self.store.containers.all())
+        return {label.split(":", 3)[3] for label in rows if label.count(":") > 2}
 
     def _check_runtime(self, runtime: object) -> None:
         if isinstance(runtime, str) and runtime not in ("", "minidock"):
@@ -167,7 +197,7 @@ class Lifecycle:
                 self._prepare(planned, directory)
                 if start is not None:
                     contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
-                bundle.make(directory, contents)
+                bundle.make(directory, contents, _root_ids(record))
                 row = ContainerRow(
                     id=record.id,
                     name=record.name,
@@ -198,10 +228,11 @@ class Lifecycle:
             raise from_os(error, "make", directory) from error
         snapshots = self.engine.snapshots
         volatile = record.host_config.auto_remove
+        idmap = {"uid": record.uid_map, "gid": record.gid_map} if record.uid_map else None
         if record.rootfs is not None:
-            made = snapshots.prepare_host(record.id, record.rootfs, directory, volatile=volatile)
+            made = snapshots.prepare_host(record.id, record.rootfs, directory, volatile=volatile, idmap=idmap)
         else:
-            made = snapshots.prepare(record.id, record.image, directory, volatile=volatile)
+            made = snapshots.prepare(record.id, record.image, directory, volatile=volatile, idmap=idmap)
         record.snapshot = made.rootfs
         planned.warnings += [warning for warning in made.warnings if warning not in planned.warnings]
 
@@ -306,6 +337,9 @@ class Lifecycle:
         record, state = self.settle(self.store.containers.get(container_id))
         record.state = state
         walls = self.walls.walls(record.host_config)
+        if record.app_armor_profile not in ("", lsm.UNCONFINED):
+            with _translated():
+                _native.apparmor_ensure(record.app_armor_profile)  # gone after a boot
         start = self._start(
             record, walls, stdio="relay", stdin=stdin is not None or record.config.open_stdin, owned=False
         )
@@ -315,7 +349,7 @@ class Lifecycle:
         started = False
         try:
             directory = self.paths.container(record.id)
-            bundle.rewrite(directory, contents)
+            bundle.rewrite(directory, contents, _root_ids(record))
             with _translated():
                 supervisor = _native.Supervisor.spawn(self.helper, directory, stdin=stdin, stdout=stdout, stderr=stderr)
             try:
@@ -511,6 +545,16 @@ class Lifecycle:
         if self._helper is not None:
             self._helper.close()
             self._helper = None
+
+
+def _root_ids(record: Record) -> tuple[int, int]:
+    """Return the host's uid and gid of the container's root user."""
+    if not record.uid_map:
+        return 0, 0
+    from minidock.security.subids import Range, to_host
+
+    uid = to_host(tuple(Range(*part) for part in record.uid_map), 0)
+    return uid, to_host(tuple(Range(*part) for part in record.gid_map), 0)
 
 
 class _translated:  # noqa: N801 - reads as the statement it is; contextlib's is slower

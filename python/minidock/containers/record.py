@@ -29,6 +29,9 @@ class Record(msgspec.Struct, omit_defaults=True):
     """The section ``rootfs`` of the supervisor's document."""
     timeout_ms: int | None = None
     state: ContainerState = msgspec.field(default_factory=ContainerState)
+    uid_map: list[tuple[int, int, int]] = []
+    """``(container, host, size)`` of its user namespace; empty without one."""
+    gid_map: list[tuple[int, int, int]] = []
     platform: str = "linux"
     app_armor_profile: str = ""
     process_label: str = ""

@@ -25,6 +25,7 @@ class FakeHost(Host):
     online_cpus = "0-1"
     online_mems = "0"
     unified_cgroups = False
+    has_mqueue = True
     thermal_paths: list[str] = []  # noqa: RUF012 - a fake
 
 

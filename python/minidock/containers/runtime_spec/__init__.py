@@ -91,7 +91,7 @@ def runtime_spec(record: Record, inputs: Inputs) -> Spec:
         root=Root(path=inputs.root_path, readonly=host_config.readonly_rootfs),
         hostname="" if host_config.uts_mode == "host" else config.hostname,
         domainname=config.domainname,
-        mounts=mounts(record, inputs.bundle, inputs.joined.get("ipc")),
+        mounts=mounts(record, inputs.bundle, inputs.joined.get("ipc"), has_mqueue=inputs.host.has_mqueue),
         annotations=dict(annotations) if isinstance(annotations, dict) else {},
         linux=Linux(
             uid_mappings=inputs.uid_mappings,

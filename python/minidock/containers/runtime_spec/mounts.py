@@ -24,24 +24,26 @@ NETWORK_FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostnam
 """Mount point and name in the bundle of the files that minidock writes for a container."""
 
 
-def mounts(record: Record, bundle: str, ipc_donor: int | None) -> list[Mount]:
+def mounts(record: Record, bundle: str, ipc_donor: int | None, *, has_mqueue: bool) -> list[Mount]:
     """Return the mounts in the order in which they are made.
 
     ``ipc_donor`` is the host pid of PID 1 of the container whose IPC namespace is joined: its /dev/shm is shared.
+    ``has_mqueue``: the host has a /dev/mqueue.
     """
     host_config = record.host_config
     made = [_PROC, _DEV, _PTS]
     made.append(_SYS_WRITABLE if host_config.privileged else _SYS)
     made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
-    made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor)
+    made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
     made += [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
     return made
 
 
-def _ipc_mounts(mode: str, shm_size: int, donor: int | None) -> list[Mount]:
+def _ipc_mounts(mode: str, shm_size: int, donor: int | None, *, has_mqueue: bool) -> list[Mount]:
     if mode == "host":
-        return [_HOST_MQUEUE, _HOST_SHM]
+        # A queue file system mounted anew shows the queues of the IPC namespace that it is mounted in: the host's.
+        return [_HOST_MQUEUE if has_mqueue else _MQUEUE, _HOST_SHM]
     if mode == "none":
         return [_MQUEUE]
     if donor is not None:
