@@ -3,14 +3,14 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
 use rustix::io::{Errno, Result as RawResult};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::Overlay;
+use super::{IdMap, Overlay};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::open_bind;
 use crate::namespace::user_namespace;
@@ -62,7 +62,7 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
     // The idmapped copies must live until the overlay has taken its own.
     let mut held = Vec::new();
     match &overlay.idmap {
-        Some(map) => set_idmapped(fs, overlay, user_namespace(map)?.as_fd(), &mut held)?,
+        Some(map) => set_idmapped(fs, overlay, map, &mut held)?,
         None => set_plain(fs, overlay)?,
     }
     if overlay.upper.is_some() && overlay.volatile {
@@ -97,22 +97,35 @@ fn describe(overlay: &Overlay) -> String {
 
 fn set_plain(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
     set_lower(fs, &overlay.lower)?;
+    set_upper(fs, overlay)
+}
+
+fn set_upper(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
     if let Some((upper, work)) = &overlay.upper {
-        fsconfig_set_string(fs, "upperdir", upper.as_path())
-            .context("set upper layer", || text(upper))?;
-        fsconfig_set_string(fs, "workdir", work.as_path())
-            .context("set work directory", || text(work))?;
+        set_path(fs, "upperdir", upper)?;
+        set_path(fs, "workdir", work)?;
     }
     Ok(())
+}
+
+/// Sets an option to a path. `fsconfig` takes 255 bytes: a longer path goes through a descriptor.
+fn set_path(fs: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> {
+    if path.as_os_str().len() < 256 {
+        return fsconfig_set_string(fs, key, path).context("set layer", || text(path));
+    }
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let fd = openat(CWD, path, flags, Mode::empty()).context("open layer", || text(path))?;
+    let short = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    fsconfig_set_string(fs, key, short.as_str()).context("set layer", || text(path))
 }
 
 /// One `lowerdir+` per layer (Linux 6.8: no limit on the length, no escaping), or one `lowerdir` for all.
 fn set_lower(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> Result<()> {
     for (i, path) in lower.iter().enumerate() {
-        match fsconfig_set_string(fs, "lowerdir+", path.as_path()) {
+        match set_path(fs, "lowerdir+", path) {
             Ok(()) => {}
-            Err(Errno::INVAL) if i == 0 => return set_lower_list(fs, lower),
-            Err(e) => return Err(e).context("set layer", || text(path)),
+            Err(e) if i == 0 && e.errno == Some(libc::EINVAL) => return set_lower_list(fs, lower),
+            Err(e) => return Err(e),
         }
     }
     Ok(())
@@ -171,57 +184,42 @@ fn lower_list(lower: &[PathBuf]) -> String {
     out
 }
 
-/// Layers through idmapped, detached copies of their mounts, handed over by descriptor (Linux 6.15; before, overlayfs
-/// takes attached mounts only).
+/// Read-only layers through idmapped, detached copies of their mounts, handed over by descriptor (Linux 6.15; before,
+/// overlayfs takes attached mounts only).
+///
+/// The writable layer is not mapped: overlayfs works in it with the ids of whoever mounts it, the host's root, which an
+/// idmapped mount would not know. Its files carry the host's ids, and it belongs to the container's root.
 fn set_idmapped(
     fs: BorrowedFd<'_>,
     overlay: &Overlay,
-    userns: BorrowedFd<'_>,
+    map: &IdMap,
     held: &mut Vec<OwnedFd>,
 ) -> Result<()> {
-    let mapped = |path: &Path| -> Result<OwnedFd> {
+    let userns = user_namespace(map)?;
+    for path in &overlay.lower {
         let tree = open_bind(path, false)?;
         let attr = MountAttr {
-            idmap: Some(userns),
+            idmap: Some(userns.as_fd()),
             ..MountAttr::default()
         };
         mount_setattr(tree.as_fd(), 0, &attr).context("map the ids of layer", || text(path))?;
-        Ok(tree)
-    };
-    for path in &overlay.lower {
-        let tree = mapped(path)?;
         set_fd(fs, "lowerdir+", &tree, path)?;
         held.push(tree);
     }
-    if let Some((upper, work)) = &overlay.upper {
-        // Both must lie on one mount, so their common directory is mapped.
-        let parent = upper
-            .parent()
-            .filter(|p| Some(*p) == work.parent())
-            .ok_or_else(|| {
-                Error::new(
-                    Kind::Invalid,
-                    "mount overlay",
-                    text(upper),
-                    "an idmapped upper layer and its work directory must be neighbours",
-                )
-            })?;
-        let tree = mapped(parent)?;
-        for (key, path) in [("upperdir", upper), ("workdir", work)] {
-            let name = path.file_name().unwrap_or_default();
-            let fd = openat(
-                &tree,
-                name,
-                OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-                Mode::empty(),
-            )
-            .context("open layer", || text(path))?;
-            set_fd(fs, key, &fd, path)?;
-            held.push(fd);
-        }
-        held.push(tree);
+    if let Some((upper, _)) = &overlay.upper {
+        let root = |list: &[(u32, u32, u32)]| {
+            let (inside, outside, _) = *list.iter().find(|(inside, ..)| *inside == 0)?;
+            Some(outside + inside)
+        };
+        let owner = (
+            root(&map.uid).map(Uid::from_raw),
+            root(&map.gid).map(Gid::from_raw),
+        );
+        let flags = AtFlags::SYMLINK_NOFOLLOW;
+        chownat(CWD, upper, owner.0, owner.1, flags)
+            .context("give layer to the container's root", || text(upper))?;
     }
-    Ok(())
+    set_upper(fs, overlay)
 }
 
 fn set_fd(fs: BorrowedFd<'_>, key: &str, fd: &OwnedFd, path: &Path) -> Result<()> {
