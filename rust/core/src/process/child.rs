@@ -1,5 +1,5 @@
 //! What a new container process does between `clone3` and `execve`.
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{FileType, Gid, Mode, OFlags, Uid, fchown, fstat};
@@ -16,9 +16,9 @@ use super::{Failure, Seccomp, hooks, init, limits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::namespace;
 use crate::path::{Root, text};
-use crate::rootfs::{Prepared, private_proc};
+use crate::rootfs::{Prepared, open_proc, private_proc};
 use crate::security::capabilities::Sets;
-use crate::security::seccomp;
+use crate::security::{apparmor, seccomp, selinux};
 use crate::sys;
 
 /// All that the child needs; made by the parent, whose memory the child has a copy of.
@@ -26,8 +26,10 @@ pub(super) struct Plan<'a> {
     pub spec: &'a oci_spec::runtime::Spec,
     pub process: &'a oci_spec::runtime::Process,
     pub namespaces: namespace::Plan,
-    /// `None` when the mount namespace is shared or joined.
+    /// `None` when the mount namespace is joined.
     pub rootfs: Option<Prepared>,
+    /// A running container whose namespaces are entered all at once: a descriptor of its PID 1 and `CLONE_NEW*` flags.
+    pub container: Option<(OwnedFd, i32)>,
     pub program: Program,
     pub identity: Identity,
     pub capabilities: Sets,
@@ -62,11 +64,120 @@ enum Never {}
 fn start(plan: &Plan<'_>, end: &ChildEnd) -> std::result::Result<Never, Failure> {
     // A fresh process group and session: no signal of the caller's terminal reaches the container, and it cannot type there.
     setsid().context("make session", String::new)?;
-    let new_user = plan.namespaces.is_new(libc::CLONE_NEWUSER);
     if plan.handshake {
         end.ready()?;
     }
-    if new_user || plan.namespaces.joined(libc::CLONE_NEWUSER).is_some() {
+    let (proc, console) = match (&plan.container, &plan.rootfs) {
+        (Some((pidfd, flags)), _) => enter_container(plan, pidfd.as_fd(), *flags, end)?,
+        (None, Some(rootfs)) => build_container(plan, rootfs, end)?,
+        (None, None) => join_mounts(plan, end)?,
+    };
+    finish(plan, end, &proc, console)
+}
+
+/// What [`finish`] needs: a private procfs of the process's pid namespace, and the slave of its terminal.
+type Inside = (OwnedFd, Option<OwnedFd>);
+
+/// Makes the container around this process, its first.
+fn build_container(plan: &Plan<'_>, rootfs: &Prepared, end: &ChildEnd) -> Result<Inside> {
+    enter_namespaces(plan)?;
+    let proc = private_proc()?;
+    make_time_namespace(plan, proc.as_fd())?;
+    rootfs.assemble(&proc)?;
+    let mut console = None;
+    if plan.terminal {
+        let (master, slave) = rootfs.console()?;
+        end.console(&master)?;
+        console = Some(slave);
+    }
+    settings(plan, &proc, end)?;
+    rootfs.seal(&proc)?;
+    plan.hooks.run_in_container(hooks::When::CreateContainer)?;
+    make_cwd(&rootfs.root(), plan.process.cwd())?;
+    rootfs.enter()?;
+    Ok((proc, console))
+}
+
+/// A time namespace belongs to the children of who makes it; its offsets are set, and then it is entered by name.
+fn make_time_namespace(plan: &Plan<'_>, proc: BorrowedFd<'_>) -> Result<()> {
+    if !plan.namespaces.is_new(libc::CLONE_NEWTIME) {
+        return Ok(());
+    }
+    sys::unshare(libc::CLONE_NEWTIME).context("make time namespace", String::new)?;
+    let me = rustix::process::getpid().as_raw_nonzero();
+    let offsets = plan
+        .spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.time_offsets().as_ref());
+    for (clock, offset) in offsets.into_iter().flatten() {
+        let line = format!(
+            "{clock} {} {}",
+            offset.secs().unwrap_or(0),
+            offset.nanosecs().unwrap_or(0)
+        );
+        let file = open_proc(proc, &format!("{me}/timens_offsets"), OFlags::WRONLY)
+            .context("open time offsets", String::new)?;
+        rustix::io::write(&file, line.as_bytes()).context("set time offset", || line.as_str())?;
+    }
+    // A magic link, in a procfs that nobody else can reach.
+    let path = format!("{me}/ns/time_for_children");
+    let fd = rustix::fs::openat(
+        proc,
+        path.as_str(),
+        OFlags::RDONLY | OFlags::CLOEXEC,
+        Mode::empty(),
+    )
+    .context("open namespace", || "time")?;
+    sys::setns(fd.as_fd(), libc::CLONE_NEWTIME).context("enter namespace", || "time")
+}
+
+/// A container in somebody else's mount namespace: its mounts are as they are.
+fn join_mounts(plan: &Plan<'_>, end: &ChildEnd) -> Result<Inside> {
+    enter_namespaces(plan)?;
+    let proc = private_proc()?;
+    let console = terminal(plan, end)?;
+    settings(plan, &proc, end)?;
+    plan.hooks.run_in_container(hooks::When::CreateContainer)?;
+    Ok((proc, console))
+}
+
+/// Enters a running container. This process is in its pid namespace already.
+fn enter_container(
+    plan: &Plan<'_>,
+    pidfd: BorrowedFd<'_>,
+    flags: i32,
+    end: &ChildEnd,
+) -> Result<Inside> {
+    join_cgroups(plan)?;
+    // Before the mount and user namespaces: what is masked in the container's /proc would forbid a new one there.
+    let proc = private_proc()?;
+    settings(plan, &proc, end)?;
+    if flags != 0 {
+        sys::setns(pidfd, flags)
+            .context("join namespaces of container", || format!("{flags:#x}"))?;
+    }
+    if flags & libc::CLONE_NEWUSER != 0 {
+        become_namespace_root()?;
+    }
+    let console = terminal(plan, end)?;
+    Ok((proc, console))
+}
+
+/// A terminal of the devpts that the process sees.
+fn terminal(plan: &Plan<'_>, end: &ChildEnd) -> Result<Option<OwnedFd>> {
+    if !plan.terminal {
+        return Ok(None);
+    }
+    let root = open_root()?;
+    let (master, slave) = crate::rootfs::open_terminal(&Root::new(root.as_fd()))?;
+    end.console(&master)?;
+    Ok(Some(slave))
+}
+
+/// Everything of new and joined namespaces but the mounts.
+fn enter_namespaces(plan: &Plan<'_>) -> Result<()> {
+    if plan.namespaces.is_own(libc::CLONE_NEWUSER) {
         become_namespace_root()?;
     }
     join_cgroups(plan)?;
@@ -74,40 +185,7 @@ fn start(plan: &Plan<'_>, end: &ChildEnd) -> std::result::Result<Never, Failure>
     if plan.namespaces.is_new(libc::CLONE_NEWNET) {
         namespace::loopback_up()?;
     }
-    set_names(plan)?;
-    let proc = private_proc();
-    let mut streams = None;
-    match (&plan.rootfs, proc) {
-        (Some(rootfs), proc) => {
-            let proc = proc?;
-            rootfs.assemble(&proc)?;
-            if plan.terminal {
-                let (master, slave) = rootfs.console()?;
-                end.console(&master)?;
-                streams = Some(slave);
-            }
-            settings(plan, &proc, end)?;
-            rootfs.seal(&proc)?;
-            plan.hooks.run_in_container(hooks::When::CreateContainer)?;
-            if plan.process.cwd() != Path::new("/") {
-                make_cwd(&rootfs.root(), plan.process.cwd())?;
-            }
-            rootfs.enter()?;
-            finish(plan, end, &proc, streams)
-        }
-        (None, proc) => {
-            let proc = proc?;
-            if plan.terminal {
-                let root = open_root()?;
-                let (master, slave) = crate::rootfs::open_terminal(&Root::new(root.as_fd()))?;
-                end.console(&master)?;
-                streams = Some(slave);
-            }
-            settings(plan, &proc, end)?;
-            plan.hooks.run_in_container(hooks::When::CreateContainer)?;
-            finish(plan, end, &proc, streams)
-        }
-    }
+    set_names(plan)
 }
 
 /// Root of the user namespace: until now the process has ids that are not mapped there.
@@ -210,6 +288,9 @@ fn make_cwd(root: &Root<'_>, cwd: &Path) -> Result<()> {
             "the working directory must be an absolute path",
         ));
     }
+    if cwd == Path::new("/") {
+        return Ok(());
+    }
     match root.open(cwd, OFlags::PATH) {
         Err(Errno::NOENT) => root.ensure(cwd, crate::path::Node::Directory).map(drop),
         _ => Ok(()),
@@ -258,13 +339,35 @@ fn finish(
     sys::close_range_cloexec(3).context("close descriptors", String::new)?;
     keep_descriptors(plan.preserve_fds)?;
     if plan.init {
-        return init::run(plan, end, &path, no_new_privs);
+        return init::run(plan, end, proc, &path, no_new_privs);
     }
     if no_new_privs {
         load_seccomp(plan, end)?;
     }
+    confine(plan, proc)?;
     sys::reset_signals();
     Err(plan.program.execute(&path))
+}
+
+/// AppArmor profile and SELinux label, from the `execve` on; through the private procfs (SECURITY.md R2).
+pub(super) fn confine(plan: &Plan<'_>, proc: &OwnedFd) -> Result<()> {
+    if let Some(profile) = plan
+        .process
+        .apparmor_profile()
+        .as_deref()
+        .filter(|p| !p.is_empty())
+    {
+        apparmor::confine(proc.as_fd(), profile)?;
+    }
+    if let Some(label) = plan
+        .process
+        .selinux_label()
+        .as_deref()
+        .filter(|l| !l.is_empty())
+    {
+        selinux::confine(proc.as_fd(), label)?;
+    }
+    Ok(())
 }
 
 /// The parent may have died before the death signal was set: its end of the channel is closed then.

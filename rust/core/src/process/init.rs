@@ -1,4 +1,5 @@
 //! The built-in init (`--init`): stays PID 1, starts the command as its child, forwards signals, reaps.
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use nix::sys::signal::{SigSet, Signal};
@@ -7,7 +8,7 @@ use nix::unistd::Pid;
 
 use super::Failure;
 use super::channel::ChildEnd;
-use super::child::{Plan, load_seccomp};
+use super::child::{Plan, confine, load_seccomp};
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys;
 
@@ -18,6 +19,7 @@ type Outcome<T> = std::result::Result<T, Failure>;
 pub(super) fn run<T>(
     plan: &Plan<'_>,
     end: &ChildEnd,
+    proc: &OwnedFd,
     path: &Path,
     load_filter: bool,
 ) -> Outcome<T> {
@@ -34,6 +36,7 @@ pub(super) fn run<T>(
             if plan.terminal {
                 let _ = rustix::termios::tcsetpgrp(sys::borrow_fd(0), rustix::process::getpid());
             }
+            confine(plan, proc)?;
             sys::reset_signals();
             Err(plan.program.execute(path))
         }

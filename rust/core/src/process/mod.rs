@@ -5,6 +5,7 @@
 mod channel;
 mod child;
 mod credentials;
+mod exec;
 pub mod hooks;
 mod init;
 mod limits;
@@ -12,18 +13,9 @@ mod parent;
 mod program;
 mod request;
 
+pub use exec::exec;
 pub use parent::{launch, release};
 pub use request::{
     CgroupEntry, ExecRequest, Failure, Hold, LaunchRequest, Launched, Listener, Seccomp, Stdio,
     UserNames,
 };
-
-use crate::error::{Error, Kind};
-
-/// Starts one more process in a running container and returns when it has executed its program.
-///
-/// The caller must be single-threaded.
-pub fn exec(request: ExecRequest<'_>) -> std::result::Result<Launched, Failure> {
-    let _ = request;
-    Err(Error::new(Kind::Unsupported, "exec", "", "not built yet").into())
-}

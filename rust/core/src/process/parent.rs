@@ -146,7 +146,8 @@ fn plan<'a>(
             .map(|_| hooks::State::new(spec, request.id, &request.bundle, "creating", None)),
     };
     let has_runtime_hooks = !hooks::of(spec, hooks::When::CreateRuntime).is_empty();
-    let capabilities = plan_capabilities(process, &namespaces, warnings)?;
+    let capabilities =
+        plan_capabilities(process, namespaces.is_own(libc::CLONE_NEWUSER), warnings)?;
     Ok(Plan {
         spec,
         process,
@@ -155,6 +156,7 @@ fn plan<'a>(
             || request.on_namespaces.is_some(),
         namespaces,
         rootfs: prepared,
+        container: None,
         program,
         identity,
         capabilities,
@@ -177,12 +179,12 @@ fn plan<'a>(
 /// The document's sets, without what the caller itself lacks: with a warning, as the runtime-spec wants it.
 pub(super) fn plan_capabilities(
     process: &oci_spec::runtime::Process,
-    namespaces: &namespace::Plan,
+    in_user_namespace: bool,
     warnings: &mut Vec<String>,
 ) -> Result<Sets> {
     let wanted = Sets::from_oci(process.capabilities().as_ref());
     // The first process of a user namespace has them all.
-    if namespaces.is_own(libc::CLONE_NEWUSER) {
+    if in_user_namespace {
         return Ok(wanted);
     }
     let (granted, missing) = wanted.limited_to(&capabilities::current()?);
@@ -252,9 +254,11 @@ pub(super) fn identify(
     Ok(identity)
 }
 
+/// Process id, its descriptor, the master of its terminal.
 type Started = (i32, OwnedFd, Option<OwnedFd>);
 
-fn start(
+/// Clones the child and talks with it until it runs or is held.
+pub(super) fn start(
     request: &mut LaunchRequest<'_>,
     plan: &Plan<'_>,
     warnings: &mut Vec<String>,
