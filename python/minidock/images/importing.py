@@ -44,11 +44,12 @@ def import_image(
     with Workspace(store.paths, "import") as work, sources.opened(source) as stream:
         layer = work.join("layer")
         try:
-            unpacked = unpack(stream.fd, layer)
+            try:
+                unpacked = unpack(stream.fd, layer)
+            finally:
+                stream.check()  # what failed before the unpacker explains what it says
         except MinidockError as error:
-            stream.check()
             raise type(error)(f"import {stream.name}: {error}") from error
-        stream.check()
         now = time.time_ns()
         created = format_time(now)
         image = oci_image.ImageConfig(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
+from minidock import _native
 from minidock._errors import translate
-from minidock._native import NativeError
 from minidock.store.failures import from_os
 
 
@@ -21,16 +21,18 @@ class Unpacked(NamedTuple):
 def unpack(fd: int, directory: str) -> Unpacked:
     """Unpack a layer's tar (plain, gzip or zstd) from ``fd`` into ``directory/fs``, with its record for exact copies.
 
-    ``directory`` is made. Raises Corrupt for a damaged or hostile tar, LimitExceeded for a bomb, NoSpace.
+    ``directory`` is made. Raises Corrupt for a damaged tar, Denied for one that leaves its directory, LimitExceeded for
+    a bomb, NoSpace.
     """
-    from minidock import _native
-
+    root = f"{directory}/fs"
     try:
-        tree = os.path.join(directory, "fs")
-        os.makedirs(tree, mode=0o700)
-        result = _native.unpack_layer(fd, tree, tar_split=os.path.join(directory, "tar-split.zst"))
-    except NativeError as error:
-        raise translate(error) from error
+        os.mkdir(directory, 0o700)
+        os.mkdir(root, 0o755)
+        os.chmod(root, 0o755)  # noqa: S103 - the container's /, unless the tar says otherwise
     except OSError as error:
-        raise from_os(error, "unpack layer into", directory) from error
+        raise from_os(error, "make", root) from error
+    try:
+        result = _native.unpack_layer(fd, root, tar_split=f"{directory}/tar-split.zst")
+    except _native.NativeError as error:
+        raise translate(error) from error
     return Unpacked(result.diff_id, result.tar_size, result.size)

@@ -1,0 +1,119 @@
+"""The store under kill -9: at any moment, the next engine finds a state that is whole, and repairs the rest."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import minidock
+from tests.conftest import Cli, Roots
+from tests.integration.archives import held, tar
+
+WORK = """
+import os, sys
+import minidock
+from minidock.errors import MinidockError
+engine = minidock.Engine(data_root=sys.argv[1], run_root=sys.argv[2], config=sys.argv[3])
+archive = sys.argv[4]
+print("ready", flush=True)
+while True:
+    engine.images.import_(archive, "app")
+    container = engine.containers.create("app", ["x"])
+    try:
+        engine.images.remove("app", force=True)
+    except MinidockError:
+        pass
+    container.remove()
+    engine.images.prune(all=True)
+"""
+
+
+def consistent(engine: minidock.Engine) -> None:
+    """Rows and directories agree, and nothing is half made."""
+    paths = engine.store.paths
+    database = engine.store.database
+    assert os.listdir(paths.tmp) == []
+    layers = {str(row[0]) for row in database.rows("SELECT id FROM layers")}
+    assert set(os.listdir(paths.layers)) == layers
+    used = {str(row[0]) for row in database.rows("SELECT layer_id FROM image_layers")}
+    assert used == layers
+    containers = {row.id for row in engine.store.containers.all()}
+    assert set(os.listdir(paths.containers)) == containers
+    blobs = set()
+    for image, manifest in database.rows("SELECT id, manifest FROM images"):
+        blobs |= {image[7:], manifest[7:]}
+    assert set(os.listdir(paths.content)) == blobs
+    assert not database.rows("PRAGMA foreign_key_check")
+    assert database.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+@pytest.mark.timeout(180)
+def test_killed_at_any_moment(roots: Roots, tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(tar(*[(f"file{number}", os.urandom(100)) for number in range(50)]))
+    arguments = [str(roots.data), str(roots.run), str(roots.config), str(archive)]
+    chance = random.Random(7)
+    for _ in range(12):
+        process = subprocess.Popen([sys.executable, "-c", WORK, *arguments], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        time.sleep(chance.uniform(0.0, 0.15))
+        process.kill()
+        process.wait()
+        process.stdout.close()
+        with minidock.Engine(*arguments[:3]) as engine:
+            engine.images.list()
+            consistent(engine)
+
+
+def test_two_workers_one_killed_the_other_unharmed(roots: Roots, tmp_path: Path) -> None:
+    archive = tmp_path / "x.tar"
+    archive.write_bytes(tar(("x", b"")))
+    arguments = [str(roots.data), str(roots.run), str(roots.config), str(archive)]
+    with minidock.Engine(*arguments[:3]) as engine:
+        process = subprocess.Popen([sys.executable, "-c", WORK, *arguments], stdout=subprocess.PIPE)
+        assert process.stdout is not None
+        process.stdout.readline()
+        for number in range(10):
+            engine.images.import_(str(archive), f"mine:{number}", changes=[f"LABEL n={number}"])
+            engine.images.remove(f"mine:{number}")
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    with minidock.Engine(*arguments[:3]) as engine:
+        engine.images.prune(all=True)
+        for container in engine.containers.list(all=True):
+            container.remove()
+        consistent(engine)
+
+
+def test_a_read_only_data_root(cli: Cli, roots: Roots) -> None:
+    cli.ok("images")
+    subprocess.run(["mount", "--bind", str(roots.data), str(roots.data)], check=True)
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(roots.data)], check=True)
+        done = cli("import", "-", "x", input=tar(("x", b"")))
+        assert done.returncode == 1
+        assert len(done.stderr.decode().splitlines()) == 1
+        assert "read-only file system" in done.stderr.decode()
+    finally:
+        subprocess.run(["umount", "-l", str(roots.data)], check=True)
+    assert held(roots.data)["tmp"] == []
+
+
+def test_not_root_is_one_line(cli: Cli, roots: Roots, tmp_path: Path) -> None:
+    cli.ok("images")
+    done = subprocess.run(
+        [*cli.argv, "images"], env=cli.env, capture_output=True, user=65534, group=65534, check=False, cwd="/"
+    )
+    if b"ModuleNotFoundError" in done.stderr or b"No module named" in done.stderr:
+        pytest.skip("the package is in a directory that other users cannot read")
+    assert done.returncode != 0
+    assert len(done.stderr.decode().splitlines()) == 1
+    assert b"Traceback" not in done.stderr
