@@ -87,7 +87,7 @@ class ImageCollection:
             for image_id, names in tags.items():
                 tags[image_id] = [one for one in names if _matches(one, wanted)]
             rows = [row for row in rows if tags.get(row.id)]
-        return [Image(self, row, [_familiar(one) for one in tags.get(row.id, ())]) for row in rows]
+        return [Image(self, row, sorted(map(_familiar, tags.get(row.id, ())))) for row in rows]
 
     def summaries(self, name: str | None = None) -> builtins.list[ImageSummary]:
         """What ``GET /images/json`` returns, newest first."""
@@ -172,7 +172,7 @@ class ImageCollection:
 
     def familiar_tags(self, image_id: str) -> builtins.list[str]:
         """Names of an image as Docker shows them."""
-        return [_familiar(name) for name, _, _ in self._store.images.tags(image_id)]
+        return sorted(_familiar(name) for name, _, _ in self._store.images.tags(image_id))
 
     def decode_config(self, row: ImageRow) -> ImageConfig:
         """An image's configuration. Raises Corrupt when it is none."""

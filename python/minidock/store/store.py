@@ -24,6 +24,7 @@ class Store:
         self._database = Database(self.paths)
         self._lock = threading.RLock()
         self._checked = False
+        self._checking = False
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
 
@@ -32,15 +33,15 @@ class Store:
         """The database, open and repaired."""
         if not self._checked:
             with self._lock:
-                if not self._checked:
-                    # Set first: the hooks of a repair use this store.
-                    self._checked = True
+                # Under the lock only a hook of the repair below comes here twice: it uses this store.
+                if not self._checked and not self._checking:
+                    self._checking = True
                     try:
                         if recovery.needs_repair(self._database):
                             recovery.repair(self._database, self.hooks)
-                    except BaseException:
-                        self._checked = False
-                        raise
+                        self._checked = True
+                    finally:
+                        self._checking = False
         return self._database
 
     @property

@@ -10,6 +10,7 @@ import pytest
 from minidock.errors import Corrupt, Unsupported
 from minidock.store.schema import MIGRATIONS
 from minidock.store.store import Store
+from minidock.store.workspace import Workspace
 from tests.unit.store.conftest import MakeStore
 
 
@@ -76,6 +77,26 @@ def test_many_threads_and_stores_write_at_once(store: Store, make_store: MakeSto
         thread.join()
     assert not failures
     assert value(store, "count") == "180"
+
+
+def test_first_use_by_many_threads_of_one_store(store: Store) -> None:
+    failures: list[BaseException] = []
+    barrier = threading.Barrier(8)
+
+    def work() -> None:
+        barrier.wait()
+        try:
+            with Workspace(store.database.paths, "x"):
+                assert store.containers.all() == []
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failures
 
 
 def test_first_use_by_many_at_once(tmp_path: Path) -> None:
