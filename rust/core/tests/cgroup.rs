@@ -381,3 +381,70 @@ fn limits_hold() {
     assert!(stats.cpu.unwrap().usage_ns > 0);
     assert_eq!(stats.pids.unwrap().limit, Some(10));
 }
+
+#[test]
+fn many_at_once_below_a_new_parent() {
+    let Some((parent, hierarchies)) = Parent::new("many") else {
+        return;
+    };
+    std::thread::scope(|scope| {
+        for n in 0..50 {
+            let (parent, hierarchies) = (&parent, &hierarchies);
+            scope.spawn(move || {
+                let mut group = parent.group(hierarchies, &format!("new/{n}"));
+                if hierarchies
+                    .get(Controller::Cpuset)
+                    .is_some_and(|h| h.version == Version::V1)
+                {
+                    assert!(
+                        !content(hierarchies, &group, Controller::Cpuset, "cpuset.cpus").is_empty()
+                    );
+                    assert!(
+                        !content(hierarchies, &group, Controller::Cpuset, "cpuset.mems").is_empty()
+                    );
+                }
+                group
+                    .apply(&resources(json!({"pids": {"limit": 5}})))
+                    .unwrap();
+                group.remove(LIMIT).unwrap();
+            });
+        }
+    });
+}
+
+#[test]
+fn a_disk_without_bfq_drops_its_weight() {
+    let Some((parent, hierarchies)) = Parent::new("weight") else {
+        return;
+    };
+    let disk = std::fs::read_dir("/sys/block")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .find(|d| {
+            std::fs::read_to_string(d.path().join("queue/scheduler"))
+                .is_ok_and(|s| !s.contains("[bfq]"))
+                && std::fs::read_to_string(d.path().join("size")).is_ok_and(|s| s.trim() != "0")
+        });
+    let number = disk.and_then(|d| std::fs::read_to_string(d.path().join("dev")).ok());
+    let Some((major, minor)) = number.as_deref().and_then(|n| n.trim().split_once(':')) else {
+        return eprintln!("skipped: no disk without bfq here");
+    };
+    let (major, minor): (i64, i64) = (major.parse().unwrap(), minor.parse().unwrap());
+    let group = parent.group(&hierarchies, "a");
+    let limits = resources(
+        json!({"blockIO": {"weightDevice": [{"major": major, "minor": minor, "weight": 300}]}}),
+    );
+    let warnings = group.apply(&limits).unwrap();
+    assert_eq!(warnings.len(), 1, "{warnings:?}");
+    let strict = Options {
+        missing: Missing::Refuse,
+        update: false,
+    };
+    assert_eq!(
+        group.apply_with(&limits, strict).unwrap_err().kind,
+        Kind::Unsupported
+    );
+    let rate = json!({"blockIO": {"throttleReadBpsDevice": [{"major": major, "minor": minor, "rate": 1 << 20}]}});
+    assert_eq!(group.apply(&resources(rate)).unwrap(), []);
+}

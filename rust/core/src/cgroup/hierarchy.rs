@@ -49,12 +49,18 @@ impl Hierarchies {
         let mountinfo =
             file::read(CWD, "/proc/self/mountinfo").context("read", || "/proc/self/mountinfo")?;
         let mut list = parse_mountinfo(&mountinfo);
-        if let Some(v2) = list.iter_mut().find(|h| h.version == Version::V2) {
-            let available = v2.mountpoint.join("cgroup.controllers");
-            let available =
-                file::read(CWD, &available).context("read", || available.to_string_lossy())?;
-            v2.controllers = parse_controllers(&available);
-        }
+        list.retain_mut(|h| {
+            if h.version == Version::V1 {
+                return true;
+            }
+            // A mount that cannot be reached (hidden below another one) is of no use.
+            let available = file::read(CWD, h.mountpoint.join("cgroup.controllers"));
+            h.controllers = available
+                .as_deref()
+                .map(parse_controllers)
+                .unwrap_or_default();
+            available.is_ok()
+        });
         if list.is_empty() {
             let why = "no cgroup file system is mounted; mount cgroup2 there, or let the host's init do so";
             return Err(Error::new(
