@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 
 /// Names of the capabilities, by number (capabilities(7)).
-const CAPABILITIES: [&str; 41] = [
+pub(crate) const CAPABILITIES: [&str; 41] = [
     "chown",
     "dac_override",
     "dac_read_search",

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod hello;
+pub mod oci;
 pub mod probe;
 pub mod supervise;
 
@@ -23,6 +24,6 @@ pub fn main() -> ExitCode {
         Some("probe") => probe::main(&args[1..]),
         Some("supervise") => supervise::main(&args[1..]),
         Some("hello") => hello::main(&args[1..]),
-        _ => ExitCode::FAILURE,
+        _ => oci::main(&args),
     }
 }

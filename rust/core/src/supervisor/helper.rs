@@ -13,7 +13,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::mount::{OpenTreeFlags, open_tree};
 
 use crate::error::{Context, Error, Kind, Result};
-use crate::sys::mount_tree::set_mount_attributes;
+use crate::sys::{MountAttr, mount_setattr};
 
 /// Descriptors below this are overwritten in the spawned process (its streams and the control socket).
 const FIRST_SAFE_FD: i32 = 10;
@@ -102,10 +102,11 @@ fn read_only_mount(path: &Path, identity: (u64, u64)) -> rustix::io::Result<Owne
         directory,
         OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC,
     )?;
-    set_mount_attributes(
-        tree.as_fd(),
-        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV,
-    )?;
+    let read_only = MountAttr {
+        set: libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NODEV,
+        ..MountAttr::default()
+    };
+    mount_setattr(tree.as_fd(), 0, &read_only)?;
     let file = openat(
         &tree,
         name,

@@ -6,7 +6,6 @@ mod clone;
 mod exec;
 mod misc;
 mod mount;
-pub mod mount_tree;
 pub mod probe;
 pub mod seccomp;
 

@@ -28,7 +28,12 @@ pub fn parse(path: &Path) -> Result<(Spec, Vec<u8>)> {
     let shown = || path.display().to_string();
     let size = fs::metadata(path).context("read", shown)?.len();
     if size > CONFIG_MAX {
-        return Err(Error::new(Kind::Limit, "read", shown(), "it is longer than 16 MiB"));
+        return Err(Error::new(
+            Kind::Limit,
+            "read",
+            shown(),
+            "it is longer than 16 MiB",
+        ));
     }
     let text = fs::read(path).context("read", shown)?;
     let spec = serde_json::from_slice(&text);
@@ -39,9 +44,12 @@ pub fn parse(path: &Path) -> Result<(Spec, Vec<u8>)> {
 impl Bundle {
     /// Reads the bundle in `folder`.
     pub fn open(folder: &Path) -> Result<Self> {
-        let path = fs::canonicalize(folder).context("open bundle", || folder.display().to_string())?;
+        let path =
+            fs::canonicalize(folder).context("open bundle", || folder.display().to_string())?;
         let (spec, text) = parse(&path.join("config.json"))?;
-        let invalid = |what: &str, why: String| Err(Error::new(Kind::Invalid, "check config.json", what, why));
+        let invalid = |what: &str, why: String| {
+            Err(Error::new(Kind::Invalid, "check config.json", what, why))
+        };
         check_version(spec.version())?;
         let Some(root) = spec.root() else {
             return invalid("root", "it is missing".into());
@@ -49,13 +57,25 @@ impl Bundle {
         let rootfs = path.join(root.path());
         match fs::metadata(&rootfs) {
             Ok(found) if found.is_dir() => {}
-            Ok(_) => return invalid("root.path", format!("{} is not a directory", rootfs.display())),
-            Err(e) => return Err(e).context("open root filesystem", || rootfs.display().to_string()),
+            Ok(_) => {
+                return invalid(
+                    "root.path",
+                    format!("{} is not a directory", rootfs.display()),
+                );
+            }
+            Err(e) => {
+                return Err(e).context("open root filesystem", || rootfs.display().to_string());
+            }
         }
         if spec.linux().is_none() {
             return invalid("linux", "it is missing".into());
         }
-        Ok(Self { path, spec, text, rootfs })
+        Ok(Self {
+            path,
+            spec,
+            text,
+            rootfs,
+        })
     }
 
     /// The Linux part of the document.
@@ -65,27 +85,46 @@ impl Bundle {
 
     /// Whether the document asks for a new PID namespace.
     pub fn has_own_pid_namespace(&self) -> bool {
-        let list = self.linux().and_then(|l| l.namespaces().as_ref()).into_iter().flatten();
-        list.into_iter().any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())
+        let list = self
+            .linux()
+            .and_then(|l| l.namespaces().as_ref())
+            .into_iter()
+            .flatten();
+        list.into_iter()
+            .any(|n| n.typ() == LinuxNamespaceType::Pid && n.path().is_none())
     }
 }
 
 /// The path of the container's group: the document's, or one by the id.
 pub fn cgroup_path(spec: &Spec, id: &str) -> String {
-    let path = spec.linux().as_ref().and_then(|l| l.cgroups_path().as_ref()).map(|p| p.to_string_lossy().into_owned());
-    path.filter(|path| !path.is_empty()).unwrap_or_else(|| format!("minidock-runtime/{id}"))
+    let path = spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.cgroups_path().as_ref())
+        .map(|p| p.to_string_lossy().into_owned());
+    path.filter(|path| !path.is_empty())
+        .unwrap_or_else(|| format!("minidock-runtime-{id}"))
 }
 
 /// Follows semver: any 1.x is understood, and 0.x or 2.x need not be.
 fn check_version(version: &str) -> Result<()> {
     let mut numbers = version.split(['.', '-', '+']);
     let valid = numbers.next() == Some("1")
-        && (0..2).all(|_| numbers.next().is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit())));
+        && (0..2).all(|_| {
+            numbers
+                .next()
+                .is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
+        });
     if valid {
         return Ok(());
     }
     let why = "it must be 1.x.y of the runtime specification";
-    Err(Error::new(Kind::Unsupported, "check config.json", format!("ociVersion {version:?}"), why))
+    Err(Error::new(
+        Kind::Unsupported,
+        "check config.json",
+        format!("ociVersion {version:?}"),
+        why,
+    ))
 }
 
 /// The compiled filter of a document, if it has one.
@@ -94,11 +133,19 @@ pub fn seccomp(spec: &Spec) -> Result<Option<Seccomp>> {
         return Ok(None);
     };
     let target = Target::host().ok_or_else(|| {
-        Error::new(Kind::Unsupported, "compile seccomp profile", std::env::consts::ARCH, "no table of its system calls")
+        Error::new(
+            Kind::Unsupported,
+            "compile seccomp profile",
+            std::env::consts::ARCH,
+            "no table of its system calls",
+        )
     })?;
     let program = seccomp::compile(profile, target)?;
     let metadata = profile.listener_metadata().clone().unwrap_or_default();
-    let listener = profile.listener_path().as_ref().map(|path| Listener { path: path.clone(), metadata });
+    let listener = profile.listener_path().as_ref().map(|path| Listener {
+        path: path.clone(),
+        metadata,
+    });
     Ok(Some(Seccomp { program, listener }))
 }
 

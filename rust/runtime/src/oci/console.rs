@@ -7,8 +7,8 @@ use std::path::Path;
 use minidock_core::{Context, Error, Kind, Result};
 use oci_spec::runtime::Process;
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix, SocketFlags, SocketType, connect, sendmsg,
-    socket_with,
+    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketAddrUnix,
+    SocketFlags, SocketType, connect, sendmsg, socket_with,
 };
 
 /// Checks that `--console-socket` is given exactly when it is needed: for a terminal that this process does not serve.
@@ -26,8 +26,13 @@ pub fn check(process: Option<&Process>, socket: Option<&Path>, detached: bool) -
 /// Sends the master side over a unix stream socket (`SCM_RIGHTS`), with the terminal's name as the message.
 pub fn send(socket: &Path, master: &OwnedFd) -> Result<()> {
     let shown = || socket.display().to_string();
-    let stream = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)
-        .context("make socket", shown)?;
+    let stream = socket_with(
+        AddressFamily::UNIX,
+        SocketType::STREAM,
+        SocketFlags::CLOEXEC,
+        None,
+    )
+    .context("make socket", shown)?;
     let address = SocketAddrUnix::new(socket).context("connect to console socket", shown)?;
     connect(&stream, &address).context("connect to console socket", shown)?;
     let name = b"/dev/ptmx";
@@ -35,7 +40,12 @@ pub fn send(socket: &Path, master: &OwnedFd) -> Result<()> {
     let mut control = SendAncillaryBuffer::new(&mut space);
     let fds = [master.as_fd()];
     control.push(SendAncillaryMessage::ScmRights(&fds));
-    sendmsg(&stream, &[IoSlice::new(name)], &mut control, SendFlags::NOSIGNAL)
-        .context("send terminal to console socket", shown)
-        .map(drop)
+    sendmsg(
+        &stream,
+        &[IoSlice::new(name)],
+        &mut control,
+        SendFlags::NOSIGNAL,
+    )
+    .context("send terminal to console socket", shown)
+    .map(drop)
 }

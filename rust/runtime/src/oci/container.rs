@@ -9,6 +9,7 @@ use minidock_core::process::hooks::{self, When};
 use minidock_core::process::{self, CgroupEntry, Failure, Hold, LaunchRequest, Launched};
 use minidock_core::rootfs::Rootfs;
 use minidock_core::{Error, Kind, Result, sys};
+use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::Global;
 use super::bundle::{self, Bundle};
@@ -48,18 +49,33 @@ pub struct Made {
 /// opened later would get its number, and the container would get that. Call it before anything is opened.
 pub fn check_preserved(count: u32) -> Result<()> {
     for number in 3..3_i64 + i64::from(count) {
-        let open = i32::try_from(number).is_ok_and(|number| rustix::io::fcntl_getfd(sys::borrow_fd(number)).is_ok());
+        let open = i32::try_from(number)
+            .is_ok_and(|number| rustix::io::fcntl_getfd(sys::borrow_fd(number)).is_ok());
         if !open {
             let why = format!("--preserve-fds {count} includes it, but it is not open");
-            return Err(Error::new(Kind::Invalid, "pass descriptor", number.to_string(), why));
+            return Err(Error::new(
+                Kind::Invalid,
+                "pass descriptor",
+                number.to_string(),
+                why,
+            ));
         }
     }
     Ok(())
 }
 
 /// Makes the container `id` of a bundle. Nothing is left behind on failure.
-pub fn make(global: &Global, id: &str, bundle: &Bundle, request: &Request<'_>) -> std::result::Result<Made, Failure> {
-    console::check(bundle.spec.process().as_ref(), request.console_socket, request.detached)?;
+pub fn make(
+    global: &Global,
+    id: &str,
+    bundle: &Bundle,
+    request: &Request<'_>,
+) -> std::result::Result<Made, Failure> {
+    console::check(
+        bundle.spec.process().as_ref(),
+        request.console_socket,
+        request.detached,
+    )?;
     let folder = Folder::create(&global.root, id)?;
     let made = fill(global, id, bundle, request, &folder);
     if made.is_err() {
@@ -68,23 +84,40 @@ pub fn make(global: &Global, id: &str, bundle: &Bundle, request: &Request<'_>) -
     made
 }
 
-fn fill(global: &Global, id: &str, bundle: &Bundle, request: &Request<'_>, folder: &Folder) -> std::result::Result<Made, Failure> {
+fn fill(
+    global: &Global,
+    id: &str,
+    bundle: &Bundle,
+    request: &Request<'_>,
+    folder: &Folder,
+) -> std::result::Result<Made, Failure> {
     folder.save_config(&bundle.text)?;
     let seccomp = bundle::seccomp(&bundle.spec)?;
     let hierarchies = Hierarchies::detect()?;
     let mut group = Cgroup::new(&hierarchies, &bundle::cgroup_path(&bundle.spec, id))?;
     group.create()?;
-    let launched = limit(global, bundle, &group).map_err(Failure::from).and_then(|()| {
-        let mut launch = LaunchRequest::new(id, &bundle.spec, bundle.path.clone(), Rootfs::Directory(bundle.rootfs.clone()));
-        let (tasks, unified) = (group.join_files()?, group.v2_dir()?);
-        launch.cgroup = CgroupEntry { unified: unified.as_ref().map(AsFd::as_fd), tasks: &tasks };
-        launch.seccomp = seccomp;
-        launch.hold = request.hold.then(|| Hold::Fifo(folder.fifo()));
-        launch.die_with_parent = false;
-        launch.preserve_fds = request.preserve_fds;
-        process::launch(launch)
-    });
-    let done = launched.and_then(|launched| publish(global, id, bundle, request, folder, &group, launched));
+    let launched = limit(global, bundle, &group)
+        .map_err(Failure::from)
+        .and_then(|()| {
+            let mut launch = LaunchRequest::new(
+                id,
+                &bundle.spec,
+                bundle.path.clone(),
+                Rootfs::Directory(bundle.rootfs.clone()),
+            );
+            let (tasks, unified) = (group.join_files()?, group.v2_dir()?);
+            launch.cgroup = CgroupEntry {
+                unified: unified.as_ref().map(AsFd::as_fd),
+                tasks: &tasks,
+            };
+            launch.seccomp = seccomp;
+            launch.hold = request.hold.then(|| Hold::Fifo(folder.fifo()));
+            launch.die_with_parent = false;
+            launch.preserve_fds = request.preserve_fds;
+            process::launch(launch)
+        });
+    let done = launched
+        .and_then(|launched| publish(global, id, bundle, request, folder, &group, launched));
     if done.is_err() {
         let _ = group.kill_all(libc::SIGKILL, END);
         let _ = group.remove(END);
@@ -94,12 +127,56 @@ fn fill(global: &Global, id: &str, bundle: &Bundle, request: &Request<'_>, folde
 
 /// Limits that the host cannot enforce are errors, as the specification wants it.
 fn limit(global: &Global, bundle: &Bundle, group: &Cgroup) -> Result<()> {
-    let Some(resources) = bundle.linux().and_then(|l| l.resources().as_ref()) else { return Ok(()) };
-    let options = Options { missing: Missing::Refuse, ..Options::START };
-    for warning in group.apply_with(resources, options)? {
+    let Some(resources) = bundle.linux().and_then(|l| l.resources().as_ref()) else {
+        return Ok(());
+    };
+    let mut resources = resources.clone();
+    if let Some(rules) = resources
+        .devices()
+        .clone()
+        .filter(|rules| !rules.is_empty())
+    {
+        resources.set_devices(Some(rules.into_iter().chain(default_devices()).collect()));
+    }
+    let options = Options {
+        missing: Missing::Refuse,
+        ..Options::START
+    };
+    for warning in group.apply_with(&resources, options)? {
         global.warn(&warning.to_string());
     }
     Ok(())
+}
+
+/// Access to the devices that every container has by the specification, whatever the document's own rules deny: any
+/// node may be made; null, zero, full, random, urandom, tty, console, ptmx and the terminals may be used.
+fn default_devices() -> impl Iterator<Item = LinuxDeviceCgroup> {
+    use LinuxDeviceType::{B, C};
+    let make = [(C, None, None), (B, None, None)].map(|kind| (kind, "m"));
+    let numbers = [
+        (1, 3),
+        (1, 5),
+        (1, 7),
+        (1, 8),
+        (1, 9),
+        (5, 0),
+        (5, 1),
+        (5, 2),
+    ];
+    let usable = numbers.map(|(major, minor)| ((C, Some(major), Some(minor)), "rwm"));
+    let terminals = [((C, Some(136), None), "rwm")];
+    make.into_iter()
+        .chain(usable)
+        .chain(terminals)
+        .map(|((kind, major, minor), access)| {
+            let mut rule = LinuxDeviceCgroup::default();
+            rule.set_allow(true)
+                .set_typ(Some(kind))
+                .set_major(major)
+                .set_minor(minor)
+                .set_access(Some(access.to_owned()));
+            rule
+        })
 }
 
 /// Records the launched container, and hands out its terminal and number.
@@ -112,7 +189,10 @@ fn publish(
     group: &Cgroup,
     launched: Launched,
 ) -> std::result::Result<Made, Failure> {
-    launched.warnings.iter().for_each(|warning| global.warn(warning));
+    launched
+        .warnings
+        .iter()
+        .for_each(|warning| global.warn(warning));
     let record = Record {
         oci_version: bundle.spec.version().clone(),
         id: id.to_owned(),
@@ -125,14 +205,24 @@ fn publish(
         own_pid_namespace: bundle.has_own_pid_namespace(),
     };
     let mut console = launched.console;
-    if let (Some(socket), Some(master)) = (request.console_socket, console.take_if(|_| request.console_socket.is_some())) {
+    if let (Some(socket), Some(master)) = (
+        request.console_socket,
+        console.take_if(|_| request.console_socket.is_some()),
+    ) {
         console::send(socket, &master)?;
     }
     folder.save(&record)?;
     if let Some(path) = request.pid_file {
         write_pid(path, launched.pid)?;
     }
-    Ok(Made { container: Container { folder: folder.clone(), record }, pidfd: launched.pidfd, console })
+    Ok(Made {
+        container: Container {
+            folder: folder.clone(),
+            record,
+        },
+        pidfd: launched.pidfd,
+        console,
+    })
 }
 
 /// Writes a process's number to a file, by rename: a reader sees all of it or nothing.
@@ -147,7 +237,10 @@ pub fn write_pid(path: &Path, pid: i32) -> Result<()> {
 /// Runs the `poststart` hooks. The container is killed when one fails.
 pub fn after_start(container: &Container, status: Status) -> Result<()> {
     let spec = container.folder.config()?;
-    let done = hooks::run(&hooks::of(&spec, When::Poststart), &container.hook_state(status));
+    let done = hooks::run(
+        &hooks::of(&spec, When::Poststart),
+        &container.hook_state(status),
+    );
     if done.is_err() {
         let _ = container.record.init.kill(END);
     }
@@ -163,7 +256,10 @@ pub fn remove(global: &Global, container: &Container) -> Result<()> {
         group.kill_all(libc::SIGKILL, END)?;
         group.remove(END)?;
     }
-    let hooks = container.folder.config().map(|spec| hooks::of(&spec, When::Poststop));
+    let hooks = container
+        .folder
+        .config()
+        .map(|spec| hooks::of(&spec, When::Poststop));
     container.folder.remove()?;
     let state = container.hook_state(Status::Stopped);
     match hooks {

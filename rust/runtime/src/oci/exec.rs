@@ -13,32 +13,69 @@ use super::state::{Container, Status};
 use super::{Global, Outcome, bundle, console};
 
 /// The verb of this file.
-pub fn verbs() -> Vec<Verb> {
-    vec![Verb {
-        name: "exec",
-        operands: "ID [COMMAND [ARGUMENT...]]",
-        help: "run one more process in a running container",
-        options: &[
-            value("process", Some('p'), "FILE", "the process as a JSON document, instead of the options below"),
-            value("console-socket", None, "PATH", "send the terminal's master side to this unix socket"),
-            value("pid-file", None, "FILE", "write the process's number to FILE"),
-            value("preserve-fds", None, "N", "pass N descriptors from 3 upwards [0]"),
-            flag("detach", Some('d'), "do not wait for its end"),
-            flag("tty", Some('t'), "give it a terminal"),
-            value("cwd", None, "DIR", "its working directory"),
-            value("env", Some('e'), "NAME=VALUE", "add an environment variable; may be repeated"),
-            value("user", Some('u'), "UID[:GID]", "its user and group"),
-            value("additional-gids", Some('g'), "GID", "add a group; may be repeated"),
-            value("cap", Some('c'), "NAME", "add a capability; may be repeated"),
-            value("apparmor", None, "PROFILE", "its AppArmor profile"),
-            value("process-label", None, "LABEL", "its SELinux label"),
-            flag("no-new-privs", None, "set no_new_privs"),
-            flag("ignore-paused", None, "in a paused container, too: it waits there until that is resumed"),
-        ],
-        command: true,
-        run: exec,
-    }]
-}
+pub const VERBS: &[Verb] = &[Verb {
+    name: "exec",
+    operands: "ID [COMMAND [ARGUMENT...]]",
+    help: "run one more process in a running container",
+    options: &[
+        value(
+            "process",
+            Some('p'),
+            "FILE",
+            "the process as a JSON document, instead of the options below",
+        ),
+        value(
+            "console-socket",
+            None,
+            "PATH",
+            "send the terminal's master side to this unix socket",
+        ),
+        value(
+            "pid-file",
+            None,
+            "FILE",
+            "write the process's number to FILE",
+        ),
+        value(
+            "preserve-fds",
+            None,
+            "N",
+            "pass N descriptors from 3 upwards [0]",
+        ),
+        flag("detach", Some('d'), "do not wait for its end"),
+        flag("tty", Some('t'), "give it a terminal"),
+        value("cwd", None, "DIR", "its working directory"),
+        value(
+            "env",
+            Some('e'),
+            "NAME=VALUE",
+            "add an environment variable; may be repeated",
+        ),
+        value("user", Some('u'), "UID[:GID]", "its user and group"),
+        value(
+            "additional-gids",
+            Some('g'),
+            "GID",
+            "add a group; may be repeated",
+        ),
+        value(
+            "cap",
+            Some('c'),
+            "NAME",
+            "add a capability; may be repeated",
+        ),
+        value("apparmor", None, "PROFILE", "its AppArmor profile"),
+        value("process-label", None, "LABEL", "its SELinux label"),
+        flag("no-new-privs", None, "set no_new_privs"),
+        flag(
+            "ignore-paused",
+            None,
+            "in a paused container, too: it waits there until that is resumed",
+        ),
+    ],
+    command: true,
+    run: exec,
+}];
 
 fn exec(global: &Global, given: &Given) -> Outcome {
     let Some((first, command)) = given.operands.split_first() else {
@@ -58,13 +95,23 @@ fn exec(global: &Global, given: &Given) -> Outcome {
     let detached = given.has("detach");
     console::check(Some(&process), given.path("console-socket"), detached)?;
     let group = container.cgroup();
-    let tasks = group.as_ref().map(|g| g.join_files()).transpose()?.unwrap_or_default();
+    let tasks = group
+        .as_ref()
+        .map(|g| g.join_files())
+        .transpose()?
+        .unwrap_or_default();
     let unified = group.as_ref().map(|g| g.v2_dir()).transpose()?.flatten();
-    let signals = if detached { None } else { Some(Signals::catch()?) };
+    let signals = if detached {
+        None
+    } else {
+        Some(Signals::catch()?)
+    };
     // Verified again after everything was opened by number: another process cannot have taken PID 1's place since.
     let held = container.record.init.open()?;
     if held.is_none() {
-        return Err(container.refuse("exec in container", Status::Stopped).into());
+        return Err(container
+            .refuse("exec in container", Status::Stopped)
+            .into());
     }
     let started = launch::exec(ExecRequest {
         id,
@@ -72,19 +119,29 @@ fn exec(global: &Global, given: &Given) -> Outcome {
         process: &process,
         spec: &spec,
         user: None,
-        cgroup: CgroupEntry { unified: unified.as_ref().map(AsFd::as_fd), tasks: &tasks },
+        cgroup: CgroupEntry {
+            unified: unified.as_ref().map(AsFd::as_fd),
+            tasks: &tasks,
+        },
         seccomp: bundle::seccomp(&spec)?,
         stdio: Stdio::Inherit,
         preserve_fds,
     })?;
-    started.warnings.iter().for_each(|warning| global.warn(warning));
+    started
+        .warnings
+        .iter()
+        .for_each(|warning| global.warn(warning));
     let told = tell(given, &started);
     if let Err(error) = told {
-        let _ = minidock_core::sys::pidfd::pidfd_send_signal(started.pidfd.as_fd(), libc::SIGKILL);
+        let _ = minidock_core::sys::pidfd_signal(started.pidfd.as_fd(), libc::SIGKILL);
         return Err(error.into());
     }
     match signals {
-        Some(signals) => Ok(foreground::wait(&signals, started.pidfd.as_fd(), started.console.as_ref())?),
+        Some(signals) => Ok(foreground::wait(
+            &signals,
+            started.pidfd.as_fd(),
+            started.console.as_ref(),
+        )?),
         None => Ok(0),
     }
 }
@@ -93,7 +150,9 @@ fn tell(given: &Given, started: &launch::Launched) -> Result<()> {
     if let (Some(socket), Some(master)) = (given.path("console-socket"), &started.console) {
         console::send(socket, master)?;
     }
-    given.path("pid-file").map_or(Ok(()), |path| write_pid(path, started.pid))
+    given
+        .path("pid-file")
+        .map_or(Ok(()), |path| write_pid(path, started.pid))
 }
 
 /// The process to run: a document, or the container's own process with what the options change.
@@ -108,7 +167,9 @@ fn process(given: &Given, command: &[std::ffi::OsString], spec: &Spec) -> Result
         return Err(invalid("", "the command is missing"));
     }
     let args = command.iter().map(|arg| {
-        arg.to_str().map(str::to_owned).ok_or_else(|| invalid(arg.to_string_lossy(), "not UTF-8"))
+        arg.to_str()
+            .map(str::to_owned)
+            .ok_or_else(|| invalid(arg.to_string_lossy(), "not UTF-8"))
     });
     let mut process = spec.process().clone().unwrap_or_default();
     process.set_args(Some(args.collect::<Result<_>>()?));
@@ -118,7 +179,10 @@ fn process(given: &Given, command: &[std::ffi::OsString], spec: &Spec) -> Result
         process.set_cwd(cwd.to_owned());
     }
     let added = given.texts("env")?;
-    if let Some(bad) = added.iter().find(|text| text.find('=').is_none_or(|at| at == 0)) {
+    if let Some(bad) = added
+        .iter()
+        .find(|text| text.find('=').is_none_or(|at| at == 0))
+    {
         return Err(invalid(format!("--env {bad}"), "write NAME=VALUE"));
     }
     let mut env = process.env().clone().unwrap_or_default();
@@ -145,7 +209,8 @@ fn read_process(path: &Path, terminal: bool) -> Result<Process> {
     let shown = || path.display().to_string();
     let text = std::fs::read(path).context("read", shown)?;
     let process: serde_json::Result<Process> = serde_json::from_slice(&text);
-    let mut process = process.map_err(|e| Error::new(Kind::Invalid, "read", shown(), e.to_string()))?;
+    let mut process =
+        process.map_err(|e| Error::new(Kind::Invalid, "read", shown(), e.to_string()))?;
     if terminal {
         process.set_terminal(Some(true));
     }
@@ -157,12 +222,22 @@ fn read_process(path: &Path, terminal: bool) -> Result<Process> {
 
 fn set_user(process: &mut Process, given: &Given) -> Result<()> {
     let number = |text: &str| {
-        let parsed = text.parse::<u32>().ok().filter(|n| *n <= i32::MAX.unsigned_abs());
-        parsed.ok_or_else(|| invalid(format!("user or group {text:?}"), "not a number from 0 to 2147483647"))
+        let parsed = text
+            .parse::<u32>()
+            .ok()
+            .filter(|n| *n <= i32::MAX.unsigned_abs());
+        parsed.ok_or_else(|| {
+            invalid(
+                format!("user or group {text:?}"),
+                "not a number from 0 to 2147483647",
+            )
+        })
     };
     let mut user = process.user().clone();
     if let Some(text) = given.text("user")? {
-        let (uid, gid) = text.split_once(':').map_or((text.as_str(), None), |(uid, gid)| (uid, Some(gid)));
+        let (uid, gid) = text
+            .split_once(':')
+            .map_or((text.as_str(), None), |(uid, gid)| (uid, Some(gid)));
         user.set_uid(number(uid)?);
         if let Some(gid) = gid {
             user.set_gid(number(gid)?);
@@ -189,8 +264,9 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     for name in names {
         let upper = name.to_ascii_uppercase();
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let capability: Capability =
-            format!("CAP_{short}").parse().map_err(|_| invalid(format!("--cap {name}"), "not a capability"))?;
+        let capability: Capability = format!("CAP_{short}")
+            .parse()
+            .map_err(|_| invalid(format!("--cap {name}"), "not a capability"))?;
         let with = |set: &Option<std::collections::HashSet<Capability>>| {
             let mut set = set.clone().unwrap_or_default();
             set.insert(capability);

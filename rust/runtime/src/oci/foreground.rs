@@ -14,8 +14,16 @@ const CHUNK: usize = 16 * 1024;
 
 /// Signals that are not passed on: about this process itself, or impossible to catch.
 const OWN: [NixSignal; 10] = [
-    NixSignal::SIGCHLD, NixSignal::SIGKILL, NixSignal::SIGSTOP, NixSignal::SIGPIPE, NixSignal::SIGSEGV, NixSignal::SIGBUS,
-    NixSignal::SIGFPE, NixSignal::SIGILL, NixSignal::SIGTRAP, NixSignal::SIGABRT,
+    NixSignal::SIGCHLD,
+    NixSignal::SIGKILL,
+    NixSignal::SIGSTOP,
+    NixSignal::SIGPIPE,
+    NixSignal::SIGSEGV,
+    NixSignal::SIGBUS,
+    NixSignal::SIGFPE,
+    NixSignal::SIGILL,
+    NixSignal::SIGTRAP,
+    NixSignal::SIGABRT,
 ];
 
 /// Signals on their way, from before the process exists: none is lost, none ends this process and leaves the container.
@@ -26,7 +34,8 @@ impl Signals {
     pub fn catch() -> Result<Self> {
         let mut set = SigSet::all();
         OWN.into_iter().for_each(|signal| set.remove(signal));
-        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None).context("hold signals", String::new)?;
+        sigprocmask(SigmaskHow::SIG_SETMASK, Some(&set), None)
+            .context("hold signals", String::new)?;
         let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
         fd.context("hold signals", String::new).map(Self)
     }
@@ -70,7 +79,10 @@ pub fn wait(signals: &Signals, pidfd: BorrowedFd<'_>, console: Option<&OwnedFd>)
     let mut input = console.is_some();
     let mut output = console;
     loop {
-        let mut fds = vec![PollFd::from_borrowed_fd(pidfd, PollFlags::IN), PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN)];
+        let mut fds = vec![
+            PollFd::from_borrowed_fd(pidfd, PollFlags::IN),
+            PollFd::from_borrowed_fd(signals.0.as_fd(), PollFlags::IN),
+        ];
         if let Some(master) = output {
             fds.push(PollFd::from_borrowed_fd(master.as_fd(), PollFlags::IN));
             if input {
@@ -83,11 +95,15 @@ pub fn wait(signals: &Signals, pidfd: BorrowedFd<'_>, console: Option<&OwnedFd>)
         };
         let ready: Vec<bool> = fds.iter().map(|fd| !fd.revents().is_empty()).collect();
         drop(fds);
-        for number in if ready[1] { signals.arrived() } else { Vec::new() } {
+        for number in if ready[1] {
+            signals.arrived()
+        } else {
+            Vec::new()
+        } {
             match (console, number) {
                 (Some(master), libc::SIGWINCH) => resize(master),
                 // ESRCH: it has just ended.
-                _ => drop(sys::pidfd::pidfd_send_signal(pidfd, number)),
+                _ => drop(sys::pidfd_signal(pidfd, number)),
             }
         }
         if ready.get(3) == Some(&true)
@@ -103,7 +119,9 @@ pub fn wait(signals: &Signals, pidfd: BorrowedFd<'_>, console: Option<&OwnedFd>)
         }
         if ready[0] {
             // What it wrote last is in the terminal's buffer.
-            while output.is_some_and(|master| is_readable(master) && pass(master.as_fd(), stdout())) {}
+            while output.is_some_and(|master| is_readable(master) && pass(master.as_fd(), stdout()))
+            {
+            }
             drop(raw);
             return exit_code(pidfd);
         }
@@ -117,7 +135,10 @@ fn resize(master: &OwnedFd) {
 }
 
 fn is_readable(fd: &OwnedFd) -> bool {
-    let now = rustix::event::Timespec { tv_sec: 0, tv_nsec: 0 };
+    let now = rustix::event::Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
     matches!(poll(&mut [PollFd::new(fd, PollFlags::IN)], Some(&now)), Ok(n) if n > 0)
 }
 
@@ -151,6 +172,10 @@ fn exit_code(pidfd: BorrowedFd<'_>) -> Result<u8> {
             other => break other.context("wait for process", String::new)?,
         }
     };
-    let code = status.and_then(|s| s.exit_status().or_else(|| s.terminating_signal().map(|n| 128 + n)));
-    code.and_then(|code| u8::try_from(code).ok()).ok_or_else(|| Error::errno("wait for process", "", libc::ECHILD))
+    let code = status.and_then(|s| {
+        s.exit_status()
+            .or_else(|| s.terminating_signal().map(|n| 128 + n))
+    });
+    code.and_then(|code| u8::try_from(code).ok())
+        .ok_or_else(|| Error::errno("wait for process", "", libc::ECHILD))
 }

@@ -18,75 +18,142 @@ use super::{Global, Outcome, options};
 /// How long a killed container may take to be gone.
 const END: Duration = Duration::from_secs(10);
 
-const BUNDLE: Opt = value("bundle", Some('b'), "DIR", "the bundle [the current directory]");
-const CONSOLE: Opt = value("console-socket", None, "PATH", "send the terminal's master side to this unix socket");
-const PID_FILE: Opt = value("pid-file", None, "FILE", "write the number of PID 1 to FILE");
-const PRESERVE: Opt = value("preserve-fds", None, "N", "pass N descriptors from 3 upwards [0]");
-const NO_PIVOT: Opt = flag("no-pivot", None, "not supported: the root is always pivoted");
-const NO_KEYRING: Opt = flag("no-new-keyring", None, "not supported: there is always a new session keyring");
+const BUNDLE: Opt = value(
+    "bundle",
+    Some('b'),
+    "DIR",
+    "the bundle [the current directory]",
+);
+const CONSOLE: Opt = value(
+    "console-socket",
+    None,
+    "PATH",
+    "send the terminal's master side to this unix socket",
+);
+const PID_FILE: Opt = value(
+    "pid-file",
+    None,
+    "FILE",
+    "write the number of PID 1 to FILE",
+);
+const PRESERVE: Opt = value(
+    "preserve-fds",
+    None,
+    "N",
+    "pass N descriptors from 3 upwards [0]",
+);
+const NO_PIVOT: Opt = flag(
+    "no-pivot",
+    None,
+    "not supported: the root is always pivoted",
+);
+const NO_KEYRING: Opt = flag(
+    "no-new-keyring",
+    None,
+    "not supported: there is always a new session keyring",
+);
 
 /// The verbs of this file.
-pub fn verbs() -> Vec<Verb> {
-    vec![
-        Verb {
-            name: "create",
-            operands: "ID",
-            help: "make a container of a bundle; its process waits for start",
-            options: &[BUNDLE, CONSOLE, PID_FILE, PRESERVE, NO_PIVOT, NO_KEYRING],
-            command: false,
-            run: create,
-        },
-        Verb { name: "start", operands: "ID", help: "let a created container's process go", options: &[], command: false, run: start },
-        Verb {
-            name: "run",
-            operands: "ID",
-            help: "create, start, wait for the end, and delete",
-            options: &[
-                BUNDLE,
-                CONSOLE,
-                PID_FILE,
-                PRESERVE,
-                NO_PIVOT,
-                NO_KEYRING,
-                flag("detach", Some('d'), "create and start only"),
-                flag("keep", None, "do not delete the container at its end"),
-                flag("no-subreaper", None, "never set here; accepted for runc's callers"),
-            ],
-            command: false,
-            run,
-        },
-        Verb {
-            name: "kill",
-            operands: "ID [SIGNAL]",
-            help: "send a signal to a container's process [TERM]",
-            options: &[
-                flag("all", Some('a'), "to all processes of the container"),
-                value("signal", Some('s'), "SIGNAL", "the signal, instead of the second argument"),
-            ],
-            command: false,
-            run: kill,
-        },
-        Verb {
-            name: "delete",
-            operands: "ID",
-            help: "remove a stopped container",
-            options: &[flag("force", Some('f'), "kill it first; no error if there is none")],
-            command: false,
-            run: delete,
-        },
-        Verb { name: "pause", operands: "ID", help: "freeze all processes of a container", options: &[], command: false, run: pause },
-        Verb { name: "resume", operands: "ID", help: "thaw them", options: &[], command: false, run: resume },
-    ]
-}
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "create",
+        operands: "ID",
+        help: "make a container of a bundle; its process waits for start",
+        options: &[BUNDLE, CONSOLE, PID_FILE, PRESERVE, NO_PIVOT, NO_KEYRING],
+        command: false,
+        run: create,
+    },
+    Verb {
+        name: "start",
+        operands: "ID",
+        help: "let a created container's process go",
+        options: &[],
+        command: false,
+        run: start,
+    },
+    Verb {
+        name: "run",
+        operands: "ID",
+        help: "create, start, wait for the end, and delete",
+        options: &[
+            BUNDLE,
+            CONSOLE,
+            PID_FILE,
+            PRESERVE,
+            NO_PIVOT,
+            NO_KEYRING,
+            flag("detach", Some('d'), "create and start only"),
+            flag("keep", None, "do not delete the container at its end"),
+            flag(
+                "no-subreaper",
+                None,
+                "never set here; accepted for runc's callers",
+            ),
+        ],
+        command: false,
+        run,
+    },
+    Verb {
+        name: "kill",
+        operands: "ID [SIGNAL]",
+        help: "send a signal to a container's process [TERM]",
+        options: &[
+            flag("all", Some('a'), "to all processes of the container"),
+            value(
+                "signal",
+                Some('s'),
+                "SIGNAL",
+                "the signal, instead of the second argument",
+            ),
+        ],
+        command: false,
+        run: kill,
+    },
+    Verb {
+        name: "delete",
+        operands: "ID",
+        help: "remove a stopped container",
+        options: &[flag(
+            "force",
+            Some('f'),
+            "kill it first; no error if there is none",
+        )],
+        command: false,
+        run: delete,
+    },
+    Verb {
+        name: "pause",
+        operands: "ID",
+        help: "freeze all processes of a container",
+        options: &[],
+        command: false,
+        run: pause,
+    },
+    Verb {
+        name: "resume",
+        operands: "ID",
+        help: "thaw them",
+        options: &[],
+        command: false,
+        run: resume,
+    },
+];
 
 /// What create and run have in common.
 fn request(given: &Given) -> Result<Request<'_>> {
-    let refuse = |option: &str, why: &str| Err(Error::new(Kind::Unsupported, "use option", option, why));
+    let refuse =
+        |option: &str, why: &str| Err(Error::new(Kind::Unsupported, "use option", option, why));
     if given.has("no-pivot") {
-        return refuse("--no-pivot", "without pivot_root the host's files stay reachable; use a root file system that can be pivoted (no initramfs)");
+        return refuse(
+            "--no-pivot",
+            "without pivot_root the host's files stay reachable; use a root file system that can be pivoted (no initramfs)",
+        );
     }
     if given.has("no-new-keyring") {
-        return refuse("--no-new-keyring", "a container never shares its caller's keyring");
+        return refuse(
+            "--no-new-keyring",
+            "a container never shares its caller's keyring",
+        );
     }
     let preserve_fds = given.parsed("preserve-fds", "a number")?.unwrap_or(0);
     container::check_preserved(preserve_fds)?;
@@ -104,7 +171,11 @@ fn bundle(given: &Given) -> Result<Bundle> {
 
 fn create(global: &Global, given: &Given) -> Outcome {
     let (id, _) = given.id(0)?;
-    let request = Request { hold: true, detached: true, ..request(given)? };
+    let request = Request {
+        hold: true,
+        detached: true,
+        ..request(given)?
+    };
     container::make(global, id, &bundle(given)?, &request)?;
     Ok(0)
 }
@@ -129,7 +200,10 @@ fn run(global: &Global, given: &Given) -> Outcome {
     if detached && given.has("keep") {
         return Err(options::invalid("--keep", "a detached container is always kept").into());
     }
-    let request = Request { detached, ..request(given)? };
+    let request = Request {
+        detached,
+        ..request(given)?
+    };
     let bundle = bundle(given)?;
     if detached {
         let made = container::make(global, id, &bundle, &request)?;
@@ -150,7 +224,9 @@ fn run(global: &Global, given: &Given) -> Outcome {
 fn kill(global: &Global, given: &Given) -> Outcome {
     let (id, more) = given.id(1)?;
     let signal = match (given.text("signal")?, more.first()) {
-        (Some(_), Some(_)) => return Err(options::invalid("--signal", "the signal is given twice").into()),
+        (Some(_), Some(_)) => {
+            return Err(options::invalid("--signal", "the signal is given twice").into());
+        }
         (Some(text), None) => signal_number(&text)?,
         (None, Some(text)) => signal_number(&text.to_string_lossy())?,
         (None, None) => libc::SIGTERM,
@@ -168,7 +244,8 @@ fn kill(global: &Global, given: &Given) -> Outcome {
     if status == Status::Stopped {
         return Err(container.refuse("kill container", status).into());
     }
-    if signal == libc::SIGKILL && (!container.record.own_pid_namespace || status == Status::Paused) {
+    if signal == libc::SIGKILL && (!container.record.own_pid_namespace || status == Status::Paused)
+    {
         // No end of PID 1 takes the others with it; and a frozen process of version 1 does not die before it thaws.
         if let Some(group) = container.cgroup() {
             group.kill_all(signal, END)?;
@@ -209,11 +286,11 @@ fn delete(global: &Global, given: &Given) -> Outcome {
 fn remove_half_made(global: &Global, id: &str) -> Result<()> {
     use minidock_core::cgroup::{Cgroup, Hierarchies};
     let folder = Folder::open(&global.root, check_id(OsStr::new(id))?)?;
-    if let Ok(spec) = folder.config() {
-        if let Ok(mut group) = Cgroup::open(&Hierarchies::detect()?, &cgroup_path(&spec, id)) {
-            group.kill_all(libc::SIGKILL, END)?;
-            group.remove(END)?;
-        }
+    if let Ok(spec) = folder.config()
+        && let Ok(mut group) = Cgroup::open(&Hierarchies::detect()?, &cgroup_path(&spec, id))
+    {
+        group.kill_all(libc::SIGKILL, END)?;
+        group.remove(END)?;
     }
     folder.remove()
 }
@@ -243,6 +320,13 @@ fn resume(global: &Global, given: &Given) -> Outcome {
 
 /// A container's group, which must exist.
 pub fn group_of(container: &Container, op: &'static str) -> Result<minidock_core::cgroup::Cgroup> {
-    let missing = || Error::new(Kind::NotFound, op, container.record.id.clone(), "it has no cgroup");
+    let missing = || {
+        Error::new(
+            Kind::NotFound,
+            op,
+            container.record.id.clone(),
+            "it has no cgroup",
+        )
+    };
     container.cgroup().ok_or_else(missing)
 }

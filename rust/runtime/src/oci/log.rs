@@ -23,7 +23,11 @@ pub struct Log {
 
 impl Default for Log {
     fn default() -> Self {
-        Self { file: None, json: false, level: 1 }
+        Self {
+            file: None,
+            json: false,
+            level: 1,
+        }
     }
 }
 
@@ -36,7 +40,11 @@ impl Log {
             Some("json") => true,
             _ => return Err(options::invalid("--log-format", "neither text nor json")),
         };
-        let file = OpenOptions::new().append(true).create(true).mode(0o644).open(path);
+        let file = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o644)
+            .open(path);
         self.file = Some(file.context("open log", || path.display().to_string())?);
         Ok(())
     }
@@ -45,7 +53,8 @@ impl Log {
     pub fn set_level(&mut self, name: &str) -> Result<()> {
         let name = if name == "warn" { "warning" } else { name };
         let found = LEVELS.iter().position(|level| *level == name);
-        self.level = found.ok_or_else(|| options::invalid("--log-level", format!("{name:?} is no level")))?;
+        self.level = found
+            .ok_or_else(|| options::invalid("--log-level", format!("{name:?} is no level")))?;
         Ok(())
     }
 
@@ -56,11 +65,19 @@ impl Log {
 
     /// Writes one message. Never fails: there is nowhere to report it.
     pub fn write(&self, level: &str, text: &str) {
-        if LEVELS.iter().position(|l| *l == level).is_none_or(|at| at > self.level) {
+        if LEVELS
+            .iter()
+            .position(|l| *l == level)
+            .is_none_or(|at| at > self.level)
+        {
             return;
         }
         let Some(mut file) = self.file.as_ref() else {
-            let prefix = if level == "error" { String::new() } else { format!("{level}: ") };
+            let prefix = if level == "error" {
+                String::new()
+            } else {
+                format!("{level}: ")
+            };
             let _ = writeln!(std::io::stderr(), "minidock-runtime: {prefix}{text}");
             return;
         };
@@ -89,7 +106,10 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         assert_eq!(text.lines().count(), 1);
         let line: serde_json::Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((line["level"].as_str(), line["msg"].as_str()), (Some("error"), Some("a \"quoted\"\nline")));
+        assert_eq!(
+            (line["level"].as_str(), line["msg"].as_str()),
+            (Some("error"), Some("a \"quoted\"\nline"))
+        );
         assert!(log.open(&path, Some(OsStr::new("xml"))).is_err());
         assert!(log.set_level("loud").is_err());
     }

@@ -49,35 +49,74 @@ impl Global {
 }
 
 const GLOBAL: &[Opt] = &[
-    value("root", None, "DIR", "where the state of containers is kept [/run/minidock-runtime]"),
+    value(
+        "root",
+        None,
+        "DIR",
+        "where the state of containers is kept [/run/minidock-runtime]",
+    ),
     value("log", None, "FILE", "append messages to FILE, too"),
-    value("log-format", None, "FORMAT", "format of that file: text or json [text]"),
-    value("log-level", None, "LEVEL", "debug, info, warning or error [warning]"),
+    value(
+        "log-format",
+        None,
+        "FORMAT",
+        "format of that file: text or json [text]",
+    ),
+    value(
+        "log-level",
+        None,
+        "LEVEL",
+        "debug, info, warning or error [warning]",
+    ),
     flag("debug", None, "the same as --log-level debug"),
-    flag("systemd-cgroup", None, "not supported: groups are made in the cgroup file system"),
-    value("criu", None, "PATH", "not supported: there is no checkpoint"),
-    value("rootless", None, "BOOL", "true is not supported yet; false and auto are"),
+    flag(
+        "systemd-cgroup",
+        None,
+        "not supported: groups are made in the cgroup file system",
+    ),
+    value(
+        "criu",
+        None,
+        "PATH",
+        "not supported: there is no checkpoint",
+    ),
+    value(
+        "rootless",
+        None,
+        "BOOL",
+        "true is not supported yet; false and auto are",
+    ),
     flag("version", Some('v'), "print the version"),
-    flag("help", Some('h'), "print this help"),
 ];
 
-fn verbs() -> Vec<Verb> {
-    let mut all = Vec::new();
-    all.extend(lifecycle::verbs());
-    all.extend(exec::verbs());
-    all.extend(list::verbs());
-    all.extend(update::verbs());
-    all.extend(features::verbs());
-    all.extend(template::verbs());
-    all.extend(["checkpoint", "restore"].map(|name| Verb {
+/// What cannot be done is said by the verb, not by the parser.
+const UNSUPPORTED: &[Verb] = &[no_checkpoint("checkpoint"), no_checkpoint("restore")];
+
+const fn no_checkpoint(name: &'static str) -> Verb {
+    Verb {
         name,
         operands: "ID",
         help: "not supported",
         options: &[],
         command: true,
-        run: |_, _| Err(Error::new(Kind::Unsupported, "checkpoint and restore", "", "minidock has no checkpoints").into()),
-    }));
-    all
+        run: |_, _| {
+            let why = "minidock has no checkpoints";
+            Err(Error::new(Kind::Unsupported, "checkpoint and restore", "", why).into())
+        },
+    }
+}
+
+fn verbs() -> impl Iterator<Item = &'static Verb> {
+    let all = [
+        lifecycle::VERBS,
+        exec::VERBS,
+        list::VERBS,
+        update::VERBS,
+        features::VERBS,
+        template::VERBS,
+        UNSUPPORTED,
+    ];
+    all.into_iter().flatten()
 }
 
 /// Runs the command line `args` (without the program's name).
@@ -93,7 +132,11 @@ pub fn main(args: &[OsString]) -> ExitCode {
                 let _ = writeln!(std::io::stderr(), "minidock-runtime: {text}");
             }
             // runc's own failures are 1; 126 and 127 tell more about a command.
-            ExitCode::from(if failure.exit_code == 125 { 1 } else { failure.exit_code })
+            ExitCode::from(if failure.exit_code == 125 {
+                1
+            } else {
+                failure.exit_code
+            })
         }
     }
 }
@@ -109,46 +152,51 @@ fn command(args: &[OsString], log: &mut Log) -> Outcome {
     } else if let Some(level) = given.text("log-level")? {
         log.set_level(&level)?;
     }
-    let verbs = verbs();
     if given.has("help") {
-        return print(&options::help(&verbs, GLOBAL));
+        return print(&options::help(verbs(), GLOBAL));
     }
     if given.has("version") {
         return print(&version());
     }
     check_unsupported(&given)?;
     let Some(name) = given.operands.first() else {
-        let _ = print(&options::help(&verbs, GLOBAL));
+        let _ = print(&options::help(verbs(), GLOBAL));
         return Err(options::invalid("", "a verb is missing").into());
     };
-    let Some(verb) = verbs.iter().find(|verb| verb.name == name) else {
+    let Some(verb) = verbs().find(|verb| verb.name == name) else {
         if name == "help" {
-            return print(&options::help(&verbs, GLOBAL));
+            return print(&options::help(verbs(), GLOBAL));
         }
         return Err(options::invalid(name.to_string_lossy(), "no such verb; see --help").into());
     };
     let root = options::absolute(given.path("root").unwrap_or(Path::new(DEFAULT_ROOT)))?;
-    let table: Vec<Opt> = verb.options.iter().chain(&HELP).copied().collect();
-    let mut given = Given::read(&mut parser, table.leak(), verb.command)?;
+    let mut given = Given::read(&mut parser, verb.options, verb.command)?;
     if given.has("help") {
         return print(&options::verb_help(verb));
     }
     if verb.command {
-        let rest = parser.raw_args().map_err(|e| options::invalid("", e.to_string()))?;
+        let rest = parser
+            .raw_args()
+            .map_err(|e| options::invalid("", e.to_string()))?;
         given.operands.extend(rest);
     }
-    let global = Global { root, log: std::mem::take(log) };
+    let global = Global {
+        root,
+        log: std::mem::take(log),
+    };
     let outcome = (verb.run)(&global, &given);
     *log = global.log;
     outcome
 }
 
-const HELP: [Opt; 1] = [flag("help", Some('h'), "print this help")];
-
 fn check_unsupported(given: &Given) -> Result<()> {
-    let refuse = |what: &str, why: &str| Err(Error::new(Kind::Unsupported, "use option", what, why));
+    let refuse =
+        |what: &str, why: &str| Err(Error::new(Kind::Unsupported, "use option", what, why));
     if given.has("systemd-cgroup") {
-        return refuse("--systemd-cgroup", "groups are made in the cgroup file system; configure the engine for cgroupfs");
+        return refuse(
+            "--systemd-cgroup",
+            "groups are made in the cgroup file system; configure the engine for cgroupfs",
+        );
     }
     if given.last("criu").is_some() {
         return refuse("--criu", "minidock has no checkpoints");
@@ -156,18 +204,27 @@ fn check_unsupported(given: &Given) -> Result<()> {
     match given.text("rootless")?.as_deref() {
         None | Some("false" | "auto") => Ok(()),
         Some("true") => refuse("--rootless", "this version needs root"),
-        Some(_) => Err(options::invalid("--rootless", "neither true, false nor auto")),
+        Some(_) => Err(options::invalid(
+            "--rootless",
+            "neither true, false nor auto",
+        )),
     }
 }
 
 fn version() -> String {
-    format!("minidock-runtime version {}\nspec: {}\n", env!("CARGO_PKG_VERSION"), features::SPEC_VERSION)
+    format!(
+        "minidock-runtime version {}\nspec: {}\n",
+        env!("CARGO_PKG_VERSION"),
+        features::SPEC_VERSION
+    )
 }
 
 /// Prints to stdout; a reader that has gone is no failure of ours.
 fn print(text: &str) -> Outcome {
     match std::io::stdout().write_all(text.as_bytes()) {
-        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(Error::io("write", "stdout", e).into()),
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("write", "stdout", e).into())
+        }
         _ => Ok(0),
     }
 }

@@ -79,15 +79,19 @@ fn usage(error: &lexopt::Error) -> Error {
     invalid("", error.to_string())
 }
 
+/// Every verb has it, and the program itself.
+static HELP: Opt = flag("help", Some('h'), "print this help");
+
 impl Given {
     /// Reads options until the end, or until the first operand when `stop` says so (which is then the only operand).
-    pub fn read(parser: &mut Parser, table: &[Opt], stop: bool) -> Result<Self> {
+    pub fn read(parser: &mut Parser, table: &'static [Opt], stop: bool) -> Result<Self> {
         let mut given = Self::default();
         while let Some(arg) = parser.next().map_err(|e| usage(&e))? {
+            let all = || table.iter().chain([&HELP]);
             let found = match &arg {
                 Arg::Value(_) => None,
-                Arg::Long(name) => Some(table.iter().find(|o| o.long == *name)),
-                Arg::Short(letter) => Some(table.iter().find(|o| o.short == Some(*letter))),
+                Arg::Long(name) => Some(all().find(|o| o.long == *name)),
+                Arg::Short(letter) => Some(all().find(|o| o.short == Some(*letter))),
             };
             match (found, arg) {
                 (None, Arg::Value(operand)) => {
@@ -198,7 +202,7 @@ pub fn verb_help(verb: &Verb) -> String {
 }
 
 /// The help of the whole program.
-pub fn help(verbs: &[Verb], global: &[Opt]) -> String {
+pub fn help(verbs: impl Iterator<Item = &'static Verb>, global: &[Opt]) -> String {
     let mut out =
         String::from("usage: minidock-runtime [options] VERB [options] [arguments]\n\nverbs:\n");
     for verb in verbs {
@@ -209,11 +213,8 @@ pub fn help(verbs: &[Verb], global: &[Opt]) -> String {
 }
 
 fn list(out: &mut String, options: &[Opt]) {
-    if options.is_empty() {
-        return;
-    }
     out.push_str("\noptions:\n");
-    for option in options {
+    for option in options.iter().chain([&HELP]) {
         let short = option
             .short
             .map_or_else(|| "    ".into(), |c| format!("-{c}, "));

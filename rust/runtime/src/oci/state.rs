@@ -20,8 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use super::process::Process;
 
-/// The kernel's limit on a file name leaves room for nothing longer.
-const ID_MAX: usize = 255;
+/// Room is left for a prefix within the kernel's limit on a name (`NAME_MAX`).
+const ID_MAX: usize = 230;
 
 /// What is stored about one container.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -76,11 +76,13 @@ pub fn check_id(id: &OsStr) -> Result<&str> {
     let invalid = |why: &str| Error::new(Kind::Invalid, "use container id", format!("{id:?}"), why);
     let text = id.to_str().ok_or_else(|| invalid("not UTF-8"))?;
     if text.is_empty() || text.len() > ID_MAX {
-        return Err(invalid("it must have 1 to 255 characters"));
+        return Err(invalid("it must have 1 to 230 characters"));
     }
     let allowed = |c: char| c.is_ascii_alphanumeric() || "_+-.".contains(c);
     if !text.chars().all(allowed) || text.starts_with(['-', '.']) {
-        return Err(invalid("use letters, digits, \"_\", \"+\", \"-\" and \".\", not starting with \"-\" or \".\""));
+        return Err(invalid(
+            "use letters, digits, \"_\", \"+\", \"-\" and \".\", not starting with \"-\" or \".\"",
+        ));
     }
     Ok(text)
 }
@@ -96,12 +98,22 @@ impl Folder {
         if folder.is_dir() {
             return Ok(Self(folder));
         }
-        Err(Error::new(Kind::NotFound, "find container", id, "it does not exist"))
+        Err(Error::new(
+            Kind::NotFound,
+            "find container",
+            id,
+            "it does not exist",
+        ))
     }
 
     /// Makes that of a new container. `Conflict` when the id is taken.
     pub fn create(root: &Path, id: &str) -> Result<Self> {
-        let make = |recursive: bool, path: &Path| fs::DirBuilder::new().recursive(recursive).mode(0o700).create(path);
+        let make = |recursive: bool, path: &Path| {
+            fs::DirBuilder::new()
+                .recursive(recursive)
+                .mode(0o700)
+                .create(path)
+        };
         make(true, root).context("create", || root.display().to_string())?;
         let folder = root.join(id);
         match make(false, &folder) {
@@ -109,7 +121,9 @@ impl Folder {
                 let why = "a container with this id exists; choose another id or delete it";
                 Err(Error::new(Kind::Conflict, "create container", id, why))
             }
-            other => other.context("create", || folder.display().to_string()).map(|()| Self(folder)),
+            other => other
+                .context("create", || folder.display().to_string())
+                .map(|()| Self(folder)),
         }
     }
 
@@ -140,7 +154,14 @@ impl Folder {
     /// Replaces the record.
     pub fn save(&self, record: &Record) -> Result<()> {
         let text = serde_json::to_vec(record);
-        let text = text.map_err(|e| Error::new(Kind::Invalid, "write state", record.id.as_str(), e.to_string()))?;
+        let text = text.map_err(|e| {
+            Error::new(
+                Kind::Invalid,
+                "write state",
+                record.id.as_str(),
+                e.to_string(),
+            )
+        })?;
         self.write("state.json", &text)
     }
 
@@ -152,7 +173,14 @@ impl Folder {
             other => other.context("read", || path.display().to_string())?,
         };
         let record = serde_json::from_slice(&text);
-        record.map(Some).map_err(|e| Error::new(Kind::Corrupt, "read", path.display().to_string(), e.to_string()))
+        record.map(Some).map_err(|e| {
+            Error::new(
+                Kind::Corrupt,
+                "read",
+                path.display().to_string(),
+                e.to_string(),
+            )
+        })
     }
 
     /// Removes it.
@@ -251,11 +279,26 @@ mod tests {
 
     #[test]
     fn ids_are_plain_names() {
-        for good in ["a", "0-x_y.z+1", &"x".repeat(255)] {
+        for good in ["a", "0-x_y.z+1", &"x".repeat(230)] {
             assert_eq!(check_id(OsStr::new(good)).unwrap(), good);
         }
-        for bad in ["", ".", "..", "a/b", "-a", ".a", "a b", "ä", "a\n", &"x".repeat(256)] {
-            assert_eq!(check_id(OsStr::new(bad)).unwrap_err().kind, Kind::Invalid, "{bad:?}");
+        for bad in [
+            "",
+            ".",
+            "..",
+            "a/b",
+            "-a",
+            ".a",
+            "a b",
+            "ä",
+            "a\n",
+            &"x".repeat(231),
+        ] {
+            assert_eq!(
+                check_id(OsStr::new(bad)).unwrap_err().kind,
+                Kind::Invalid,
+                "{bad:?}"
+            );
         }
     }
 
@@ -265,12 +308,25 @@ mod tests {
         let folder = Folder::create(&root, "c").unwrap();
         assert_eq!(Folder::create(&root, "c").unwrap_err().kind, Kind::Conflict);
         assert_eq!(Container::open(&root, "c").unwrap_err().kind, Kind::Busy);
-        assert_eq!(Container::open(&root, "d").unwrap_err().kind, Kind::NotFound);
+        assert_eq!(
+            Container::open(&root, "d").unwrap_err().kind,
+            Kind::NotFound
+        );
         assert!(Container::all(&root).unwrap().is_empty());
-        let init = Process { pid: 1, start_time: u64::MAX };
+        let init = Process {
+            pid: 1,
+            start_time: u64::MAX,
+        };
         let record = Record {
-            oci_version: "1.0.0".into(), id: "c".into(), init, bundle: "/b".into(), rootfs: "/b/rootfs".into(),
-            created: String::new(), annotations: HashMap::new(), cgroup: "x/c".into(), own_pid_namespace: true,
+            oci_version: "1.0.0".into(),
+            id: "c".into(),
+            init,
+            bundle: "/b".into(),
+            rootfs: "/b/rootfs".into(),
+            created: String::new(),
+            annotations: HashMap::new(),
+            cgroup: "x/c".into(),
+            own_pid_namespace: true,
         };
         folder.save(&record).unwrap();
         let container = Container::open(&root, "c").unwrap();

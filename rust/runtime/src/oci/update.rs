@@ -32,45 +32,88 @@ const NUMBERS: [(&str, &str, &str); 12] = [
 ];
 
 /// The verbs of this file.
-pub fn verbs() -> Vec<Verb> {
-    vec![
-        Verb {
-            name: "update",
-            operands: "ID",
-            help: "change the limits of a container",
-            options: &[
-                value("resources", Some('r'), "FILE", "a linux.resources document; - is stdin; excludes the others"),
-                value("memory", None, "BYTES", "memory"),
-                value("memory-reservation", None, "BYTES", "memory that is kept under pressure"),
-                value("memory-swap", None, "BYTES", "memory and swap; -1: no limit"),
-                value("cpu-period", None, "MICROSECONDS", "CPU period"),
-                value("cpu-quota", None, "MICROSECONDS", "CPU time in a period"),
-                value("cpu-burst", None, "MICROSECONDS", "CPU time that may be saved up"),
-                value("cpu-share", None, "SHARES", "CPU weight, 2 to 262144"),
-                value("cpu-rt-period", None, "MICROSECONDS", "real-time CPU period"),
-                value("cpu-rt-runtime", None, "MICROSECONDS", "real-time CPU time in a period"),
-                value("cpu-idle", None, "0|1", "run only when nothing else wants the CPU"),
-                value("cpuset-cpus", None, "LIST", "CPUs that may be used"),
-                value("cpuset-mems", None, "LIST", "memory nodes that may be used"),
-                value("pids-limit", None, "N", "processes and threads"),
-                value("blkio-weight", None, "WEIGHT", "block I/O weight, 10 to 1000"),
-            ],
-            command: false,
-            run: update,
-        },
-        Verb {
-            name: "events",
-            operands: "ID",
-            help: "print what a container uses, as JSON",
-            options: &[
-                flag("stats", None, "once"),
-                value("interval", None, "DURATION", "time between two prints, as 5s or 500ms [5s]"),
-            ],
-            command: false,
-            run: events,
-        },
-    ]
-}
+pub const VERBS: &[Verb] = &[
+    Verb {
+        name: "update",
+        operands: "ID",
+        help: "change the limits of a container",
+        options: &[
+            value(
+                "resources",
+                Some('r'),
+                "FILE",
+                "a linux.resources document; - is stdin; excludes the others",
+            ),
+            value("memory", None, "BYTES", "memory"),
+            value(
+                "memory-reservation",
+                None,
+                "BYTES",
+                "memory that is kept under pressure",
+            ),
+            value(
+                "memory-swap",
+                None,
+                "BYTES",
+                "memory and swap; -1: no limit",
+            ),
+            value("cpu-period", None, "MICROSECONDS", "CPU period"),
+            value("cpu-quota", None, "MICROSECONDS", "CPU time in a period"),
+            value(
+                "cpu-burst",
+                None,
+                "MICROSECONDS",
+                "CPU time that may be saved up",
+            ),
+            value("cpu-share", None, "SHARES", "CPU weight, 2 to 262144"),
+            value(
+                "cpu-rt-period",
+                None,
+                "MICROSECONDS",
+                "real-time CPU period",
+            ),
+            value(
+                "cpu-rt-runtime",
+                None,
+                "MICROSECONDS",
+                "real-time CPU time in a period",
+            ),
+            value(
+                "cpu-idle",
+                None,
+                "0|1",
+                "run only when nothing else wants the CPU",
+            ),
+            value("cpuset-cpus", None, "LIST", "CPUs that may be used"),
+            value("cpuset-mems", None, "LIST", "memory nodes that may be used"),
+            value("pids-limit", None, "N", "processes and threads"),
+            value(
+                "blkio-weight",
+                None,
+                "WEIGHT",
+                "block I/O weight, 10 to 1000",
+            ),
+        ],
+        command: false,
+        run: update,
+    },
+    Verb {
+        name: "events",
+        operands: "ID",
+        help: "print what a container uses, as JSON",
+        options: &[
+            flag("stats", None, "once"),
+            value(
+                "interval",
+                None,
+                "DURATION",
+                "time between two prints, as 5s or 500ms [5s]",
+            ),
+        ],
+        command: false,
+        run: events,
+    },
+];
 
 fn update(global: &Global, given: &Given) -> Outcome {
     let (id, _) = given.id(0)?;
@@ -81,14 +124,19 @@ fn update(global: &Global, given: &Given) -> Outcome {
     }
     let wanted = from_options(given)?;
     let document = match given.path("resources") {
-        Some(_) if !wanted.is_empty() => return Err(invalid("--resources", "it excludes the other options").into()),
+        Some(_) if !wanted.is_empty() => {
+            return Err(invalid("--resources", "it excludes the other options").into());
+        }
         Some(path) => read_resources(path)?,
         None if wanted.is_empty() => return Err(invalid("", "no limit is given").into()),
         None => Value::Object(wanted),
     };
     let resources: LinuxResources = serde_json::from_value(document)
         .map_err(|e| Error::new(Kind::Invalid, "read limits", "", e.to_string()))?;
-    let options = Options { missing: Missing::Refuse, update: true };
+    let options = Options {
+        missing: Missing::Refuse,
+        update: true,
+    };
     for warning in group_of(&container, "update container")?.apply_with(&resources, options)? {
         global.warn(&warning.to_string());
     }
@@ -124,7 +172,8 @@ fn read_resources(path: &std::path::Path) -> Result<Value> {
         std::fs::File::open(path).and_then(|file| file.take(RESOURCES_MAX).read_to_end(&mut text))
     };
     read.context("read", shown)?;
-    serde_json::from_slice(&text).map_err(|e| Error::new(Kind::Invalid, "read", shown(), e.to_string()))
+    serde_json::from_slice(&text)
+        .map_err(|e| Error::new(Kind::Invalid, "read", shown(), e.to_string()))
 }
 
 fn events(global: &Global, given: &Given) -> Outcome {
@@ -159,7 +208,9 @@ fn duration(text: &str) -> Result<Duration> {
         "m" => Duration::from_secs(60),
         _ => return Err(wrong()),
     };
-    Some(unit * number).filter(|time| !time.is_zero()).ok_or_else(wrong)
+    Some(unit * number)
+        .filter(|time| !time.is_zero())
+        .ok_or_else(wrong)
 }
 
 #[cfg(test)]
