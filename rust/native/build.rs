@@ -24,12 +24,16 @@ fn main() {
         println!("cargo:rerun-if-changed={watched}");
     }
     let helper_target = out.join("helper");
+    let profile = match env::var("PROFILE").as_deref() {
+        Ok("release") => "helper",
+        _ => "helper-dev",
+    };
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build
         .args([
             "build",
             "--profile",
-            "helper",
+            profile,
             "--bin",
             "minidock-runtime",
             "--target",
@@ -67,6 +71,11 @@ fn main() {
         status.success(),
         "building minidock-runtime failed: {status}"
     );
-    let built = helper_target.join(&target).join("helper/minidock-runtime");
+    let built = helper_target
+        .join(&target)
+        .join(profile)
+        .join("minidock-runtime");
+    // Never into a file that a hard link shares, or that runs.
+    let _ = fs::remove_file(out.join("minidock-runtime"));
     fs::copy(&built, out.join("minidock-runtime")).expect("the built helper cannot be copied");
 }
