@@ -44,13 +44,11 @@ def host() -> tuple[bool, bool]:
 
 
 def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[[], set[str]]) -> Labels:
-    """Return a container's profile and labels; the default AppArmor profile is loaded if the kernel lacks it.
+    """Return a container's profile and labels. Before each start, :func:`ensure` must see to the profile.
 
     ``used_levels`` yields the SELinux levels of the other containers and is called only where the kernel has SELinux.
 
     Raises:
-        NotFound: the named AppArmor profile is not loaded.
-        Unsupported: the default profile is not loaded and the host cannot load it.
         InvalidArgument: a label option that cannot be part of a label.
     """
     has_apparmor, has_selinux = host()
@@ -59,8 +57,6 @@ def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[
     try:
         if has_apparmor:
             profile = options.apparmor or (UNCONFINED if privileged else DEFAULT_PROFILE)
-            if profile != UNCONFINED:
-                _native.apparmor_ensure(profile)
         elif options.apparmor not in (None, UNCONFINED):
             warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
         if has_selinux:
@@ -73,6 +69,23 @@ def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[
 
         raise translate(e) from e
     return Labels(apparmor_profile=profile, process_label=process, mount_label=mount, warnings=tuple(warnings))
+
+
+def ensure(profile: str) -> None:
+    """See to it that the kernel has a container's AppArmor profile; the default one is loaded if it lacks it.
+
+    Raises:
+        NotFound: another profile that is not loaded.
+        Unsupported: the default profile is not loaded and the host cannot load it.
+    """
+    if profile in ("", UNCONFINED):
+        return
+    try:
+        _native.apparmor_ensure(profile)
+    except _native.NativeError as e:
+        from minidock._errors import translate
+
+        raise translate(e) from e
 
 
 def _contexts() -> str | None:
