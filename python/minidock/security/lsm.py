@@ -44,11 +44,12 @@ def host() -> tuple[bool, bool]:
 
 
 def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[[], set[str]]) -> Labels:
-    """Return a container's profile and labels. Before each start, :func:`ensure` must see to the profile.
+    """Return a container's profile and labels, and see to it that the kernel has the profile (:func:`ensure`).
 
-    ``used_levels`` yields the SELinux levels of the other containers and is called only where the kernel has SELinux.
+    A start after a boot needs :func:`ensure` again. ``used_levels`` yields the SELinux levels of the other containers and is called only where the kernel has SELinux.
 
     Raises:
+        NotFound, Unsupported: as :func:`ensure`.
         InvalidArgument: a label option that cannot be part of a label.
     """
     has_apparmor, has_selinux = host()
@@ -57,6 +58,7 @@ def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[
     try:
         if has_apparmor:
             profile = options.apparmor or (UNCONFINED if privileged else DEFAULT_PROFILE)
+            ensure(profile)
         elif options.apparmor not in (None, UNCONFINED):
             warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
         if has_selinux:
