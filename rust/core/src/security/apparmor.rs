@@ -129,12 +129,23 @@ impl Host {
 
 /// Puts the calling thread under a profile at its next execve. `procfs` is the root of a private procfs.
 ///
+/// [`UNCONFINED`] takes off what confines the caller; where the kernel has no AppArmor there is nothing to take off.
+///
 /// # Errors
 /// `not-found` if the profile is not loaded or the kernel lacks AppArmor; any error must abort the start.
 pub fn confine(procfs: BorrowedFd<'_>, name: &str) -> Result<()> {
     // Before Linux 5.8 there is no directory per module.
-    attributes::write(procfs, &["apparmor/exec", "exec"], &format!("exec {name}"))
-        .map_err(|e| Error::new(e.kind, "apply AppArmor profile", name, e.to_string()))
+    let names: &[&str] = if Host::default().is_enabled() {
+        &["apparmor/exec", "exec"]
+    } else {
+        &["apparmor/exec"]
+    };
+    match attributes::write(procfs, names, &format!("exec {name}")) {
+        Err(e) if name == UNCONFINED && e.kind == Kind::NotFound => Ok(()),
+        result => {
+            result.map_err(|e| Error::new(e.kind, "apply AppArmor profile", name, e.to_string()))
+        }
+    }
 }
 
 /// The text of a container's profile (SECURITY.md section 4), in the parser's language (apparmor.d(5)).
@@ -195,6 +206,7 @@ fn outside(base: &str, prefix: &str, but: &str) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
 
     /// Matches one of AppArmor's globs, those that `outside` and `profile` use.
@@ -388,6 +400,23 @@ mod tests {
         std::fs::write(root.join("profiles"), "minidock-default (enforce)\n").unwrap();
         host.ensure_default().unwrap();
         std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn kernel_without_apparmor_refuses_a_profile_but_not_its_absence() {
+        if Host::default().is_enabled() {
+            return;
+        }
+        let procfs = std::fs::File::open("/proc").unwrap();
+        confine(procfs.as_fd(), UNCONFINED).unwrap();
+        let error = confine(procfs.as_fd(), "mine").unwrap_err();
+        assert_eq!(error.kind, Kind::NotFound);
+        assert!(
+            error
+                .to_string()
+                .starts_with("apply AppArmor profile mine: open security attribute"),
+            "{error}"
+        );
     }
 
     #[test]
