@@ -70,6 +70,8 @@ def _install(paths: Paths, source: str, key: str) -> str:
     from minidock.store.workspace import Workspace, discard
 
     try:
+        paths.prepare()
+        paths.prepare_layout()
         with Workspace(paths, "helper") as work:
             fresh = work.join("bin")
             os.mkdir(fresh, 0o755)

@@ -210,6 +210,8 @@ def _translate(error: sqlite3.Error, path: str) -> MinidockError:
         return Timeout(f"lock {path}: another process has held it for {BUSY_SECONDS:g} s; find it with lsof or fuser")
     if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
         return Corrupt(f"read {path}: {text}; restore it, or move the data root away to start anew")
+    if name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY")) and _is_read_only(path):
+        return Denied(f"write {path}: read-only file system; mount it writable, or choose another --data-root")
     if name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
         return Denied(f"write {path}: {text}")
     if name in ("SQLITE_IOERR_WRITE", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_TRUNCATE") and _is_full(path):
@@ -221,6 +223,13 @@ def _from_os(error: OSError, path: str) -> MinidockError:
     from minidock.store.failures import from_os
 
     return from_os(error, "use", path)
+
+
+def _is_read_only(path: str) -> bool:
+    try:
+        return bool(os.statvfs(os.path.dirname(path)).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def _is_full(path: str) -> bool:
