@@ -7,6 +7,7 @@ an image ``busybox``) writes the snapshot.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -191,7 +192,7 @@ def record(docker: Sequence[str]) -> dict[str, Any]:
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run([*docker, *arguments], capture_output=True, text=True, timeout=60, check=False)
 
-    name = "clitmpl"
+    name = f"clitmpl{os.getpid()}"
     run("rm", "-f", name)
     options = ["--label", "a=1", "--label", "b.c=two", "-p", "8080:80", "--network", "none", "-e", "FOO=bar"]
     made = run("create", "--name", name, *options, "-e", "X=a b", "busybox", "sh", "-c", "echo hi")
