@@ -43,20 +43,20 @@ def test_ps(cli_busybox: Cli) -> None:
 
 
 def test_sizes_are_counted(cli_busybox: Cli) -> None:
-    cli_busybox.ok("run", "--name", "w", "busybox", "sh", "-c", "head -c 100000 /dev/zero >/f")
+    cli_busybox.ok("run", "--name", "ww", "busybox", "sh", "-c", "head -c 100000 /dev/zero >/f")
     assert cli_busybox.ok("ps", "-a", "--format", "{{.Size}}").startswith("100kB (virtual 2")
-    document = json.loads(cli_busybox.ok("inspect", "--size", "w"))[0]
+    document = json.loads(cli_busybox.ok("inspect", "--size", "ww"))[0]
     assert document["SizeRw"] == 100000
     assert document["SizeRootFs"] > 1_000_000
-    assert "SizeRw" not in json.loads(cli_busybox.ok("inspect", "w"))[0]
-    cli_busybox.ok("rm", "w")
+    assert "SizeRw" not in json.loads(cli_busybox.ok("inspect", "ww"))[0]
+    cli_busybox.ok("rm", "ww")
 
 
 def test_rm(cli_busybox: Cli) -> None:
-    for name in ("a", "b", "c"):
+    for name in ("aa", "bb", "cc"):
         cli_busybox.ok("create", "--name", name, "busybox")
-    done = cli_busybox("rm", "a", "missing", "b")
-    assert (done.returncode, done.stdout) == (1, b"a\nb\n")
+    done = cli_busybox("rm", "aa", "missing", "bb")
+    assert (done.returncode, done.stdout) == (1, b"aa\nbb\n")
     assert done.stderr.count(b"\n") == 1
     assert b"missing" in done.stderr
     assert cli_busybox("rm", "-f", "missing").returncode == 0
@@ -74,9 +74,7 @@ def test_images(cli: Cli) -> None:
     assert done.returncode == 0
     cli.ok("tag", "box:1", "box:2")
     listing = cli.ok("images", "box")
-    assert listing.splitlines()[0] == "REPOSITORY   TAG       IMAGE ID       CREATED         SIZE".replace(
-        "CREATED         ", listing.splitlines()[0][43:-4]
-    )
+    assert re.match(r"REPOSITORY   TAG       IMAGE ID       CREATED +SIZE\n", listing)
     assert {tuple(line.split()[:3]) for line in listing.splitlines()[1:]} == {
         ("box", "1", identity[7:19]),
         ("box", "2", identity[7:19]),
@@ -108,24 +106,24 @@ def test_import_of_rubbish(cli: Cli) -> None:
 
 
 def test_inspect(cli_busybox: Cli) -> None:
-    cli_busybox.ok("create", "--name", "c", "-e", "A=b", "--memory", "64m", "busybox", "sleep", "1")
-    documents = json.loads(cli_busybox.ok("inspect", "c", "busybox"))
-    assert [d.get("Name", d.get("RepoTags")) for d in documents] == ["/c", ["busybox:latest"]]
-    assert json.loads(cli_busybox.ok("inspect", "--format", "json", "c"))["Name"] == "/c"
-    got = cli_busybox.ok("inspect", "-f", "{{.State.Status}} {{.HostConfig.Memory}} {{json .Config.Cmd}}", "c")
+    cli_busybox.ok("create", "--name", "cc", "-e", "A=b", "--memory", "64m", "busybox", "sleep", "1")
+    documents = json.loads(cli_busybox.ok("inspect", "cc", "busybox"))
+    assert [d.get("Name", d.get("RepoTags")) for d in documents] == ["/cc", ["busybox:latest"]]
+    assert json.loads(cli_busybox.ok("inspect", "--format", "json", "cc"))["Name"] == "/cc"
+    got = cli_busybox.ok("inspect", "-f", "{{.State.Status}} {{.HostConfig.Memory}} {{json .Config.Cmd}}", "cc")
     assert got == 'created 67108864 ["sleep","1"]\n'
-    assert "A=b" in cli_busybox.ok("container", "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", "c")
-    done = cli_busybox("inspect", "-f", "{{.Id}}", "missing", "c")
+    assert "A=b" in cli_busybox.ok("container", "inspect", "-f", "{{range .Config.Env}}{{println .}}{{end}}", "cc")
+    done = cli_busybox("inspect", "-f", "{{.Id}}", "missing", "cc")
     assert (done.returncode, done.stdout.count(b"\n")) == (1, 1)
     assert done.stderr == b"minidock: no such object: missing\n"
     done = cli_busybox("inspect", "missing")
     assert (done.returncode, done.stdout) == (1, b"[]\n")
-    assert cli_busybox("inspect", "--type", "image", "c").returncode == 1
-    assert cli_busybox("image", "inspect", "c").returncode == 1
-    bad = cli_busybox("inspect", "-f", "{{.Nope}}", "c")
+    assert cli_busybox("inspect", "--type", "image", "cc").returncode == 1
+    assert cli_busybox("image", "inspect", "cc").returncode == 1
+    bad = cli_busybox("inspect", "-f", "{{.Nope}}", "cc")
     assert bad.returncode == 1
     assert b'template parsing error: template: :1:2: executing "" at <.Nope>: map has no entry' in bad.stderr
-    cli_busybox.ok("rm", "c")
+    cli_busybox.ok("rm", "cc")
 
 
 def test_names_are_completed(cli_busybox: Cli) -> None:

@@ -112,17 +112,17 @@ def test_name_in_use(cli_busybox: Cli) -> None:
 
 
 def test_create_then_start(cli_busybox: Cli) -> None:
-    identity = cli_busybox.ok("create", "--name", "c", "-i", "busybox", "sh", "-c", "cat; exit 4").strip()
+    identity = cli_busybox.ok("create", "--name", "cc", "-i", "busybox", "sh", "-c", "cat; exit 4").strip()
     assert len(identity) == 64
-    done = cli_busybox("start", "-a", "-i", "c", input=b"hello")
+    done = cli_busybox("start", "-a", "-i", "cc", input=b"hello")
     assert (done.returncode, done.stdout) == (4, b"hello")
-    assert cli_busybox.ok("start", "c") == "c\n"
+    assert cli_busybox.ok("start", "cc") == "cc\n"
     wait_for(lambda: "exited" in cli_busybox.ok("ps", "-a", "--format", "{{.State}}"))
-    done = cli_busybox("start", "c", "missing")
-    assert (done.returncode, done.stdout) == (1, b"c\n")
+    done = cli_busybox("start", "cc", "missing")
+    assert (done.returncode, done.stdout) == (1, b"cc\n")
     assert b"missing" in done.stderr
     wait_for(lambda: "exited" in cli_busybox.ok("ps", "-a", "--format", "{{.State}}"))
-    cli_busybox.ok("rm", "c")
+    cli_busybox.ok("rm", "cc")
 
 
 def _until(process: subprocess.Popen[bytes], text: bytes) -> None:
@@ -250,13 +250,13 @@ def test_control_c_on_a_terminal_is_the_container_s(cli_busybox: Cli) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("proxy", ["true", "false"])
 def test_terminal_is_restored_after_signals(cli_busybox: Cli, number: signal.Signals, proxy: str) -> None:
-    argv = ["run", "--name", "t", f"--sig-proxy={proxy}", "-it", "--init", "busybox", "sh", "-c", "echo up; sleep 300"]
+    argv = ["run", "--name", "term", f"--sig-proxy={proxy}", "-it", "--init", "busybox", "sh", "-c", "echo up; sleep 300"]
     it = Terminal(cli_busybox, *argv)
     it.read_until(b"up")
     wait_for(it.is_raw)
     it.process.send_signal(number)
     assert it.end() == 128 + number
-    cli_busybox.ok("rm", "-f", "t")
+    cli_busybox.ok("rm", "-f", "term")
 
 
 def test_terminal_is_restored_when_the_command_fails(cli_busybox: Cli) -> None:
