@@ -240,7 +240,16 @@ def test_terminal(cli_busybox: Cli) -> None:
 
 
 def test_control_c_on_a_terminal_is_the_container_s(cli_busybox: Cli) -> None:
-    it = Terminal(cli_busybox, "run", "--rm", "-it", "busybox", "sh", "-c", "trap 'echo int; exit 3' INT; echo up; cat")
+    it = Terminal(
+        cli_busybox,
+        "run",
+        "--rm",
+        "-it",
+        "busybox",
+        "sh",
+        "-c",
+        "trap 'echo int; exit 3' INT; echo up; while :; do sleep 0.1; done",
+    )
     it.read_until(b"up")
     it.write(b"\x03")
     it.read_until(b"int")
@@ -250,7 +259,18 @@ def test_control_c_on_a_terminal_is_the_container_s(cli_busybox: Cli) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("proxy", ["true", "false"])
 def test_terminal_is_restored_after_signals(cli_busybox: Cli, number: signal.Signals, proxy: str) -> None:
-    argv = ["run", "--name", "term", f"--sig-proxy={proxy}", "-it", "--init", "busybox", "sh", "-c", "echo up; sleep 300"]
+    argv = [
+        "run",
+        "--name",
+        "term",
+        f"--sig-proxy={proxy}",
+        "-it",
+        "--init",
+        "busybox",
+        "sh",
+        "-c",
+        "echo up; sleep 300",
+    ]
     it = Terminal(cli_busybox, *argv)
     it.read_until(b"up")
     wait_for(it.is_raw)

@@ -82,6 +82,10 @@ fn private(number: i32, write: bool) -> Option<(OwnedFd, Kind)> {
     }
 }
 
+fn is_pipe(fd: &OwnedFd) -> bool {
+    fstat(fd).is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Fifo)
+}
+
 impl Relay {
     /// From the client's stream `number` to the container.
     #[must_use]
@@ -260,10 +264,12 @@ impl Relay {
         }
     }
 
-    /// The reader has gone. Output goes nowhere from now on; input ends.
+    /// The reader has gone. The container meets the broken pipe itself, as in `yes | head`; a terminal, which has other
+    /// users than this stream, is read on into nothing. Input ends.
     fn target_gone(&mut self) -> Result<usize, Want> {
         self.abandon_target();
-        Ok(usize::from(!self.input))
+        let pipe = self.from.as_ref().is_some_and(is_pipe);
+        Ok(usize::from(!self.input && !pipe))
     }
 }
 
@@ -307,11 +313,25 @@ mod tests {
     }
 
     #[test]
-    fn a_gone_reader_does_not_stop_the_writer() {
+    fn a_gone_reader_is_the_writers_broken_pipe() {
         let (container, container_write) = pipe();
         let (client_read, client) = pipe();
         let mut relay = Relay::output(container, client.as_raw_fd());
         drop((client, client_read));
+        let mut writer = std::fs::File::from(container_write);
+        writer.write_all(&[1; 60_000]).unwrap();
+        assert_eq!(relay.turn(), Want::Nothing);
+        let error = writer.write_all(&[1]).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn an_abandoned_reader_does_not_stop_the_writer() {
+        let (container, container_write) = pipe();
+        let (client_read, client) = pipe();
+        let mut relay = Relay::output(container, client.as_raw_fd());
+        drop((client, client_read));
+        relay.abandon_target();
         let mut writer = std::fs::File::from(container_write);
         writer.write_all(&[1; 60_000]).unwrap();
         assert_eq!(relay.turn(), Want::Read);
