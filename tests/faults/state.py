@@ -53,9 +53,8 @@ def assert_clean(cli: Cli, roots: Roots, *, rows: int = 0, patience: float = 5.0
         for folder in (roots.data / "containers", roots.run / "containers"):
             if folder.is_dir():
                 problems += [f"{p}" for p in folder.iterdir() if p.name[:12] not in kept]
-        tmp = roots.data / "tmp"
-        if tmp.is_dir():
-            problems += [f"{p}" for p in tmp.rglob("*") if p.is_file() and p.suffix not in (".lock",)]
+        for folder_name, _, files in os.walk(roots.data / "tmp"):
+            problems += [f"{folder_name}/{name}" for name in files if not name.endswith(".lock")]
         if not problems:
             return
         if time.monotonic() > end:

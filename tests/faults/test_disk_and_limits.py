@@ -21,9 +21,9 @@ SOAK = os.environ.get("MINIDOCK_SOAK") == "1"
 
 @pytest.fixture
 def small_disk(roots: Roots) -> Iterator[Path]:
-    """The data root on a tmpfs of 8 MiB."""
+    """The data root on a tmpfs of 16 MiB."""
     roots.data.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m,mode=700", "tmpfs", str(roots.data)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", str(roots.data)], check=True)
     yield roots.data
     subprocess.run(["umount", str(roots.data)], check=True)
 
