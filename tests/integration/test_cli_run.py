@@ -54,6 +54,48 @@ def test_unknown_image_is_125(cli: Cli) -> None:
     assert done.stderr.count(b"\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (["busybox", "echo", b"\xff\xfe"], b"argument \xff\xfe: not valid UTF-8"),
+        (["-e", b"A=\xff", "busybox", "env"], b"argument A=\xff: not valid UTF-8"),
+        (["--rootfs", "", "true"], b'invalid argument "" for "--rootfs" flag'),
+        (["--rootfs", "/no/such/directory", "true"], b"/no/such/directory"),
+        (["--pid", "container:nobody", "busybox", "true"], b"nobody"),
+        (["--env-file", "/no/such/file", "busybox", "true"], b"/no/such/file"),
+        (["--memory", "lots", "busybox", "true"], b'invalid argument "lots" for "-m, --memory" flag'),
+        (["--cpuset-cpus", "0-4294967295", "busybox", "true"], b"0-4294967295"),
+        (["--network", "bridge", "busybox", "true"], b"bridge"),
+        (["--gpus", "all", "busybox", "true"], b"GPU"),
+        (["--pull", "always", "busybox", "true"], b"always"),
+        (["Bad Name", "true"], b"Bad Name"),
+        (["busybox", ""], b"no command"),
+    ],
+)
+def test_mistakes_are_one_line_and_leave_nothing(cli_busybox: Cli, argv: list[str], text: bytes) -> None:
+    done = cli_busybox("run", "--rm", *argv)
+    assert (done.returncode, done.stdout) == (125, b"")
+    assert done.stderr.startswith(b"minidock: ")
+    assert done.stderr.count(b"\n") == 1
+    assert text in done.stderr
+    assert b"internal error" not in done.stderr
+    assert cli_busybox.ok("ps", "-aq") == ""
+
+
+def test_many_arguments_and_a_large_environment(cli_busybox: Cli) -> None:
+    words = [str(number) for number in range(10_000)]
+    assert cli_busybox("run", "--rm", "busybox", "echo", *words).stdout == " ".join(words).encode() + b"\n"
+    large = "x" * 65_536
+    done = cli_busybox("run", "--rm", "-e", f"A={large}", "busybox", "sh", "-c", "echo ${#A}")
+    assert done.stdout == b"65536\n"
+
+
+def test_timeout(cli_busybox: Cli) -> None:
+    done = cli_busybox("run", "--rm", "--timeout", "300ms", "busybox", "sleep", "60")
+    assert done.returncode == 137
+    assert done.stderr == b"minidock: the container was killed: it ran longer than its --timeout\n"
+
+
 def test_input_is_passed_on_with_i_only(cli_busybox: Cli) -> None:
     assert cli_busybox("run", "--rm", "-i", "busybox", "cat", input=b"a\0b" * 1000).stdout == b"a\0b" * 1000
     assert cli_busybox("run", "--rm", "busybox", "cat", input=b"unread").stdout == b""

@@ -8,7 +8,7 @@ import sys
 
 from minidock.cli import surface
 from minidock.cli.flags import Command, Flag, HelpWanted, Values, parse
-from minidock.cli.output import complain, write
+from minidock.cli.output import complain, printable, write
 from minidock.cli.session import LEVELS, Session
 from minidock.cli.words import UsageError, parse_bool
 from minidock.errors import MinidockError
@@ -195,6 +195,10 @@ def _dispatch(session: Session, name: str, rest: list[str]) -> int:
     except UsageError as error:
         text = str(error)
         raise UsageError(text if "part of minidock" in text or "comes with" in text else f"{text} {see}") from None
+    if canonical != "image import":  # a file's name may be any bytes
+        for word in rest:
+            if not word.isascii() and any("\udc80" <= char <= "\udcff" for char in word):
+                raise UsageError(f"argument {printable(word)[:200]}: not valid UTF-8")
     if len(arguments) < command.minimum or (command.maximum is not None and len(arguments) > command.maximum):
         raise UsageError(f"'{PROGRAM} {name}' {_wanted(command)} {see}", 1)
     return command.run(session, values, arguments) or 0

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from minidock.cli.commands.create_flags import CREATE_FLAGS, RUN_FLAGS
 from minidock.cli.flags import Command
-from minidock.cli.output import line
+from minidock.cli.output import complain, line
 from minidock.cli.words import UsageError
+from minidock.errors import MinidockError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def _create(session: Session, values: Values, arguments: list[str]) -> Container
     if "storage-opt" in values:
         options["storage_opt"] = dict(_pair(entry, "storage-opt") for entry in values["storage-opt"])
     image: str | None = None
+    if values["rootfs"] == "":
+        raise UsageError('invalid argument "" for "--rootfs" flag: must be a directory')
     if "rootfs" not in values:
         if not arguments:
             raise UsageError("an image is needed, or --rootfs (see 'minidock run --help')", 1)
@@ -66,7 +70,20 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
     if tty and "stdin" in attached and not os.isatty(0):
         raise UsageError("the input device is not a TTY", 1)
     container = _create(session, values, arguments)
-    return attach(session, container, attached, sig_proxy=values["sig-proxy"])
+    try:
+        return attach(session, container, attached, sig_proxy=values["sig-proxy"])
+    except MinidockError:
+        if values["rm"]:
+            _remove_unstarted(container)
+        raise
+
+
+def _remove_unstarted(container: Container) -> None:
+    """``--rm`` holds for a container that could not be started, too."""
+    with contextlib.suppress(MinidockError):
+        container.reload()
+        if container.status == "created":
+            container.remove()
 
 
 def attach(session: Session, container: Container, streams: set[str], *, sig_proxy: bool) -> int:
@@ -84,6 +101,8 @@ def attach(session: Session, container: Container, streams: set[str], *, sig_pro
     finally:
         for warning in container.warnings[shown:]:
             session.warn(warning)
+    if status.timed_out:
+        complain("minidock: the container was killed: it ran longer than its --timeout")
     return status.exit_code
 
 
