@@ -9,7 +9,7 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-use super::Options;
+use super::{Options, foreign};
 use crate::error::{Context, Result};
 use crate::path::text;
 use crate::sys::{AT_RECURSIVE, MountAttr, mount_setattr};
@@ -87,8 +87,12 @@ pub fn clone_tree(fd: BorrowedFd<'_>, recursive: bool) -> RawResult<OwnedFd> {
     )
 }
 
-/// A detached copy of what the host has at `path`, links followed: the source of a bind.
+/// A detached copy of what the host has at `path`, links followed: the source of a bind. `/proc/PID/root/…` is what that
+/// process has there.
 pub fn open_bind(path: &Path, recursive: bool) -> Result<OwnedFd> {
+    if let Some((pid, inside)) = foreign::parse(path) {
+        return foreign::open(pid, &inside, recursive);
+    }
     open_tree(CWD, path, clone_flags(recursive)).context("open bind source", || text(path))
 }
 

@@ -1,6 +1,7 @@
 //! Mounts of a container: planned from the runtime-spec document, made detached, attached by descriptor.
 
 mod apply;
+mod foreign;
 mod options;
 mod plan;
 
