@@ -15,7 +15,7 @@ use super::{pax, sniff};
 use crate::{Error, Kind, Result};
 
 /// The largest size that the 11 octal digits of a header hold.
-const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
+pub(super) const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
 
 /// Reads the entries of one archive in order.
 pub struct Archive<'a> {

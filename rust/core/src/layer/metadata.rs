@@ -145,3 +145,53 @@ pub fn open_node(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd>
         ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
     )
 }
+
+/// The attributes of an open file, sorted by name.
+pub fn read_xattrs(fd: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    collect_xattrs(
+        |names| rustix::fs::flistxattr(fd, names),
+        |name, value| rustix::fs::fgetxattr(fd, name, value),
+    )
+}
+
+/// The attributes of a link, device or pipe that [`open_node`] points at.
+pub fn read_node_xattrs(node: BorrowedFd<'_>) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    let path = proc_path(node);
+    collect_xattrs(
+        |names| rustix::fs::listxattr(&path, names),
+        |name, value| rustix::fs::getxattr(&path, name, value),
+    )
+}
+
+fn collect_xattrs(
+    list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
+    get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
+) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
+    // Most files have none, and a null terminated list of names cannot be longer than this.
+    let mut names = Vec::new();
+    let len = match list(&mut names) {
+        Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
+        other => other?,
+    };
+    names.resize(len.max(XATTR_SIZE_MAX), 0);
+    let len = list(&mut names)?;
+    let mut out = Vec::new();
+    for name in names[..len]
+        .split(|byte| *byte == 0)
+        .filter(|name| !name.is_empty())
+    {
+        let mut value = vec![0; XATTR_SIZE_MAX];
+        match get(name, &mut value) {
+            Ok(n) => {
+                value.truncate(n);
+                value.shrink_to_fit();
+                out.push((name.to_vec(), value));
+            }
+            // Gone meanwhile, or not this file's.
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    out.sort_unstable();
+    Ok(out)
+}

@@ -10,6 +10,12 @@ pub mod remove;
 #[cfg(feature = "layer")]
 pub mod archive;
 #[cfg(feature = "layer")]
+pub mod compress;
+#[cfg(feature = "layer")]
+pub mod copy;
+#[cfg(feature = "layer")]
+pub mod create;
+#[cfg(feature = "layer")]
 pub mod decompress;
 #[cfg(feature = "layer")]
 pub mod digest;
@@ -28,6 +34,8 @@ mod path;
 #[cfg(feature = "layer")]
 mod pax;
 #[cfg(feature = "layer")]
+pub mod reassemble;
+#[cfg(feature = "layer")]
 mod root;
 #[cfg(feature = "layer")]
 mod sniff;
@@ -38,6 +46,8 @@ mod testdir;
 #[cfg(feature = "layer")]
 pub mod unpack;
 #[cfg(feature = "layer")]
+mod walk;
+#[cfg(feature = "layer")]
 mod whiteout;
 
 pub use control::Control;
@@ -45,8 +55,13 @@ pub use remove::{Removed, remove_empty, remove_tree};
 
 #[cfg(feature = "layer")]
 pub use {
-    decompress::Compression,
+    compress::Sink,
+    copy::copy_tree,
+    create::{CreateOptions, tar_tree},
+    decompress::{Compression, Digests},
+    digest::digest_file,
     limits::Limits,
     owner::IdMap,
+    reassemble::reassemble,
     unpack::{Options, Unpacked, Whiteouts, unpack},
 };

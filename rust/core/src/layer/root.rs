@@ -21,6 +21,8 @@ pub struct Root {
     cache: Vec<Cached>,
     /// Owner of directories that the archive has no entry for.
     owner: Option<(u32, u32)>,
+    /// Symbolic links on the way are an error.
+    strict: bool,
 }
 
 struct Cached {
@@ -56,6 +58,15 @@ impl Root {
             fd: Rc::new(fd),
             cache: Vec::new(),
             owner,
+            strict: false,
+        }
+    }
+
+    /// Pins the directory `fd`; no symbolic link below it is ever followed.
+    pub fn strict(fd: OwnedFd) -> Self {
+        Self {
+            strict: true,
+            ..Self::new(fd, None)
         }
     }
 
@@ -97,7 +108,7 @@ impl Root {
             let via_link = last.is_some_and(|cached| cached.via_link);
             let (fd, via_link) = match dir::open_path(at, part) {
                 Ok(fd) => (fd, via_link),
-                Err(Errno::LOOP) => (self.through_link(&path[..end])?, true),
+                Err(Errno::LOOP) if !self.strict => (self.through_link(&path[..end])?, true),
                 Err(Errno::NOENT) if missing != Missing::Fail => {
                     self.make(at, part)
                         .context("create directory", || show(&path[..end]))?;
