@@ -5,6 +5,7 @@ fd (an ``int`` argument) stays the caller's. Failures raise :class:`NativeError`
 to an exception of the tree in ``minidock.errors``.
 """
 
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Self, final
 
@@ -264,7 +265,7 @@ def unpack_layer(
     tar_split: str | PathLike[str] | None = None,
     whiteouts: str = "overlay",
     limits: dict[str, float] | None = None,
-    idmap: dict[str, list[tuple[int, int, int]]] | None = None,
+    idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
     owners: bool = True,
     durable: bool = False,
     progress: Progress | None = None,
@@ -282,6 +283,85 @@ def unpack_layer(
     Errors: corrupt (damaged, truncated or ambiguous archive), denied (a path that leaves the layer), limit, timeout,
     unsupported (xz and bzip2 among them), conflict (``target`` is not empty, ``tar_split`` exists), invalid (owner
     outside the map), those of the file system.
+    """
+
+@final
+class TarResult:
+    """A tar that was written: ``diff_id`` of the tar, ``digest`` of what was written after compression."""
+
+    @property
+    def diff_id(self) -> str: ...
+    @property
+    def tar_size(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def compressed_size(self) -> int: ...
+    @property
+    def compression(self) -> str: ...
+
+def tar_tree(
+    source: str | PathLike[str],
+    out: int,
+    *,
+    compression: str = "none",
+    level: int | None = None,
+    idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    clamp: int | None = None,
+    top: bool = True,
+    progress: Progress | None = None,
+) -> TarResult:
+    """Write the directory ``source`` as a layer's tar to ``out``: the same tree gives the same bytes.
+
+    Names are sorted; owners, modes, times, extended attributes, hard links and devices are kept; sockets are left out;
+    whiteouts in overlayfs form become OCI's. ``idmap`` is applied backwards. No time is later than ``clamp`` (seconds
+    since 1970, for ``SOURCE_DATE_EPOCH``). ``top`` adds an entry for ``source`` itself. ``compression`` is none, gzip
+    (``level`` 0 to 9) or zstd (1 to 22).
+
+    Errors: invalid (a name that starts with .wh., an owner outside the map, a level), busy (a file changes meanwhile),
+    unsupported (overlayfs redirects), those of the file system.
+    """
+
+def reassemble_layer(
+    tree: str | PathLike[str],
+    tar_split: str | PathLike[str],
+    out: int,
+    *,
+    diff_id: str | None = None,
+    compression: str = "none",
+    level: int | None = None,
+    progress: Progress | None = None,
+) -> TarResult:
+    """Write the tar that ``tree`` and ``tar_split`` were unpacked from, byte for byte, to ``out``.
+
+    With ``diff_id`` the result is compared to it. Compression as in :func:`tar_tree`.
+
+    Errors: corrupt (a file is missing or was changed, ``tar_split`` is damaged); part of it has been written then.
+    """
+
+def compress_layer(
+    source: int, out: int, compression: str, level: int | None = None, *, progress: Progress | None = None
+) -> TarResult:
+    """Copy ``source`` from its offset to its end to ``out``, compressed as in :func:`tar_tree`."""
+
+def digest_file(fd: int, *, progress: Progress | None = None) -> tuple[str, int]:
+    """Return the digest (sha256:…) and the length in bytes of ``fd`` from its offset to its end."""
+
+def copy_tree(
+    source: str | PathLike[str],
+    target: str | PathLike[str],
+    *,
+    merge: bool = False,
+    idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    progress: Progress | None = None,
+) -> int:
+    """Copy the tree ``source`` into the directory ``target``; return how many files and directories that were.
+
+    Contents, holes, hard links, owners (through ``idmap``), modes, times, extended attributes and devices are kept;
+    blocks are shared where the file system can. Whiteouts in overlayfs form delete in ``target``, which must be empty
+    unless ``merge``: an image's layers copied lowest first give its tree.
+
+    Errors: conflict (``target`` is not empty), invalid (an owner outside the map), those of the file system.
     """
 
 def remove_tree(path: str | PathLike[str], dev: int | None = None, ino: int | None = None) -> int:

@@ -20,6 +20,6 @@ def copy_layers(layers: Sequence[str], root: str, idmap: Mapping[str, Sequence[S
 
     try:
         for layer in reversed(layers):
-            _native.copy_tree(layer, root, merge=True, idmap=idmap)  # type: ignore[attr-defined]
+            _native.copy_tree(layer, root, merge=True, idmap=idmap)
     except NativeError as error:
         raise translate(error) from error

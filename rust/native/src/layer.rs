@@ -1,21 +1,22 @@
 //! Layers: unpacking, and removal of trees.
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use minidock_core::layer::{
-    self, Compression, Control, IdMap, Limits, Options, Unpacked, Whiteouts, owner,
+    self, Compression, Control, CreateOptions, Digests, IdMap, Limits, Options, Sink, Unpacked,
+    Whiteouts, owner,
 };
 use minidock_core::{Context, Error, Kind, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods};
 
-use crate::error::{detached, invalid, raise};
+use crate::error::{detached, invalid};
 use crate::terminal::duplicate;
 
 /// How often a long call looks for signals.
@@ -56,12 +57,12 @@ impl Progress {
     }
 }
 
-fn control(progress: Option<&Bound<'_, Progress>>) -> Arc<Control> {
+pub fn control(progress: Option<&Bound<'_, Progress>>) -> Arc<Control> {
     progress.map_or_else(Arc::default, |progress| Arc::clone(&progress.get().control))
 }
 
 /// Runs `work` on a thread while this one looks for signals; what a handler raises stops `work` and is raised.
-fn interruptible<T: Send>(
+pub fn interruptible<T: Send>(
     py: Python<'_>,
     control: &Control,
     work: impl FnOnce() -> Result<T> + Send,
@@ -93,10 +94,11 @@ fn interruptible<T: Send>(
     })
 }
 
-fn ranges(map: &Bound<'_, PyDict>, key: &str) -> PyResult<Vec<owner::Range>> {
-    let Some(ranges) = map.get_item(key)? else {
+fn ranges(map: &Bound<'_, PyAny>, key: &str) -> PyResult<Vec<owner::Range>> {
+    let ranges = map.call_method1("get", (key,))?;
+    if ranges.is_none() {
         return Ok(Vec::new());
-    };
+    }
     let mut out = Vec::new();
     for range in ranges.try_iter()? {
         let values: Vec<u32> = range?
@@ -119,13 +121,27 @@ fn ranges(map: &Bound<'_, PyDict>, key: &str) -> PyResult<Vec<owner::Range>> {
     Ok(out)
 }
 
-fn id_map(map: Option<&Bound<'_, PyDict>>) -> PyResult<IdMap> {
+/// A map of ids: `uid` and `gid`, each a sequence of (inside, outside, count).
+pub fn id_map(map: Option<&Bound<'_, PyAny>>) -> PyResult<IdMap> {
     match map {
         None => Ok(IdMap::default()),
         Some(map) => Ok(IdMap {
             uid: ranges(map, "uid")?,
             gid: ranges(map, "gid")?,
         }),
+    }
+}
+
+fn compression(name: &str) -> PyResult<Compression> {
+    match name {
+        "none" => Ok(Compression::None),
+        "gzip" => Ok(Compression::Gzip),
+        "zstd" => Ok(Compression::Zstd),
+        other => Err(invalid(
+            "compress",
+            other,
+            "compression is none, gzip or zstd",
+        )),
     }
 }
 
@@ -157,7 +173,7 @@ fn limits(given: Option<&Bound<'_, PyDict>>) -> PyResult<Limits> {
 }
 
 /// Opens a directory that is the caller's word, not an archive's.
-fn open_directory(path: &PathBuf) -> Result<OwnedFd> {
+pub fn open_directory(path: &Path) -> Result<OwnedFd> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
@@ -207,7 +223,7 @@ pub fn unpack_layer(
     tar_split: Option<PathBuf>,
     whiteouts: &str,
     limits: Option<&Bound<'_, PyDict>>,
-    idmap: Option<&Bound<'_, PyDict>>,
+    idmap: Option<&Bound<'_, PyAny>>,
     owners: bool,
     durable: bool,
     progress: Option<&Bound<'_, Progress>>,
@@ -215,16 +231,7 @@ pub fn unpack_layer(
     let options = Options {
         compression: match compression {
             "auto" => None,
-            "none" => Some(Compression::None),
-            "gzip" => Some(Compression::Gzip),
-            "zstd" => Some(Compression::Zstd),
-            other => {
-                return Err(invalid(
-                    "unpack",
-                    other,
-                    "compression is auto, none, gzip or zstd",
-                ));
-            }
+            name => Some(self::compression(name)?),
         },
         whiteouts: match whiteouts {
             "overlay" => Whiteouts::Overlay,
@@ -272,36 +279,112 @@ pub fn unpack_layer(
     Ok(done.into())
 }
 
-/// Deletes a tree; see the stub.
-#[pyfunction]
-#[pyo3(signature = (path, dev=None, ino=None))]
-pub fn remove_tree(
-    py: Python<'_>,
-    path: PathBuf,
-    dev: Option<u64>,
-    ino: Option<u64>,
-) -> PyResult<u64> {
-    let identity = match (dev, ino) {
-        (Some(dev), Some(ino)) => Some((dev, ino)),
-        (None, None) => None,
-        _ => {
-            return Err(invalid(
-                "remove",
-                path.display().to_string(),
-                "dev and ino come together",
-            ));
+/// Digests and sizes of a tar that was written; see the stub.
+#[pyclass(frozen, get_all, module = "minidock._native")]
+pub struct TarResult {
+    diff_id: String,
+    tar_size: u64,
+    digest: String,
+    compressed_size: u64,
+    compression: &'static str,
+}
+
+impl From<Digests> for TarResult {
+    fn from(digests: Digests) -> Self {
+        Self {
+            diff_id: digests.diff_id,
+            tar_size: digests.size,
+            digest: digests.digest,
+            compressed_size: digests.compressed_size,
+            compression: digests.compression.name(),
         }
-    };
-    // Most writable layers are empty: no thread for those.
-    let quick = py
-        .detach(|| layer::remove_empty(&path, identity))
-        .map_err(|e| raise(&e))?;
-    if let Some(removed) = quick {
-        return Ok(removed.count);
     }
-    let control = Control::default();
-    interruptible(py, &control, || {
-        layer::remove_tree(&path, identity, &control)
-    })
-    .map(|removed| removed.count)
+}
+
+/// Writes a tree as a tar; see the stub.
+#[pyfunction]
+#[pyo3(signature = (source, out, *, compression="none", level=None, idmap=None, clamp=None, top=true, progress=None))]
+#[allow(clippy::too_many_arguments)]
+pub fn tar_tree(
+    py: Python<'_>,
+    source: PathBuf,
+    out: i32,
+    compression: &str,
+    level: Option<u32>,
+    idmap: Option<&Bound<'_, PyAny>>,
+    clamp: Option<i64>,
+    top: bool,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<TarResult> {
+    let compression = self::compression(compression)?;
+    let options = CreateOptions {
+        map: id_map(idmap)?,
+        clamp,
+        top,
+    };
+    let out = duplicate("write layer", out)?;
+    let control = control(progress);
+    let done = interruptible(py, &control, || {
+        let sink = Sink::new(out, compression, level, &control)?;
+        layer::tar_tree(open_directory(&source)?, sink, &options, &control)
+    });
+    Ok(done?.0.into())
+}
+
+/// Writes an unpacked layer's tar again; see the stub.
+#[pyfunction]
+#[pyo3(signature = (tree, tar_split, out, *, diff_id=None, compression="none", level=None, progress=None))]
+#[allow(clippy::too_many_arguments)]
+pub fn reassemble_layer(
+    py: Python<'_>,
+    tree: PathBuf,
+    tar_split: PathBuf,
+    out: i32,
+    diff_id: Option<String>,
+    compression: &str,
+    level: Option<u32>,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<TarResult> {
+    let compression = self::compression(compression)?;
+    let out = duplicate("rebuild layer", out)?;
+    let control = control(progress);
+    let done = interruptible(py, &control, || {
+        let split = File::open(&tar_split).context("open", || tar_split.display().to_string())?;
+        let sink = Sink::new(out, compression, level, &control)?;
+        layer::reassemble(open_directory(&tree)?, &split, sink, diff_id.as_deref())
+    });
+    Ok(done?.into())
+}
+
+/// Compresses a stream; see the stub.
+#[pyfunction]
+#[pyo3(signature = (source, out, compression, level=None, *, progress=None))]
+pub fn compress_layer(
+    py: Python<'_>,
+    source: i32,
+    out: i32,
+    compression: &str,
+    level: Option<u32>,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<TarResult> {
+    let compression = self::compression(compression)?;
+    let (source, out) = (duplicate("compress", source)?, duplicate("compress", out)?);
+    let control = control(progress);
+    let done = interruptible(py, &control, || {
+        layer::compress::copy(source, Sink::new(out, compression, level, &control)?)
+    });
+    Ok(done?.into())
+}
+
+/// Digest of the rest of a file; see the stub.
+#[pyfunction]
+#[pyo3(signature = (fd, *, progress=None))]
+pub fn digest_file(
+    py: Python<'_>,
+    fd: i32,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<(String, u64)> {
+    let fd = duplicate("digest", fd)?;
+    let control = control(progress);
+    interruptible(py, &control, || layer::digest_file(&fd, &control))
 }

@@ -11,6 +11,7 @@ mod layer;
 mod helper;
 mod supervisor;
 mod terminal;
+mod tree;
 
 #[pymodule]
 mod _native {
@@ -37,7 +38,12 @@ mod _native {
     use super::supervisor::{Supervisor, run_captured};
     // Layers and directory trees.
     #[pymodule_export]
-    use super::layer::{LayerResult, Progress, remove_tree, unpack_layer};
+    use super::layer::{
+        LayerResult, Progress, TarResult, compress_layer, digest_file, reassemble_layer, tar_tree,
+        unpack_layer,
+    };
+    #[pymodule_export]
+    use super::tree::{copy_tree, remove_tree};
     // The user's terminal.
     #[pymodule_export]
     use super::terminal::{RawMode, raw_mode, window_size};
