@@ -128,6 +128,8 @@ class Lifecycle:
             timeout_ms=made.timeout_ms,
         )
         if host_config.userns_mode == "remap":
+            if made.rootfs is not None:
+                raise Unsupported("rootfs: a directory of the host cannot be remapped; use userns host, or an image")
             record.uid_map, record.gid_map = self._id_maps()
         made.warnings += self._label(record, walls)
         return Planned(
@@ -230,7 +232,7 @@ class Lifecycle:
         volatile = record.host_config.auto_remove
         idmap = {"uid": record.uid_map, "gid": record.gid_map} if record.uid_map else None
         if record.rootfs is not None:
-            made = snapshots.prepare_host(record.id, record.rootfs, directory, volatile=volatile, idmap=idmap)
+            made = snapshots.prepare_host(record.id, record.rootfs, directory)
         else:
             made = snapshots.prepare(record.id, record.image, directory, volatile=volatile, idmap=idmap)
         record.snapshot = made.rootfs

@@ -95,15 +95,7 @@ class Snapshots:
             }
         )
 
-    def prepare_host(
-        self,
-        container_id: str,
-        path: str,
-        directory: str,
-        *,
-        volatile: bool = False,
-        idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
-    ) -> Snapshot:
+    def prepare_host(self, container_id: str, path: str, directory: str) -> Snapshot:
         """Make a writable layer over a directory of the host, for ``--rootfs``: nothing in it changes.
 
         File systems mounted below are part of it, each copy-on-write; minidock's own roots are shown empty. Raises
@@ -127,18 +119,8 @@ class Snapshots:
         )
         if path in mask:
             raise InvalidArgument(f"rootfs {path}: is minidock's own directory")
-        upper, work = self._writable(container_id, directory, path, idmap, path)
-        return Snapshot(
-            {
-                "type": "host",
-                "path": path,
-                "mask": mask,
-                "upper": upper,
-                "work": work,
-                "volatile": volatile,
-                "idmap": None if idmap is None else dict(idmap),
-            }
-        )
+        upper, work = self._writable(container_id, directory, path, None, path)
+        return Snapshot({"type": "host", "path": path, "mask": mask, "upper": upper, "work": work})
 
     def _writable(
         self,
