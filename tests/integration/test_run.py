@@ -147,7 +147,9 @@ def test_65_kib_of_environment_and_10000_arguments(engine: minidock.Engine, busy
 
 def test_users(engine: minidock.Engine, busybox: str) -> None:
     assert out(engine, busybox, "id") == "uid=0(root) gid=0(root) groups=0(root),10(wheel)\n"
-    assert out(engine, busybox, "id", user="app") == "uid=1000(app) gid=1000(app) groups=10(wheel),29(audio),1000(app)\n"
+    assert (
+        out(engine, busybox, "id", user="app") == "uid=1000(app) gid=1000(app) groups=10(wheel),29(audio),1000(app)\n"
+    )
     assert out(engine, busybox, "id", user="1000:29") == "uid=1000(app) gid=29(audio) groups=29(audio)\n"
     assert out(engine, busybox, "id -u; id -g", user="4242") == "4242\n0\n"
     assert "29(audio)" in out(engine, busybox, "id", user="4242", group_add=["audio", 77])
@@ -208,7 +210,10 @@ def test_the_hosts_files_are_not_changed(engine: minidock.Engine, tmp_path: Path
     marker = tmp_path / "marker"
     marker.write_text("here")
     result = engine.containers.run(
-        None, ["sh", "-c", f"cat {marker}; rm -rf {tmp_path} /usr; ls {engine.data_root} | wc -l"], rootfs="/", remove=True
+        None,
+        ["sh", "-c", f"cat {marker}; rm -rf {tmp_path} /usr; ls {engine.data_root} | wc -l"],
+        rootfs="/",
+        remove=True,
     )
     assert result.stdout.startswith(b"here")
     assert marker.read_text() == "here"

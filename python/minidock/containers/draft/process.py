@@ -32,7 +32,7 @@ def set_command(draft: Draft, command: str | Sequence[str] | None) -> None:
     """Record the command; embedded NUL bytes are refused."""
     if command is None:
         return
-    if isinstance(command, bytes) or not hasattr(command, "__iter__"):
+    if isinstance(command, (bytes, dict)) or not hasattr(command, "__iter__"):
         raise InvalidArgument(f"command: text or a list of texts is needed, not {type(command).__name__}")
     try:
         draft.config.cmd = [_word(word) for word in words(command)] or None
