@@ -29,8 +29,8 @@ pub(super) fn run<T>(
     if load_filter {
         load_seccomp(plan, end)?;
     }
-    match sys::clone3(0, None).context("start command", String::new)? {
-        sys::Forked::Child => {
+    match sys::fork().context("start command", String::new)? {
+        None => {
             // Its own process group, in the foreground of the terminal, as a shell would have it.
             let _ = rustix::process::setpgid(None, None);
             if plan.terminal {
@@ -40,8 +40,7 @@ pub(super) fn run<T>(
             sys::reset_signals();
             Err(plan.program.execute(path))
         }
-        sys::Forked::Parent { pid, pidfd } => {
-            drop(pidfd);
+        Some(pid) => {
             // Nothing of the host stays open in the process that the container can look at.
             // The command's copy of the channel closes at its `execve`, which is what the parent waits for.
             sys::close_from(3).context("close descriptors", String::new)?;

@@ -9,7 +9,7 @@ mod mount;
 pub mod probe;
 pub mod seccomp;
 
-pub use clone::{Forked, clone3};
+pub use clone::{Forked, clone3, fork};
 pub use exec::execve;
 pub use misc::{
     SchedAttr, borrow_fd, close_from, close_range_cloexec, exit_now, interface_up, ioprio_set,
