@@ -17,7 +17,11 @@ pub fn copy(root: &Root<'_>, from: &Path, to: BorrowedFd<'_>) -> Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         other => other.context("copy to tmpfs", || text(from))?,
     };
-    copy_directory(&source, to).context("copy to tmpfs", || text(from))
+    // Mode and owner cannot be changed through an O_PATH descriptor.
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat(to, ".", flags, Mode::empty())
+        .and_then(|to| copy_directory(&source, to.as_fd()))
+        .context("copy to tmpfs", || text(from))
 }
 
 fn copy_directory(from: &OwnedFd, to: BorrowedFd<'_>) -> RawResult<()> {
