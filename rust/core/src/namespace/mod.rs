@@ -5,7 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::{LinuxNamespace, LinuxNamespaceType, Spec};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, Mode, OFlags, fstat, openat, stat};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::error::{Context, Error, Kind, Result};
@@ -81,13 +81,40 @@ pub fn plan(spec: &Spec) -> Result<Plan> {
         }
         match ns.path().as_deref().filter(|p| !p.as_os_str().is_empty()) {
             None => plan.new |= flag,
-            Some(path) => plan.join.push((flag, open(path)?)),
+            Some(path) => {
+                let fd = open(path)?;
+                // The caller's own is the host's, as if it were not listed: nothing inside it may be changed.
+                if !is_callers(&fd, ns.typ())? {
+                    plan.join.push((flag, fd));
+                }
+            }
         }
     }
     // A user namespace first: it owns the others.
     plan.join
         .sort_by_key(|(flag, _)| *flag != libc::CLONE_NEWUSER);
     Ok(plan)
+}
+
+/// Whether the calling process is in this namespace.
+fn is_callers(fd: &OwnedFd, kind: LinuxNamespaceType) -> Result<bool> {
+    let name = match kind {
+        LinuxNamespaceType::Mount => "mnt",
+        LinuxNamespaceType::Cgroup => "cgroup",
+        LinuxNamespaceType::Uts => "uts",
+        LinuxNamespaceType::Ipc => "ipc",
+        LinuxNamespaceType::User => "user",
+        LinuxNamespaceType::Pid => "pid",
+        LinuxNamespaceType::Network => "net",
+        LinuxNamespaceType::Time => "time",
+    };
+    let shown = || format!("/proc/self/ns/{name}");
+    let (found, own) = (
+        fstat(fd).context("stat namespace", shown)?,
+        stat(shown().as_str()),
+    );
+    // A kernel without this kind has no file of it.
+    Ok(own.is_ok_and(|own| (own.st_dev, own.st_ino) == (found.st_dev, found.st_ino)))
 }
 
 fn open(path: &Path) -> Result<OwnedFd> {

@@ -219,7 +219,7 @@ fn join_namespaces(plan: &Plan<'_>) -> Result<()> {
 }
 
 fn set_names(plan: &Plan<'_>) -> Result<()> {
-    let own = plan.namespaces.is_new(libc::CLONE_NEWUTS);
+    let own = plan.namespaces.is_own(libc::CLONE_NEWUTS);
     for (name, set, value) in [
         (
             "hostname",
@@ -234,7 +234,7 @@ fn set_names(plan: &Plan<'_>) -> Result<()> {
                     Kind::Invalid,
                     "set name of host",
                     value,
-                    format!("a {name} needs a new uts namespace"),
+                    format!("a {name} needs a uts namespace that is not the host's"),
                 ));
             }
             set(value.as_bytes()).context("set name of host", || value)?;
@@ -310,16 +310,21 @@ fn finish(
         plan.process.user().umask().unwrap_or(0o022),
     ));
     let no_new_privs = plan.process.no_new_privileges().unwrap_or(false);
+    // Filters older than close_range and openat2 deny them: what needs those comes before the filter.
+    sys::close_range_cloexec(3).context("close descriptors", String::new)?;
+    keep_descriptors(plan.preserve_fds)?;
+    // First with root's rights, for a directory that the user cannot reach by itself (runc does so, too).
+    let entered = change_directory(plan.process.cwd());
     // Without no_new_privs a filter needs CAP_SYS_ADMIN, so it comes before the capabilities go.
     if !no_new_privs {
         load_seccomp(plan, end)?;
     }
     plan.capabilities.drop_bounding()?;
-    // First with root's rights, for a directory that the user cannot reach by itself (runc does so, too).
-    let entered = change_directory(plan.process.cwd());
     credentials::apply(&plan.identity, &plan.capabilities)?;
-    if entered.is_err() {
-        change_directory(plan.process.cwd())?;
+    match entered {
+        // A directory that only the user can reach, as on a network file system.
+        Err(e) if e.errno == Some(libc::EACCES) => change_directory_as_user(plan.process.cwd())?,
+        other => other?,
     }
     // The kernel clears it when credentials change, so only now.
     if plan.die_with_parent {
@@ -336,8 +341,6 @@ fn finish(
     if no_new_privs {
         set_no_new_privs(true).context("set no_new_privs", String::new)?;
     }
-    sys::close_range_cloexec(3).context("close descriptors", String::new)?;
-    keep_descriptors(plan.preserve_fds)?;
     if plan.init {
         return init::run(plan, end, proc, &path, no_new_privs);
     }
@@ -457,6 +460,16 @@ pub(super) fn change_directory(cwd: &Path) -> Result<()> {
         .open(cwd, OFlags::PATH | OFlags::DIRECTORY)
         .context("change directory", || text(cwd))?;
     fchdir(&dir).context("change directory", || text(cwd))?;
+    verify_directory(cwd)
+}
+
+/// The same under the container's filter, which may lack openat2: the verification stands alone then.
+fn change_directory_as_user(cwd: &Path) -> Result<()> {
+    rustix::process::chdir(cwd).context("change directory", || text(cwd))?;
+    verify_directory(cwd)
+}
+
+fn verify_directory(cwd: &Path) -> Result<()> {
     let now = getcwd(Vec::new()).context("change directory", || text(cwd))?;
     if !now.as_bytes().starts_with(b"/") {
         return Err(Error::new(

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 
 use oci_spec::runtime::{Hook, Spec};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, pidfd_open, pidfd_send_signal, waitid,
+};
 use serde::Serialize;
 
 use crate::error::{Context, Error, Kind, Result};
@@ -178,16 +180,19 @@ fn run_one(hook: &Hook, state: &[u8]) -> Result<()> {
     };
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .context("make pipe", String::new)?;
-    match sys::clone3(0, None).context("run hook", name)? {
-        sys::Forked::Child => {
+    match sys::fork().context("run hook", name)? {
+        None => {
             let _ = rustix::stdio::dup2_stdin(&read);
             let _ = sys::close_range_cloexec(3);
             sys::reset_signals();
             let _ = sys::execve(&path, &argv, &envp);
             sys::exit_now(127)
         }
-        sys::Forked::Parent { pidfd, .. } => {
+        Some(pid) => {
             drop(read);
+            let child = Pid::from_raw(pid);
+            let opened = child.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+            let pidfd = opened.ok_or_else(|| Error::errno("run hook", name(), libc::ESRCH))?;
             let ended = feed(write, state).and_then(|()| wait(pidfd.as_fd(), limit, name()));
             if ended.is_err() {
                 let _ = pidfd_send_signal(&pidfd, Signal::KILL);

@@ -58,6 +58,8 @@ fn make_fifo(hold: Option<&Hold>) -> Result<Option<OwnedFd>> {
     };
     mknodat(CWD, path, FileType::Fifo, Mode::from_raw_mode(0o600), 0)
         .context("make fifo", || text(path))?;
+    // The container's user, whoever that is, writes to it; the caller's directory keeps others away. (Not by mknod: umask.)
+    rustix::fs::chmod(path, Mode::from_raw_mode(0o622)).context("make fifo", || text(path))?;
     openat(
         CWD,
         path,

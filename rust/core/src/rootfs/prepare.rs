@@ -13,6 +13,7 @@ use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{self, Options, Propagation, Source, Step, attach, set_attributes};
 use crate::namespace::{self, user_namespace};
 use crate::path::{Node, Root, text};
+use crate::security::selinux;
 use crate::sys::{AT_RECURSIVE, MountAttr, mount_setattr};
 
 /// What the parent has opened and planned before the container's namespaces exist.
@@ -43,7 +44,7 @@ pub fn prepare(
     let linux = spec.linux().as_ref();
     let label = linux
         .and_then(|l| l.mount_label().clone())
-        .filter(|l| !l.is_empty());
+        .filter(|l| !l.is_empty() && selinux::is_enabled());
     let mut below = Vec::new();
     let root = match rootfs {
         Rootfs::Overlay(o) => overlay::mount(o, label.as_deref())?,
