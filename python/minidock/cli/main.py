@@ -144,8 +144,7 @@ def _settings(session: Session, argv: Sequence[str]) -> tuple[str, list[str]]:
     session.config = values["config"]
     session.data_root = values["data-root"]
     session.run_root = values["run-root"]
-    debug = os.environ.get("MINIDOCK_DEBUG", "")
-    session.debug = values["debug"] or bool(debug and parse_bool(debug))
+    session.debug = values["debug"] or _debug_variable()
     if "log-level" in values:
         session.level = values["log-level"]
     if session.level and session.level not in LEVELS:
@@ -164,6 +163,14 @@ def _settings(session: Session, argv: Sequence[str]) -> tuple[str, list[str]]:
         while words < len(rest) and words < 3 and not rest[words].startswith("-"):
             words += 1
     return _longest(rest, words)
+
+
+def _debug_variable() -> bool:
+    text = os.environ.get("MINIDOCK_DEBUG", "")
+    try:
+        return bool(text) and parse_bool(text)
+    except ValueError:
+        raise UsageError(f"MINIDOCK_DEBUG={text}: must be true or false") from None
 
 
 def _longest(rest: list[str], words: int) -> tuple[str, list[str]]:

@@ -81,6 +81,12 @@ def test_every_help_shows_its_usage(name: str, capfd: pytest.CaptureFixture[str]
             assert (f"--{flag.name} " in out or f"--{flag.name}\n" in out) == shown, flag.name
 
 
+def test_bad_debug_variable(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("MINIDOCK_DEBUG", "perhaps")
+    assert run(["version"]) == 125
+    assert capfd.readouterr().err == "minidock: MINIDOCK_DEBUG=perhaps: must be true or false\n"
+
+
 def test_no_arguments_is_help(capfd: pytest.CaptureFixture[str]) -> None:
     assert run([]) == 0
     assert capfd.readouterr().out.startswith("Usage: minidock [OPTIONS] COMMAND")

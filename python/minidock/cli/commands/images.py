@@ -40,9 +40,8 @@ class _Line:
         return f"{duration(time.time() - created)} ago" if created > 0 else "N/A"
 
 
-def _lines(images: list[Image], every: bool) -> list[_Line]:
-    """A line for each name; a nameless image has one line, which shows by default too."""
-    del every
+def _lines(images: list[Image]) -> list[_Line]:
+    """A line for each name; a nameless image has one line."""
     return [_Line(image, name) for image in images for name in (image.tags or [""])]
 
 
@@ -98,7 +97,7 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
         found = select(found, grouped(values["filter"]), collection)
     listing = _listing(values["no-trunc"])
     columns = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] if values["digests"] else listing.columns
-    rows = _lines(found, values["all"])
+    rows = _lines(found)
     if values["quiet"]:
         rows = list({row.image.id: row for row in rows}.values())
     listing.show(rows, values["format"], quiet=values["quiet"], columns=columns)

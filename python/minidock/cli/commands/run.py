@@ -72,7 +72,7 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
     container = _create(session, values, arguments)
     try:
         return attach(session, container, attached, sig_proxy=values["sig-proxy"])
-    except MinidockError:
+    except BaseException:
         if values["rm"]:
             _remove_unstarted(container)
         raise
