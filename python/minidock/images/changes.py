@@ -41,6 +41,10 @@ def _instructions(change: str) -> Iterable[str]:
     """Lines of a change, with continued ones joined, comments and empty ones left out."""
     if "\0" in change:
         raise InvalidArgument("--change: contains a NUL byte")
+    try:
+        change.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"--change {change[:100]!r}: not valid UTF-8") from error
     pending = ""
     for line in change.splitlines():
         if not pending and (not line.strip() or line.lstrip().startswith("#")):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from minidock.errors import Corrupt, ImageNotFound, InvalidArgument
+from minidock.errors import ContainerNotFound, Corrupt, ImageNotFound, InvalidArgument
 from minidock.images import references
 from minidock.images.image import Image
 
@@ -212,7 +212,11 @@ class ImageCollection:
         return references.parse(name).with_default_tag().familiar
 
     def _is_running(self, container_id: str) -> bool:
-        return self._engine.containers.get(container_id).status in ("running", "paused", "restarting")
+        try:
+            status = self._engine.containers.get(container_id).status
+        except ContainerNotFound:
+            return False  # removed meanwhile
+        return status in ("running", "paused", "restarting")
 
 
 def _familiar(canonical: str) -> str:

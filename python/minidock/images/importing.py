@@ -38,6 +38,10 @@ def import_image(
     """Unpack, write the configuration and the manifest, and move the tag; see :meth:`ImageCollection.import_`."""
     # All that can be wrong with the arguments is found before the first byte is read.
     where = platforms.parse(platform)
+    try:
+        (message or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"message {message!r}: not valid UTF-8") from error
     config = oci_image.ExecutionConfig()
     dockerfile.apply(config, changes)
     _ = store.database
@@ -59,9 +63,14 @@ def import_image(
             created=created,
             config=config,
             rootfs=oci_image.RootFS("layers", [unpacked.diff_id]),
-            history=[oci_image.History(created=created, comment=message or f"Imported from {stream.name}")],
+            history=[oci_image.History(created=created, comment=message or f"Imported from {_printable(stream.name)}")],
         )
         return add_image(store, work, image, [(unpacked, layer)], target=target, now=now)
+
+
+def _printable(name: str) -> str:
+    """A file's name as text that JSON can hold."""
+    return name.encode("utf-8", "backslashreplace").decode()
 
 
 def add_image(

@@ -28,7 +28,7 @@ def remove_image(
         raise ImageNotFound(f"no such image: {collection.shown(name)}")
     # Asked before the transaction: it looks at processes, and may record that a container has ended.
     running = {used.id: is_running(used.id) for used in store.containers.of_image(row.id)}
-    with Workspace(store.paths, "rmi") as trash:
+    with Workspace(store.paths, "rmi", repair=True) as trash:
         with store.database.transaction():
             current = store.images.by_id(row.id)
             if current is None or current.hidden:
@@ -46,7 +46,7 @@ def prune_images(store: Store, *, everything: bool) -> ImagesPruned:
 
     done: list[ImageDelete] = []
     reclaimed = 0
-    with Workspace(store.paths, "prune") as trash:
+    with Workspace(store.paths, "prune", repair=True) as trash:
         collected: list[Garbage] = []
         with store.database.transaction():
             keep = built_in_id(store)

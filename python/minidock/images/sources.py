@@ -26,6 +26,11 @@ _HEAD = 6
 _XZ_MEMORY = 256 << 20
 """Most memory that xz may use; ``xz -9`` needs 65 MiB."""
 
+_RATIO = 1000
+"""Most that may come out of one byte; a disk image's zeros reach this, files do not."""
+_RATIO_FROM = 1 << 30
+"""Bytes that may come out before that matters."""
+
 
 class Reader(Protocol):
     """What the pump reads from: at most ``size`` bytes, none at the end."""
@@ -220,9 +225,11 @@ def _decompressed(chunks: Iterator[bytes], *, xz: bool) -> Iterator[bytes]:
     kind = "xz" if xz else "bzip2"
     decompressor: lzma.LZMADecompressor | bz2.BZ2Decompressor | None = None
     streams = 0
+    read = written = 0
     try:
         for chunk in chunks:
             data = chunk
+            read += len(chunk)
             while True:
                 if decompressor is None:
                     if xz and streams:
@@ -231,7 +238,12 @@ def _decompressed(chunks: Iterator[bytes], *, xz: bool) -> Iterator[bytes]:
                         break
                     decompressor = new()
                     streams += 1
-                yield decompressor.decompress(data, _CHUNK)
+                out = decompressor.decompress(data, _CHUNK)
+                written += len(out)
+                # The native unpacker, which does the same for gzip and zstd, sees only what comes out here.
+                if written > _RATIO_FROM and written > read * _RATIO:
+                    raise LimitExceeded(f"decompress {kind}: {written} bytes out of {read}, more than {_RATIO} to 1")
+                yield out
                 if decompressor.eof:
                     data = decompressor.unused_data
                     decompressor = None

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
-from minidock.errors import ContainerNotFound, ImageNotFound, InvalidArgument, NameInUse
+from minidock.errors import Conflict, ContainerNotFound, ImageNotFound, InvalidArgument, NameInUse
 from minidock.store.database import Database
 from minidock.store.failures import from_os
 from minidock.store.images import Garbage, ImageTable, drop_hidden_image
@@ -49,8 +49,14 @@ class ContainerTable:
         holder's id, and ImageNotFound when the image has been removed meanwhile.
         """
         moved = False
+
+        def undo() -> None:
+            if moved and workspace is not None:
+                with contextlib.suppress(FileNotFoundError):  # interrupted before the rename
+                    os.rename(self.paths.container(row.id), workspace.join(row.id))
+
         try:
-            with self.database.transaction():
+            with self.database.transaction(undo):
                 if row.image_id is not None and not self.database.row(
                     "SELECT 1 FROM images WHERE id = ? AND NOT hidden", (row.image_id,)
                 ):
@@ -63,14 +69,12 @@ class ContainerTable:
                 except sqlite3.IntegrityError as error:
                     raise self._in_use(row.name, row.id) from error
                 if workspace is not None:
-                    os.rename(workspace.join(row.id), self.paths.container(row.id))
+                    if os.path.lexists(self.paths.container(row.id)):
+                        raise Conflict(f"make {self.paths.container(row.id)}: directory exists and is not empty")
                     moved = True
+                    os.rename(workspace.join(row.id), self.paths.container(row.id))
         except OSError as error:
             raise from_os(error, "make", self.paths.container(row.id)) from error
-        except BaseException:
-            if moved and workspace is not None:
-                os.rename(self.paths.container(row.id), workspace.join(row.id))
-            raise
 
     def get(self, key: str) -> ContainerRow:
         """Find a container by full id, by name (a leading slash is ignored) or by a prefix of its id, in this order.

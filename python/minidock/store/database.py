@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -31,6 +31,7 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._depth = 0
+        self._undo: list[Callable[[], None]] = []
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return all its rows."""
@@ -49,14 +50,18 @@ class Database:
             return self.connection().execute(statement, values).rowcount
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self, undo: Callable[[], None] | None = None) -> Iterator[None]:
         """Hold the one writer's lock of all processes for a ``with`` block: commit at its end, roll back on an error.
 
         A transaction inside another is part of the outer one. Keep it short: no waiting on anything else inside.
+        ``undo`` takes back what the block did to files. It runs, still under the lock, if and only if the (outermost)
+        transaction fails; an interrupt just after the commit is no such failure.
         """
         with self._lock:
             if self._depth and self._pid == os.getpid():
                 self._depth += 1
+                if undo is not None:
+                    self._undo.append(undo)
                 try:
                     yield
                 finally:
@@ -66,20 +71,31 @@ class Database:
             with _translated(self.paths.database):
                 connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
+            self._undo = [] if undo is None else [undo]
             try:
                 yield
-                with _translated(self.paths.database):
+                try:
                     connection.execute("COMMIT")
+                except sqlite3.Error as error:
+                    if not connection.in_transaction:
+                        # Rolled back by SQLite already (a full disk): the files are taken back under the lock, too.
+                        connection.execute("BEGIN IMMEDIATE")
+                    raise _translate(error, self.paths.database) from error
             except BaseException:
                 if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+                    try:
+                        for take_back in reversed(self._undo):
+                            take_back()
+                    finally:
+                        connection.execute("ROLLBACK")
                 raise
             finally:
                 self._depth = 0
+                self._undo = []
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Let all reads of a ``with`` block see the same state of the database."""
+        """Let all reads of a ``with`` block see the same state of the database. Nothing may be written inside."""
         with self._lock:
             if self._depth and self._pid == os.getpid():
                 yield

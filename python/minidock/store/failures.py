@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from minidock.errors import Denied, MinidockError, NoSpace, NotFound, SystemFailure
 
@@ -20,3 +22,12 @@ def from_os(error: OSError, operation: str, subject: str) -> MinidockError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return Denied(text)
     return SystemFailure(text)
+
+
+@contextmanager
+def translated(operation: str, subject: str) -> Iterator[None]:
+    """Turn an ``OSError`` of a ``with`` block into :func:`from_os`'s exception."""
+    try:
+        yield
+    except OSError as error:
+        raise from_os(error, operation, subject) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -10,6 +11,7 @@ from msgspec import Struct
 
 from minidock.errors import ImageNotFound, InvalidArgument
 from minidock.store.database import Database
+from minidock.store.failures import translated
 from minidock.store.workspace import Workspace, discard
 
 _HEX = frozenset("0123456789abcdef")
@@ -71,48 +73,53 @@ class ImageTable:
         it was hidden. Returns the id of the image that lost the tag, if any. Raises InvalidArgument when a layer is
         missing. After a failure everything is where it was.
         """
-        moved: list[tuple[str, str]] = []
+        moved: list[tuple[str, str, int]] = []
         by_diff_id = {layer.diff_id: layer for layer in layers}
-        try:
-            with self.database.transaction():
-                self.database.execute(
-                    "INSERT INTO images (id, config, manifest, size, created) VALUES (?, ?, ?, ?, ?)"
-                    " ON CONFLICT (id) DO UPDATE SET hidden = 0, manifest = coalesce(excluded.manifest, manifest)",
-                    (row.id, row.config, row.manifest, row.size, row.created),
-                )
-                for position, diff_id in enumerate(diff_ids):
-                    found = self.database.row("SELECT id FROM layers WHERE diff_id = ?", (diff_id,))
-                    if found is None:
-                        layer = by_diff_id.get(diff_id)
-                        if layer is None:
-                            raise InvalidArgument(f"image {row.id}: its layer {diff_id} is not in the store")
-                        self.database.execute(
-                            "INSERT INTO layers (diff_id, size, created) VALUES (?, ?, ?)",
-                            (diff_id, layer.size, int(time.time())),
-                        )
-                        found = self.database.row("SELECT id FROM layers WHERE diff_id = ?", (diff_id,))
-                        assert found is not None  # noqa: S101 - just inserted
-                        target = self.paths.layer(found[0])
-                        if os.path.lexists(target):
-                            # Of a process that died before its commit; rows name the layers, and none named this.
-                            os.rename(target, f"{layer.path}.stale")
-                        os.rename(layer.path, target)
-                        moved.append((target, layer.path))
+
+        def move(source: str, target: str) -> None:
+            # Noted first: an interrupt may come right after the rename.
+            moved.append((source, target, os.lstat(source).st_ino))
+            os.rename(source, target)
+
+        def undo() -> None:
+            for source, target, inode in reversed(moved):
+                with contextlib.suppress(FileNotFoundError):
+                    if os.lstat(target).st_ino == inode:
+                        os.rename(target, source)
+
+        with translated("add an image to", self.paths.data), self.database.transaction(undo):
+            self.database.execute(
+                "INSERT INTO images (id, config, manifest, size, created) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT (id) DO UPDATE SET hidden = 0, manifest = coalesce(excluded.manifest, manifest)",
+                (row.id, row.config, row.manifest, row.size, row.created),
+            )
+            for position, diff_id in enumerate(diff_ids):
+                found = self.database.row("SELECT id FROM layers WHERE diff_id = ?", (diff_id,))
+                if found is None:
+                    layer = by_diff_id.get(diff_id)
+                    if layer is None:
+                        raise InvalidArgument(f"image {row.id}: its layer {diff_id} is not in the store")
                     self.database.execute(
-                        "INSERT INTO image_layers (image_id, position, layer_id) VALUES (?, ?, ?)"
-                        " ON CONFLICT (image_id, position) DO UPDATE SET layer_id = excluded.layer_id",
-                        (row.id, position, found[0]),
+                        "INSERT INTO layers (diff_id, size, created) VALUES (?, ?, ?)",
+                        (diff_id, layer.size, int(time.time())),
                     )
-                for digest, path in (blobs or {}).items():
-                    target = self.paths.blob(digest)
-                    if not os.path.lexists(target):
-                        os.rename(path, target)
-                        moved.append((target, path))
-                return self.set_tag(tag, row.id) if tag is not None else None
-        except BaseException:
-            for target, source in reversed(moved):
-                os.rename(target, source)
-            raise
+                    found = self.database.row("SELECT id FROM layers WHERE diff_id = ?", (diff_id,))
+                    assert found is not None  # noqa: S101 - just inserted
+                    target = self.paths.layer(found[0])
+                    if os.path.lexists(target):
+                        # Of a process that died before its commit; rows name the layers, and none named this.
+                        os.rename(target, f"{layer.path}.stale")
+                    move(layer.path, target)
+                self.database.execute(
+                    "INSERT INTO image_layers (image_id, position, layer_id) VALUES (?, ?, ?)"
+                    " ON CONFLICT (image_id, position) DO UPDATE SET layer_id = excluded.layer_id",
+                    (row.id, position, found[0]),
+                )
+            for digest, path in (blobs or {}).items():
+                target = self.paths.blob(digest)
+                if not os.path.lexists(target):
+                    move(path, target)
+            return self.set_tag(tag, row.id) if tag is not None else None
 
     def set_tag(self, name: str, image_id: str) -> str | None:
         """Point a canonical name at an image; returns the id of the image that had the name, if it is another.

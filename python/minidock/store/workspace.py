@@ -16,12 +16,15 @@ from minidock.store.trees import remove_tree
 class Workspace:
     """A directory of one thread's work, on the data root's file system, removed with all that is in it at the end.
 
-    Things are built inside and renamed to where they belong. ``kind`` and ``subject`` are part of its name.
+    Things are built inside and renamed to where they belong. ``kind`` is part of its name. ``repair`` is for work whose
+    interruption leaves rows and directories that disagree: then an exception that is not minidock's own leaves the
+    directory as the work of a dead process, and the next engine repairs.
     """
 
-    __slots__ = ("_fd", "path")
+    __slots__ = ("_fd", "_repair", "path")
 
-    def __init__(self, paths: Paths, kind: str) -> None:
+    def __init__(self, paths: Paths, kind: str, *, repair: bool = False) -> None:
+        self._repair = repair
         path = f"{paths.tmp}/{kind}-{os.urandom(6).hex()}"
         # The sweep takes the same lock, so it never sees a directory between its making and its locking.
         with lock(paths.tmp):
@@ -51,8 +54,12 @@ class Workspace:
         return self
 
     def __exit__(
-        self, _kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
+        self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
+        if self._repair and kind is not None and not issubclass(kind, MinidockError):
+            os.close(self._fd)
+            self._fd = -1
+            return
         self.close()
 
 

@@ -3,11 +3,12 @@
 import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from minidock.errors import Corrupt, Unsupported
+from minidock.errors import Corrupt, Timeout, Unsupported
 from minidock.store.schema import MIGRATIONS
 from minidock.store.store import Store
 from minidock.store.workspace import Workspace
@@ -45,6 +46,38 @@ def test_transactions_commit_roll_back_and_nest(store: Store, make_store: MakeSt
     with store.database.transaction():
         put(store, "d", "4")
     assert value(other, "d") == "4"
+
+
+def test_files_are_taken_back_before_others_may_write(store: Store, make_store: MakeStore) -> None:
+    other = make_store()
+    done: list[str] = []
+
+    def undo(name: str) -> Callable[[], None]:
+        def it() -> None:
+            other.database.execute("PRAGMA busy_timeout=0")
+            with pytest.raises(Timeout):
+                other.database.execute("INSERT INTO meta VALUES ('z', 'z')")
+            done.append(name)
+
+        return it
+
+    def fail(error: type[BaseException]) -> None:
+        with store.database.transaction(undo("outer")):
+            put(store, "a", "1")
+            with store.database.transaction(undo("inner")):
+                put(store, "b", "1")
+            raise error
+
+    _ = other.database
+    for error in (KeyError, KeyboardInterrupt):
+        done.clear()
+        with pytest.raises(error):
+            fail(error)
+        assert done == ["inner", "outer"]
+        assert value(store, "a") is None
+    with store.database.transaction(undo("never")):
+        put(store, "c", "1")
+    assert done == ["inner", "outer"]
 
 
 def test_a_snapshot_does_not_move(store: Store, make_store: MakeStore) -> None:

@@ -146,3 +146,19 @@ def test_a_hidden_image_goes_when_its_last_container_is_lost(store: Store) -> No
     assert os.listdir(store.paths.layers) == []
     with pytest.raises(ImageNotFound):
         add_container(store, image_id=image)
+
+
+def test_an_interrupted_removal_is_finished_by_the_next(store: Store, make_store: MakeStore) -> None:
+    image = add_image(store, tag="docker.io/library/x:latest")
+
+    def interrupted() -> None:
+        with Workspace(store.paths, "rmi", repair=True):
+            with store.database.transaction():
+                store.images.delete(image, keep_for_containers=True)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert os.listdir(store.paths.layers) == ["1"]
+    assert make_store().images.all() == []
+    assert os.listdir(store.paths.layers) == os.listdir(store.paths.tmp) == os.listdir(store.paths.content) == []
