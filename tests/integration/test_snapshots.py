@@ -138,7 +138,7 @@ def test_a_file_system_where_overlay_fails(roots: Roots) -> None:
             engine.images.import_(str(busybox_tar()), "busybox")
             if engine.snapshots.backend.overlay:
                 pytest.skip("this kernel takes an overlay as upper layer of another")
-            result = engine.containers.run("busybox", ["sh", "-c", "echo hi > /x; cat /x"], network="none")
+            result = engine.containers.run("busybox", ["sh", "-c", "echo hi > /x; cat /x"], network="none", remove=True)
             assert (result.exit_code, result.stdout) == (0, b"hi\n")
             (warning,) = [one for one in result.warnings if "overlay" in one]
             assert "\n" not in warning

@@ -167,16 +167,22 @@ fn collect_xattrs(
     list: impl Fn(&mut [u8]) -> rustix::io::Result<usize>,
     get: impl Fn(&[u8], &mut [u8]) -> rustix::io::Result<usize>,
 ) -> rustix::io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    // Most files have none, and a null terminated list of names cannot be longer than this.
-    let mut names = Vec::new();
-    let len = match list(&mut names) {
+    // Most files have none or a few. (An empty buffer would not do: rustix takes it for a list of nothing.)
+    let mut small = [0; 256];
+    let names = match list(&mut small) {
         Ok(0) | Err(Errno::OPNOTSUPP) => return Ok(Vec::new()),
-        other => other?,
+        Ok(len) => small[..len].to_vec(),
+        Err(Errno::RANGE) => {
+            // No list can be longer than this.
+            let mut names = vec![0; XATTR_SIZE_MAX];
+            let len = list(&mut names)?;
+            names.truncate(len);
+            names
+        }
+        Err(e) => return Err(e),
     };
-    names.resize(len.max(XATTR_SIZE_MAX), 0);
-    let len = list(&mut names)?;
     let mut out = Vec::new();
-    for name in names[..len]
+    for name in names
         .split(|byte| *byte == 0)
         .filter(|name| !name.is_empty())
     {
