@@ -52,7 +52,7 @@ def _attempt(store: Store) -> str:
             _native.probe_overlay(work.join("lower"), work.join("upper"), work.join("work"))
         except _native.NativeError as error:
             # One line, and short enough for the target of a link.
-            return str(error).replace("\n", " ")[:500]
+            return str(error.args[0]).replace("\n", " ")[:500]
     return _YES
 
 

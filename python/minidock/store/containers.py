@@ -140,8 +140,7 @@ class ContainerTable:
         holds the files, and closes it at some time. Raises ContainerNotFound.
         """
         with contextlib.ExitStack() as stack:
-            trash = Workspace(self.paths, f"remove-{container_id[:12]}")
-            stack.callback(trash.close)
+            trash = stack.enter_context(Workspace(self.paths, f"remove-{container_id[:12]}", repair=True))
             garbage: Garbage | None = None
             with self.database.transaction():
                 rows = self._select("WHERE id = ?", (container_id,))
