@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import stat
 from functools import cached_property
@@ -73,7 +72,12 @@ class Host:
     @cached_property
     def thermal_paths(self) -> list[str]:
         """Directories of /sys that tell about throttling (masked, SECURITY.md §4)."""
-        return sorted(glob.glob("/sys/devices/system/cpu/cpu[0-9]*/thermal_throttle"))
+        cpus = "/sys/devices/system/cpu"
+        try:
+            paths = [f"{cpus}/{name}/thermal_throttle" for name in os.listdir(cpus) if name[3:].isdigit()]
+        except OSError:
+            return []
+        return sorted(path for path in paths if os.path.exists(path))
 
     def resolv_conf(self) -> str:
         """The host's name server configuration: systemd-resolved's real one where the host's names only its stub."""

@@ -179,8 +179,14 @@ class Lifecycle:
         return {label.split(":", 3)[3] for label in rows if label.count(":") > 2}
 
     def _check_runtime(self, runtime: object) -> None:
-        if isinstance(runtime, str) and runtime not in ("", "minidock"):
-            raise Unsupported(f"unknown or invalid runtime name: {runtime}")
+        name = runtime if isinstance(runtime, str) and runtime else self.config.default_runtime
+        if name in ("", "minidock"):
+            return
+        if name not in self.config.runtimes and not (name.startswith("/") and os.access(name, os.X_OK)):
+            raise InvalidArgument(f"unknown or invalid runtime name: {name}")
+        raise Unsupported(
+            f"runtime {name}: other OCI runtimes than minidock's own cannot be used yet; leave out --runtime"
+        )
 
     # Existence
 

@@ -7,7 +7,7 @@ import re
 
 from minidock.errors import InvalidArgument
 
-_RULE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", re.ASCII)
+_RULE = r"[a-zA-Z0-9][a-zA-Z0-9_.-]+"
 _MAX = 255
 
 _ADJECTIVES = """
@@ -33,7 +33,7 @@ turing vaughan volta wiles wozniak wright yalow zhang
 def check(name: str) -> str:
     """Return ``name`` without a leading slash; raise InvalidArgument unless it may name a container."""
     bare = name.removeprefix("/")
-    if not _RULE.fullmatch(bare) or len(bare) > _MAX:
+    if not re.fullmatch(_RULE, bare) or len(bare) > _MAX:
         raise InvalidArgument(
             f"invalid container name ({bare[:100]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to {_MAX} characters"
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -25,6 +24,8 @@ def rfc3339(nanoseconds: int) -> str:
 
 def parse_time(text: str) -> float:
     """Return the seconds since 1970 of an RFC 3339 time."""
+    from datetime import UTC, datetime
+
     date, _, rest = text.partition("T")
     clock = rest.rstrip("Z")
     offset = 0

@@ -8,8 +8,8 @@ from minidock.containers.parse.sizes import MAX_INT64, size
 from minidock.errors import InvalidArgument, Unsupported
 from minidock.spec.docker import DeviceMapping, ThrottleDevice, WeightDevice
 
-_RULE = re.compile(r"([acb]) (?:([0-9]{1,10})|\*):(?:([0-9]{1,10})|\*) ([rwm]{1,3})", re.ASCII)
-_CDI = re.compile(r"[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z][A-Za-z0-9_-]*=[A-Za-z0-9][A-Za-z0-9_.:-]*", re.ASCII)
+_RULE = r"([acb]) (?:([0-9]{1,10})|\*):(?:([0-9]{1,10})|\*) ([rwm]{1,3})"
+_CDI = r"[A-Za-z][A-Za-z0-9_.-]*/[A-Za-z][A-Za-z0-9_-]*=[A-Za-z0-9][A-Za-z0-9_.:-]*"
 
 
 def _is_mode(text: str) -> bool:
@@ -18,7 +18,7 @@ def _is_mode(text: str) -> bool:
 
 def device(text: str) -> DeviceMapping:
     """Return the mapping of ``HOST[:CONTAINER][:PERMISSIONS]``; permissions are letters of ``rwm``."""
-    if _CDI.fullmatch(text):
+    if re.fullmatch(_CDI, text):
         raise Unsupported(f"device {text}: CDI devices are not supported")
     parts = text.split(":")
     mode = "rwm"
@@ -44,7 +44,7 @@ def device(text: str) -> DeviceMapping:
 
 def device_cgroup_rule(text: str) -> tuple[str, int | None, int | None, str]:
     """Return (type, major, minor, access) of ``TYPE MAJOR:MINOR ACCESS``; None is ``*``."""
-    match = _RULE.fullmatch(text)
+    match = re.fullmatch(_RULE, text)
     if match is None or not _is_mode(match[4]):
         raise InvalidArgument(f"invalid device cgroup format '{text}'")
     numbers = [int(part) if part is not None else None for part in match.group(2, 3)]

@@ -11,14 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 # Docker checks nothing here; a name goes into /etc/hosts and sethostname(2), so that white space and NUL must not.
-_HOSTNAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", re.ASCII)
-_DOMAIN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?", re.ASCII)
+_HOSTNAME = r"[A-Za-z0-9_][A-Za-z0-9_.-]*"
+_DOMAIN = r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*\.?"
 _SEARCH_MAX = 255
 
 
 def hostname(text: str) -> str:
     """Return a host name: at most 64 bytes (the kernel's limit) of letters, digits, ``_``, ``.`` and ``-``."""
-    if not _HOSTNAME.fullmatch(text):
+    if not re.fullmatch(_HOSTNAME, text):
         raise InvalidArgument(f"invalid hostname {text[:100]!a}: only [a-zA-Z0-9_.-] are allowed, no leading . or -")
     if len(text) > 64:
         raise InvalidArgument(f"invalid hostname {text[:100]!a}: longer than 64 characters")
@@ -27,7 +27,7 @@ def hostname(text: str) -> str:
 
 def domainname(text: str) -> str:
     """Return a NIS domain name: at most 64 bytes, as :func:`hostname`."""
-    if not _HOSTNAME.fullmatch(text) or len(text) > 64:
+    if not re.fullmatch(_HOSTNAME, text) or len(text) > 64:
         raise InvalidArgument(f"invalid domainname {text[:100]!a}: at most 64 of [a-zA-Z0-9_.-] are allowed")
     return text
 
@@ -61,7 +61,7 @@ def extra_host(text: str) -> str:
         name, separator, address = text.partition(":")
     if not separator or not name:
         raise InvalidArgument(f'bad format for add-host: "{text}"')
-    if not _DOMAIN.fullmatch(name):
+    if not re.fullmatch(_DOMAIN, name):
         raise InvalidArgument(f'invalid name in add-host: "{name}"')
     if address == "host-gateway":
         return f"{name}:{address}"
@@ -84,7 +84,7 @@ def dns_search(text: str) -> str:
     domain = text.strip()
     if domain == ".":
         return domain
-    if len(domain) > _SEARCH_MAX or not _DOMAIN.fullmatch(domain):
+    if len(domain) > _SEARCH_MAX or not re.fullmatch(_DOMAIN, domain):
         raise InvalidArgument(f"invalid domain: {text}")
     return domain
 

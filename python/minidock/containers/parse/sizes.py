@@ -8,7 +8,7 @@ from minidock.errors import InvalidArgument
 
 MAX_INT64 = (1 << 63) - 1
 
-_DECIMAL = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?", re.ASCII)
+_DECIMAL = r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?"
 _UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
 
 
@@ -80,7 +80,7 @@ def nano_cpus(value: float | str) -> int:
     Raises InvalidArgument for what is not a decimal number, and for more than nine decimals.
     """
     text = str(value).strip()
-    match = _DECIMAL.fullmatch(text)
+    match = re.fullmatch(_DECIMAL, text)
     if match is None:
         raise InvalidArgument(f"failed to parse {text[:100]} as a rational number")
     sign, whole, fraction, exponent = match[1], match[2], match[3] or "", match[4]

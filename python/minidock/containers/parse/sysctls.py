@@ -14,9 +14,9 @@ _IPC = frozenset(
     f"kernel.{name}" for name in ("msgmax", "msgmnb", "msgmni", "sem", "shmall", "shmmax", "shmmni", "shm_rmid_forced")
 )
 # A name is a path below /proc/sys with dots: no separator, no way up. Interface names may stand in it.
-_NAME = re.compile(r"[a-z]+(?:\.[A-Za-z0-9_-]+)+", re.ASCII)
+_NAME = r"[a-z]+(?:\.[A-Za-z0-9_-]+)+"
 # CVE-2022-0811: a value must not look like another setting.
-_VALUE = re.compile(r"[A-Za-z0-9_ \t.,:;/-]*", re.ASCII)
+_VALUE = r"[A-Za-z0-9_ \t.,:;/-]*"
 
 
 def sysctls(values: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
@@ -36,7 +36,7 @@ def sysctls(values: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
     for name, value in pairs:
         if owner(name) is None:
             raise InvalidArgument(f"sysctl '{name}={value}' is not allowed")
-        if not _VALUE.fullmatch(value) or len(value) > 4096:
+        if not re.fullmatch(_VALUE, value) or len(value) > 4096:
             raise InvalidArgument(f"sysctl '{name}': invalid value {value[:100]!a}")
         settings[name] = value
     return settings
@@ -44,7 +44,7 @@ def sysctls(values: Mapping[str, str] | Iterable[str]) -> dict[str, str]:
 
 def owner(name: str) -> str | None:
     """Return the namespace that owns a kernel parameter: ``ipc``, ``network``, ``uts``, ``user`` or None."""
-    if not _NAME.fullmatch(name):
+    if not re.fullmatch(_NAME, name):
         return None
     if name in _IPC or name.startswith("fs.mqueue."):
         return "ipc"

@@ -7,7 +7,7 @@ import re
 from minidock.errors import InvalidArgument
 
 MAX_ID = (1 << 31) - 1
-_NAME = re.compile(r"[^\s:/\0-][^\s:/\0]*")
+_NAME = r"[^\s:/\0-][^\s:/\0]*"
 
 
 def user(text: str) -> str:
@@ -36,5 +36,5 @@ def _check(name: str, whole: str) -> None:
         if len(name) > 10 or int(name) > MAX_ID:
             raise InvalidArgument(f"uids and gids must be in range 0-{MAX_ID}: {whole}")
         return
-    if not _NAME.fullmatch(name) or len(name) > 256:
+    if not re.fullmatch(_NAME, name) or len(name) > 256:
         raise InvalidArgument(f"invalid user or group: {whole[:100]!a}")
