@@ -122,7 +122,10 @@ class Container:
         """
         self._supervisor, warnings = self._lifecycle.start(self.record.id)
         self.warnings += warnings
-        self.reload()
+        try:
+            self.reload()
+        except ContainerNotFound:  # it has ended already, and was to be removed then; wait() knows how it ended
+            self.state.status = states.EXITED
 
     def start_attached(
         self,
