@@ -458,13 +458,12 @@ class Lifecycle:
         if ended is None:
             file = liveness.pid_file(self.paths.run_container(row.id))
             if file is not None and file.boot_id == self.host.boot_id:
-                if liveness.alive(file.pid, file.start_time):
-                    record.state.status, record.state.running, record.state.pid = states.RUNNING, True, file.pid
-                    return record, record.state
                 if liveness.alive(file.supervisor, file.supervisor_start):
-                    # PID 1 is not yet there, or no longer; the supervisor will tell how it ended.
-                    record.state.running = True
+                    # Without PID 1 it is not yet there, or no longer, and the supervisor will tell how it ended.
+                    pid = file.pid if liveness.alive(file.pid, file.start_time) else 0
+                    record.state.status, record.state.running, record.state.pid = states.RUNNING, True, pid
                     return record, record.state
+                # PID 1 dies with its supervisor, if it has not yet.
                 ended = liveness.exit_record(self.paths.container(row.id))
             elif record.starter is not None and liveness.alive(record.starter.pid, record.starter.start_time):
                 ended = liveness.exit_record(self.paths.container(row.id))
