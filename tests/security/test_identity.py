@@ -46,8 +46,8 @@ def test_cve_2024_40635_2026_46680_2026_30892_users_of_digits(engine: minidock.E
 
 def test_cve_2024_40635_user_of_the_image(engine: minidock.Engine, image: Image) -> None:
     assert ids(engine, image(("etc/passwd", PASSWD), changes=("USER 1",)), "")[0] == 1
+    name = image(changes=("USER 4294967296",))
     with pytest.raises(errors.MinidockError):
-        name = image(changes=("USER 4294967296",))
         engine.containers.run(name, ["true"], remove=True)
 
 
@@ -109,7 +109,7 @@ def test_cve_2024_9676_links_for_user_files_stay_inside(engine: minidock.Engine,
 
 def test_cve_2017_14992_giant_cpuset(cli: Cli, roots: Roots) -> None:
     cli.ok("import", str(busybox_tar()), "busybox")
-    for value in ("0-4294967295", "0-99999999999999999999", ",".join(["0"] * 30_000), "4294967295"):
+    for value in ("0-4294967295", "0-99999999999999999999", "0," * 30_000 + "4294967295", "4294967295"):
         done = cli("run", "--rm", "--cpuset-cpus", value, "busybox", "true", timeout=20)
         assert done.returncode == 125
         assert done.stderr.count(b"\n") <= 3, done.stderr[:500]

@@ -137,7 +137,7 @@ def test_cve_2019_5736_helper_cannot_be_overwritten(
     for flags in (os.O_WRONLY, os.O_RDWR, os.O_WRONLY | os.O_TRUNC, os.O_WRONLY | os.O_APPEND):
         assert int(probe("open", "/proc/1/exe", flags, init=True)) in (errno.EROFS, errno.ETXTBSY, errno.EACCES)
     assert int(probe("open", "/proc/1/exe", os.O_WRONLY | os.O_TRUNC, init=True)) != errno.ETXTBSY
-    script = "exec 9</proc/1/exe; chmod 777 /proc/1/exe; echo x >/proc/self/fd/9; cp /bin/sh /proc/1/exe; true"
+    script = "(exec 9</proc/1/exe; echo x >/proc/self/fd/9); chmod 777 /proc/1/exe; cp /bin/sh /proc/1/exe; true"
     assert engine.containers.run(name, ["sh", "-c", script], init=True, remove=True).exit_code == 0
     # As entrypoint, and as interpreter of one.
     for command in (["/proc/self/exe"], ["/proc/self/exe", "supervise"], ["/proc/1/exe"]):

@@ -1,5 +1,7 @@
 //! What the supervisor writes down: the pid file while the container runs, the exit record when it has ended.
 use std::fmt::Write as _;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use minidock_core::cgroup::stats::Usage;
@@ -147,7 +149,15 @@ pub fn write_renamed(path: &Path, text: &str) -> Result<()> {
     let name = || path.display().to_string();
     let mut beside = path.as_os_str().to_owned();
     beside.push(".new");
-    std::fs::write(&beside, text).context("write", name)?;
+    // For the engine's eyes only, whatever the umask (CVE-2024-25621).
+    let mut file = std::fs::OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&beside)
+        .context("write", name)?;
+    file.write_all(text.as_bytes()).context("write", name)?;
     std::fs::rename(&beside, path).context("write", name)
 }
 
