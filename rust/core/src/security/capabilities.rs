@@ -71,7 +71,11 @@ impl Sets {
         let granted = limited.bounding | limited.permitted | limited.inheritable | limited.ambient;
         (
             limited,
-            Names(asked & !granted | self.ambient & !limited.ambient),
+            // Ambient ones that the document itself makes impossible are no fault of the host.
+            Names(
+                asked & !granted
+                    | self.ambient & self.inheritable & self.permitted & !limited.ambient,
+            ),
         )
     }
 
