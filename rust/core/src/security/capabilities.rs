@@ -252,8 +252,8 @@ mod tests {
         );
         assert_eq!(
             missing,
-            Names(6),
-            "4 is not there, 2 cannot be ambient without being inheritable"
+            Names(4),
+            "2 cannot be ambient without being inheritable: that is the document's own doing"
         );
     }
 
