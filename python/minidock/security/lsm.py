@@ -46,8 +46,8 @@ def host() -> tuple[bool, bool]:
 def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[[], set[str]]) -> Labels:
     """Return a container's profile and labels, and see to it that the kernel has the profile (:func:`ensure`).
 
-    A start after a boot needs :func:`ensure` again. ``used_levels`` yields the SELinux levels of the other containers and
-    is called only where the kernel has SELinux.
+    A start after a boot needs :func:`ensure` again. ``used_levels`` yields the SELinux levels of the other containers
+    and is called only where the kernel has SELinux.
 
     Raises:
         NotFound, Unsupported: as :func:`ensure`.
