@@ -43,6 +43,8 @@ mod sniff;
 pub mod split;
 #[cfg(test)]
 mod testdir;
+#[cfg(test)]
+mod testtar;
 #[cfg(feature = "layer")]
 pub mod unpack;
 #[cfg(feature = "layer")]
