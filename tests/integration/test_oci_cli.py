@@ -428,7 +428,7 @@ def test_a_reused_process_number_is_not_the_container(runtime: Runtime) -> None:
     real = document["init"]
     other = subprocess.Popen(["sleep", "60"])
     try:
-        document["init"] = {"pid": other.pid, "start_time": real["start_time"]}
+        document["init"] = {"pid": other.pid, "start_time": real["start_time"] - 1}
         record.write_text(json.dumps(document))
         assert runtime.status() == "stopped"
         assert runtime("kill", "c", "KILL").returncode == 1

@@ -354,12 +354,13 @@ class Lifecycle:
         contents = bundle.files(start, self.paths, self.config, self.host)
         contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
         self.begin(record)
-        started = False
+        spawned = False
         try:
             directory = self.paths.container(record.id)
             bundle.rewrite(directory, contents, _root_ids(record))
             with _translated():
                 supervisor = _native.Supervisor.spawn(self.helper, directory, stdin=stdin, stdout=stdout, stderr=stderr)
+            spawned = True
             try:
                 with _translated():
                     first = _decode(supervisor.wait_started())
@@ -367,14 +368,15 @@ class Lifecycle:
             except BaseException:
                 supervisor.close()
                 raise
-            started = True
             return supervisor, warnings
         except MinidockError as error:
             self._not_started(record, error)
             raise
-        finally:
-            if not started and record.state.status == states.RUNNING:
+        except BaseException:
+            # Interrupted: what has a supervisor goes on, as with Docker's daemon; `settle` finds out how it went.
+            if not spawned:
                 self._not_started(record, None)
+            raise
 
     def run(self, planned: Planned, data: bytes | None, limit: int) -> RunResult:
         """Make a container, run it to its end with its output captured, and remove it if it asked for it."""
