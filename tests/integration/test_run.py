@@ -223,6 +223,18 @@ def test_the_hosts_files_are_not_changed(engine: minidock.Engine, tmp_path: Path
     assert Path("/usr/bin").is_dir()
 
 
+def test_the_whole_host_can_be_walked(engine: minidock.Engine) -> None:
+    """`find / -xdev` of the copy-on-write host meets no error, and sees neither data root nor run root."""
+    script = "find / -xdev > /dev/null; ls -A $0 $1"
+    result = engine.containers.run(
+        None, ["sh", "-c", script, engine.data_root, engine.run_root], rootfs="/", remove=True, timeout=100
+    )
+    # A file that another process of the host removes meanwhile is no error of ours.
+    errors_met = [line for line in result.stderr.splitlines() if not line.endswith(b"No such file or directory")]
+    assert errors_met == []
+    assert result.stdout.decode().split() == [f"{engine.data_root}:", f"{engine.run_root}:"]
+
+
 def test_50_at_once(engine: minidock.Engine, busybox: str) -> None:
     with ThreadPoolExecutor(50) as pool:
         results = list(

@@ -19,7 +19,8 @@ HELPER = "minidock/_bin/minidock-runtime"
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist of the checkout, and the wheel built from that sdist."""
     out = tmp_path_factory.mktemp("dist")
-    env = {**os.environ, "CARGO_TARGET_DIR": str(PROJECT / "target" / "packaging")}
+    # The registry's crates are compiled already; ours are built again, from the sdist.
+    env = {**os.environ, "CARGO_TARGET_DIR": str(PROJECT / "target")}
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(PROJECT)]
     subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
     return out
