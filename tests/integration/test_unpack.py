@@ -366,6 +366,21 @@ def test_ctrl_c_stops(tmp_path: Path) -> None:
     assert b"KeyboardInterrupt" in err
 
 
+@pytest.mark.parametrize(
+    "call", ["compress_layer(reader, writer, 'gzip')", "digest_file(reader)", "tar_tree('/usr/lib', writer)"]
+)
+def test_ctrl_c_stops_other_calls(call: str) -> None:
+    """Pipes that give nothing, or that nobody empties."""
+    program = f"import os; from minidock import _native; reader, writer = os.pipe(); print(flush=True); _native.{call}"
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.3)
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=10)
+    assert b"KeyboardInterrupt" in err
+
+
 def test_full_disk(tmp_path: Path) -> None:
     """A small tmpfs, mounted where nobody else sees it."""
     (tmp_path / "mnt").mkdir()
@@ -396,6 +411,11 @@ def test_strange_umask(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     subprocess.run([sys.executable, "-c", program, tmp_path / "layer.tar", tmp_path / "out"], check=True)
     assert state(tmp_path / "out") == state(tree)
+    # Directories that the archive only implies.
+    (tmp_path / "layer.tar").write_bytes(tarfile.TarInfo("a/b/c").tobuf() + bytes(1024))
+    (tmp_path / "implied").mkdir()
+    subprocess.run([sys.executable, "-c", program, tmp_path / "layer.tar", tmp_path / "implied"], check=True)
+    assert [(tmp_path / "implied" / name).stat().st_mode & 0o7777 for name in ("", "a", "a/b")] == [0o755] * 3
 
 
 names = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=30).filter(

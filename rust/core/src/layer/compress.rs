@@ -1,20 +1,20 @@
 //! A stream on its way out: hashed, compressed, hashed again, written to a descriptor.
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use flate2::{Compress, Compression as Level, Crc, FlushCompress, Status};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::control::Control;
+use super::control::{Control, may_wait, wait};
 use super::decompress::{Compression, Digests};
 use super::digest;
-use crate::{Error, Kind, Result};
+use crate::{Context, Error, Kind, Result};
 
 /// Input of one compression job. The output is the same whatever the number of threads.
 const BLOCK: usize = 1 << 20;
@@ -57,8 +57,7 @@ impl Sink {
             ))
         };
         let descriptor = Descriptor {
-            waits: !rustix::fs::fstat(&fd)
-                .is_ok_and(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode).is_file()),
+            waits: may_wait(fd.as_fd()),
             fd,
             hash: (compression != Compression::None).then(Sha256::new),
             count: 0,
@@ -130,10 +129,17 @@ impl Sink {
 }
 
 /// Copies `source` from its offset to its end into `sink`.
-pub fn copy(source: impl std::os::fd::AsFd, mut sink: Sink) -> Result<Digests> {
-    use crate::Context;
+///
+/// # Errors
+/// Those of reading and writing; `EINTR` after [`Control::cancel`].
+pub fn copy(source: impl AsFd, mut sink: Sink) -> Result<Digests> {
     let mut buf = vec![0; super::feed::CHUNK];
+    let waits = may_wait(source.as_fd());
+    let control = Arc::clone(&sink.control);
     loop {
+        if waits {
+            wait(&source, PollFlags::IN, || control.check())?;
+        }
         let n = rustix::io::retry_on_intr(|| rustix::io::read(&source, &mut buf[..]))
             .context("read", || "layer")?;
         if n == 0 {
@@ -170,16 +176,8 @@ impl Write for Descriptor {
         loop {
             if self.waits {
                 // A reader that stops must not make the call deaf to signals.
-                self.control.check().map_err(io::Error::other)?;
-                let tick = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 100_000_000,
-                };
-                let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
-                match poll(&mut fds, Some(&tick)) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                    other => other?,
-                };
+                wait(&self.fd, PollFlags::OUT, || self.control.check())
+                    .map_err(io::Error::other)?;
             }
             // A pipe that is writable takes PIPE_BUF bytes without blocking.
             let part = if self.waits {

@@ -1,6 +1,10 @@
 //! What a caller watches and stops a long operation by.
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::FileType;
 
 use crate::{Error, Kind, Result};
 
@@ -28,6 +32,30 @@ impl Control {
             return Err(Error::errno("read", "layer", libc::EINTR));
         }
         Ok(())
+    }
+}
+
+/// Whether reading or writing `fd` may block for ever: pipes, sockets, terminals; not files and block devices.
+pub fn may_wait(fd: BorrowedFd<'_>) -> bool {
+    !rustix::fs::fstat(fd).is_ok_and(|stat| {
+        let kind = FileType::from_raw_mode(stat.st_mode);
+        kind.is_file() || kind.is_block_device()
+    })
+}
+
+/// Waits until `fd` is ready for `flags`; `check` is asked ten times a second whether to give up.
+pub fn wait(fd: impl AsFd, flags: PollFlags, check: impl Fn() -> Result<()>) -> Result<()> {
+    loop {
+        check()?;
+        let tick = Timespec {
+            tv_sec: 0,
+            tv_nsec: 100_000_000,
+        };
+        match poll(&mut [PollFd::new(&fd, flags)], Some(&tick)) {
+            Ok(0) | Err(rustix::io::Errno::INTR) => {}
+            Ok(_) => return Ok(()),
+            Err(e) => return Err(Error::errno("wait for", "layer", e.raw_os_error())),
+        }
     }
 }
 

@@ -13,10 +13,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::control::{Control, Deadline};
+use super::control::{Control, Deadline, may_wait, wait};
 use super::digest;
 use super::feed::{CHUNK, Chunk, Next, Pool};
 use super::limits::Limits;
@@ -302,11 +302,6 @@ struct Source<'a> {
 
 impl<'a> Source<'a> {
     fn new(fd: BorrowedFd<'a>, control: Arc<Control>, deadline: Deadline) -> Self {
-        // A read from a file or block device always ends; one from a pipe, socket or terminal may not.
-        let waits = !rustix::fs::fstat(fd).is_ok_and(|stat| {
-            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
-            kind.is_file() || kind.is_block_device()
-        });
         Self {
             fd,
             control,
@@ -315,7 +310,7 @@ impl<'a> Source<'a> {
             given: 0,
             count: 0,
             hash: None,
-            waits,
+            waits: may_wait(fd),
         }
     }
 
@@ -336,19 +331,10 @@ impl<'a> Source<'a> {
 
     fn read_fd(&self, buf: &mut [u8]) -> Result<usize> {
         loop {
-            self.control.check()?;
-            self.deadline.check()?;
+            let check = || self.control.check().and_then(|()| self.deadline.check());
+            check()?;
             if self.waits {
-                let tick = Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 100_000_000,
-                };
-                let mut fds = [PollFd::new(&self.fd, PollFlags::IN)];
-                match poll(&mut fds, Some(&tick)) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                    Ok(_) => {}
-                    Err(e) => return Err(e).context("wait for", || "layer"),
-                }
+                wait(self.fd, PollFlags::IN, check)?;
             }
             match rustix::io::read(self.fd, &mut *buf) {
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}

@@ -1,9 +1,10 @@
 //! SHA-256 as OCI writes it.
 use std::os::fd::AsFd;
 
+use rustix::event::PollFlags;
 use sha2::{Digest as _, Sha256};
 
-use super::control::Control;
+use super::control::{Control, may_wait, wait};
 use crate::{Context, Result};
 
 /// `sha256:` and 64 hexadecimal digits.
@@ -23,9 +24,13 @@ pub fn format(hash: Sha256) -> String {
 pub fn digest_file(fd: impl AsFd, control: &Control) -> Result<(String, u64)> {
     let mut hash = Sha256::new();
     let mut size = 0;
+    let waits = may_wait(fd.as_fd());
     let mut buf = vec![0_u8; 1 << 18];
     loop {
         control.check()?;
+        if waits {
+            wait(&fd, PollFlags::IN, || control.check())?;
+        }
         let n = rustix::io::retry_on_intr(|| rustix::io::read(&fd, &mut buf[..]))
             .context("read", || "file to digest")?;
         if n == 0 {

@@ -23,6 +23,8 @@ pub struct Root {
     owner: Option<(u32, u32)>,
     /// Symbolic links on the way are an error.
     strict: bool,
+    /// The process's umask, which a layer's directories do not take part in.
+    pub umask: u32,
 }
 
 struct Cached {
@@ -59,6 +61,7 @@ impl Root {
             cache: Vec::new(),
             owner,
             strict: false,
+            umask: 0,
         }
     }
 
@@ -185,7 +188,12 @@ impl Root {
     }
 
     fn make(&self, at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<()> {
-        mkdirat(at, name, Mode::from_raw_mode(0o755))?;
+        let mode = Mode::from_raw_mode(0o755);
+        mkdirat(at, name, mode)?;
+        if self.umask & 0o755 != 0 {
+            let fd = dir::open_path(at, name)?;
+            rustix::fs::chmod(dir::proc_path(fd.as_fd()), mode)?;
+        }
         if let Some((uid, gid)) = self.owner.filter(|owner| *owner != (0, 0)) {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
             rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)?;

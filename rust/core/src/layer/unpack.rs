@@ -196,14 +196,17 @@ impl<'a> Unpacker<'a> {
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
         );
+        let umask = umask();
+        let mut root = Root::new(target, owner);
+        root.umask = umask;
         Ok(Self {
-            root: Root::new(target, owner),
+            root,
             options,
             control,
             dirs: BTreeMap::new(),
             unpacked: BTreeSet::new(),
             me: if inherits { UNKNOWN } else { me },
-            umask: umask(),
+            umask,
             files_size: 0,
             holes: 0,
             skipped: 0,
