@@ -33,7 +33,7 @@ def supervisor(count: int) -> Row:
     figures: dict[str, float] = {}
     with scratch() as folder, minidock.Engine(data_root=str(folder / "d"), run_root=str(folder / "r")) as engine:
         engine.images.import_(str(busybox_tar()), repository="busybox")
-        thread = threading.Thread(target=lambda: engine.run("busybox", ["sleep", "8"], remove=True))
+        thread = threading.Thread(target=lambda: engine.containers.run("busybox", ["sleep", "8"], remove=True))
         thread.start()
         time.sleep(2)
         figures["minidock-runtime"] = private_kib(_newest(f"supervise --bundle {folder}"))

@@ -74,7 +74,7 @@ def python_run(count: int) -> Row:
         command = ["true"]
         times = rounds(
             {
-                "minidock": lambda: engine.run("busybox", command, network="none", remove=True),
+                "minidock": lambda: engine.containers.run("busybox", command, network="none", remove=True),
                 "C floor": lambda: spawn(floor, str(rootfs), str(folder / "s")),
                 "bare system calls": lambda: spawn(floor, str(rootfs), str(folder / "s"), "bare"),
                 "docker-py": lambda: client.containers.run("busybox", command, network_mode="none", remove=True),
@@ -147,11 +147,11 @@ def fifty(count: int) -> Row:
     with scratch() as folder, inside_peers() as enter:
         with minidock.Engine(data_root=str(folder / "d"), run_root=str(folder / "r")) as engine:
             engine.images.import_(str(busybox_tar()), repository="busybox")
-            engine.run("busybox", ["true"], remove=True)
+            engine.containers.run("busybox", ["true"], remove=True)
             codes: list[int] = []
 
             def one() -> None:
-                codes.append(engine.run("busybox", ["true"], network="none", remove=True).exit_code)
+                codes.append(engine.containers.run("busybox", ["true"], network="none", remove=True).exit_code)
 
             times = {"minidock": [_at_once(50, one) for _ in range(count)]}
             assert codes == [0] * 50 * count
