@@ -53,6 +53,7 @@ def main() -> None:
 
     gc.disable()  # a short life; collections while importing cost milliseconds
     _open_standard_streams()
+    Session.alone = True
     code = run(sys.argv[1:])
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError, AttributeError, ValueError):

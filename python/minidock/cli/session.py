@@ -16,6 +16,9 @@ LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 class Session:
     """The global flags' values, and the engine on the roots that they name."""
 
+    alone = False
+    """Whether this is all that the process is for."""
+
     def __init__(self) -> None:
         self.data_root: str | None = None
         self.run_root: str | None = None
@@ -34,6 +37,10 @@ class Session:
                 raise Denied("minidock needs root's rights: run it with sudo")
             from minidock.engine import Engine
 
+            if self.alone:
+                from minidock.store.cleaner import cleaner
+
+                cleaner.background = False
             self._engine = Engine(data_root=self.data_root, run_root=self.run_root, config=self.config)
             self.level = self.level or self._engine.config.log_level
         return self._engine

@@ -23,6 +23,8 @@ class Cleaner:
 
     def __init__(self) -> None:
         self._reset()
+        self.background = True
+        """False in a process that lives for one command: there a thread costs more than what it would do."""
         atexit.register(self.flush)
 
     def _reset(self) -> None:
@@ -35,6 +37,9 @@ class Cleaner:
 
     def later(self, workspace: Workspace) -> None:
         """Close ``workspace`` soon. It belongs to the cleaner from now on."""
+        if not self.background:
+            _close(workspace)
+            return
         if self._pid != os.getpid():
             self._reset()
         with self._condition:
