@@ -9,8 +9,10 @@ use tar_core::Header;
 
 pub use super::entry::{Entry, EntryKind, Region};
 use super::feed::Feed;
+use super::header::{header_path, numeric, signed, until_nul};
 use super::limits::{Limits, exceeded};
 use super::path::show;
+use super::sparse::PaxSparse;
 use super::{pax, sniff};
 use crate::{Error, Kind, Result};
 
@@ -19,8 +21,8 @@ pub(super) const OCTAL_SIZE_MAX: u64 = 0o777_7777_7777;
 
 /// Reads the entries of one archive in order.
 pub struct Archive<'a> {
-    feed: Feed<'a>,
-    limits: Limits,
+    pub(super) feed: Feed<'a>,
+    pub(super) limits: Limits,
     globals: BTreeMap<Vec<u8>, Vec<u8>>,
     content_left: u64,
     padding: u64,
@@ -465,217 +467,6 @@ impl<'a> Archive<'a> {
         self.content_left = entry.stored;
         Ok(())
     }
-
-    /// The map of an old GNU sparse file: four regions in its header, 21 in each block that follows.
-    fn gnu_sparse(&mut self, header: &Header) -> Result<(Vec<Region>, u64)> {
-        let bad = |what| Error::new(Kind::Corrupt, "unpack", show(header.path_bytes()), what);
-        if !header.is_gnu() {
-            return Err(bad("sparse file in an archive that is not GNU's"));
-        }
-        let gnu = header.as_gnu();
-        let size =
-            numeric(&gnu.realsize).ok_or_else(|| bad("size of a sparse file is not a number"))?;
-        let mut regions = Vec::new();
-        let mut add = |offset: &[u8], len: &[u8]| -> Result<bool> {
-            if offset[0] == 0 && len[0] == 0 {
-                return Ok(false);
-            }
-            if regions.len() >= self.limits.regions {
-                return Err(exceeded("regions", "sparse file of too many pieces"));
-            }
-            let number =
-                |raw| numeric(raw).ok_or_else(|| bad("region of a sparse file is not a number"));
-            regions.push(Region {
-                offset: number(offset)?,
-                len: number(len)?,
-            });
-            Ok(true)
-        };
-        let mut open = true;
-        for slot in &gnu.sparse {
-            open = open && add(&slot.offset, &slot.numbytes)?;
-        }
-        let mut more = gnu.isextended[0] != 0;
-        while more {
-            let Some(block) = self.feed.block()? else {
-                return Err(bad("map of a sparse file is truncated"));
-            };
-            if !open {
-                return Err(bad("map of a sparse file goes on after its end"));
-            }
-            for slot in block[..504].chunks_exact(24) {
-                open = open && add(&slot[..12], &slot[12..])?;
-            }
-            more = block[504] != 0;
-        }
-        Ok((regions, size))
-    }
-
-    /// The map of a PAX 1.0 sparse file: decimal lines at the head of the content, padded to a block.
-    fn map_in_content(&mut self, entry: &mut Entry) -> Result<Vec<Region>> {
-        let here = show(&entry.path);
-        let bad = |what| Error::new(Kind::Corrupt, "unpack", here.clone(), what);
-        let mut numbers = Vec::new();
-        let mut wanted = 1_u64;
-        let mut digits = Vec::new();
-        while numbers.len() as u64 != wanted {
-            if entry.stored < 512 {
-                return Err(bad("map of a sparse file is cut off"));
-            }
-            entry.stored -= 512;
-            let block = self
-                .feed
-                .block()?
-                .ok_or_else(|| bad("map of a sparse file is truncated"))?;
-            for byte in block {
-                if numbers.len() as u64 == wanted {
-                    break;
-                }
-                if byte != b'\n' {
-                    digits.push(byte);
-                    if digits.len() > 20 {
-                        return Err(bad("map of a sparse file is not made of numbers"));
-                    }
-                    continue;
-                }
-                let number = pax::number(&digits)
-                    .ok_or_else(|| bad("map of a sparse file is not made of numbers"))?;
-                digits.clear();
-                if numbers.is_empty() {
-                    if number > self.limits.regions as u64 {
-                        return Err(exceeded("regions", "sparse file of too many pieces"));
-                    }
-                    wanted = 1 + 2 * number;
-                }
-                numbers.push(number);
-            }
-        }
-        Ok(numbers[1..]
-            .chunks_exact(2)
-            .map(|pair| Region {
-                offset: pair[0],
-                len: pair[1],
-            })
-            .collect())
-    }
-}
-
-/// What PAX records say about holes, and about the size.
-#[derive(Default)]
-struct PaxSparse {
-    pax_size: Option<u64>,
-    version: (Option<u64>, Option<u64>),
-    size: Option<u64>,
-    name: Option<Vec<u8>>,
-    regions: Vec<Region>,
-    /// Version 0.0 writes offset and length as separate records.
-    offset: Option<u64>,
-    mapped: bool,
-}
-
-impl PaxSparse {
-    fn is_used(&self) -> bool {
-        self.size.is_some() || self.mapped || self.version.0.is_some() || self.name.is_some()
-    }
-
-    /// A record `GNU.sparse.KEY`.
-    fn apply(&mut self, key: &[u8], value: &[u8], limits: &Limits) -> Result<()> {
-        let bad = || {
-            let why = format!("extended header: GNU.sparse.{} is malformed", show(key));
-            Error::new(Kind::Corrupt, "unpack", "layer", why)
-        };
-        let number = || pax::number(value).ok_or_else(bad);
-        let mut add = |offset, len| {
-            if self.regions.len() >= limits.regions {
-                return Err(exceeded("regions", "sparse file of too many pieces"));
-            }
-            self.mapped = true;
-            self.regions.push(Region { offset, len });
-            Ok(())
-        };
-        match key {
-            b"major" => self.version.0 = Some(number()?),
-            b"minor" => self.version.1 = Some(number()?),
-            b"size" | b"realsize" => self.size = Some(number()?),
-            b"name" => self.name = Some(value.to_vec()),
-            b"numblocks" => {
-                number()?;
-            }
-            b"offset" => {
-                if self.offset.replace(number()?).is_some() {
-                    return Err(bad());
-                }
-            }
-            b"numbytes" => {
-                let offset = self.offset.take().ok_or_else(bad)?;
-                add(offset, number()?)?;
-            }
-            b"map" => {
-                let numbers: Vec<_> = value
-                    .split(|byte| *byte == b',')
-                    .filter(|_| !value.is_empty())
-                    .map(|text| pax::number(text).ok_or_else(bad))
-                    .collect::<Result<_>>()?;
-                if !numbers.len().is_multiple_of(2) {
-                    return Err(bad());
-                }
-                for pair in numbers.chunks_exact(2) {
-                    add(pair[0], pair[1])?;
-                }
-                self.mapped = true;
-            }
-            _ => return Err(bad()),
-        }
-        Ok(())
-    }
-}
-
-/// Name of a header, with the prefix of ustar.
-fn header_path(header: &Header) -> Vec<u8> {
-    match header.prefix() {
-        Some(prefix) if !prefix.is_empty() => [prefix, b"/", header.path_bytes()].concat(),
-        _ => header.path_bytes().to_vec(),
-    }
-}
-
-fn until_nul(mut data: Vec<u8>) -> Vec<u8> {
-    if let Some(nul) = data.iter().position(|byte| *byte == 0) {
-        data.truncate(nul);
-    }
-    data
-}
-
-/// A number of a header that cannot be negative.
-fn numeric(field: &[u8]) -> Option<u64> {
-    signed(field).and_then(|value| u64::try_from(value).ok())
-}
-
-/// A number of a header: octal digits between blanks, or big-endian two's complement after a set high bit.
-///
-/// tar-core's own reading of the second form wraps around instead of failing.
-fn signed(field: &[u8]) -> Option<i64> {
-    let first = *field.first()?;
-    if first & 0x80 != 0 {
-        // The top bit is the mark, the next one the sign.
-        let start = if first & 0x40 != 0 { -1_i64 } else { 0 };
-        let head = i64::from(first & 0x3f) | if start < 0 { !0x3f } else { 0 };
-        return field[1..].iter().try_fold(head, |value, byte| {
-            value.checked_mul(256)?.checked_add(i64::from(*byte))
-        });
-    }
-    let blank = |byte: &u8| matches!(byte, b' ' | 0);
-    let start = field
-        .iter()
-        .position(|byte| !blank(byte))
-        .unwrap_or(field.len());
-    let digits = &field[start..];
-    let end = digits.iter().position(blank).unwrap_or(digits.len());
-    digits[..end].iter().try_fold(0_i64, |value, byte| {
-        let digit = (b'0'..=b'7')
-            .contains(byte)
-            .then(|| i64::from(byte - b'0'))?;
-        value.checked_mul(8)?.checked_add(digit)
-    })
 }
 
 #[cfg(test)]

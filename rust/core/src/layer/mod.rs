@@ -24,6 +24,8 @@ mod entry;
 #[cfg(feature = "layer")]
 pub mod feed;
 #[cfg(feature = "layer")]
+mod header;
+#[cfg(feature = "layer")]
 pub mod limits;
 #[cfg(feature = "layer")]
 mod metadata;
@@ -34,11 +36,15 @@ mod path;
 #[cfg(feature = "layer")]
 mod pax;
 #[cfg(feature = "layer")]
+mod place;
+#[cfg(feature = "layer")]
 pub mod reassemble;
 #[cfg(feature = "layer")]
 mod root;
 #[cfg(feature = "layer")]
 mod sniff;
+#[cfg(feature = "layer")]
+mod sparse;
 #[cfg(feature = "layer")]
 pub mod split;
 #[cfg(test)]
