@@ -108,6 +108,7 @@ class ContainerCollection:
         wanted = filtering.parse(filters)
         everything = all or bool(limit and limit > 0) or "status" in wanted or "exited" in wanted
         lifecycle = self._lifecycle
+        lifecycle.sweep_runs()
         found: builtins.list[Container] = []
         for row in lifecycle.store.containers.all():
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,7 @@ from minidock.errors import (
     InvalidArgument,
     MinidockError,
     NameInUse,
+    NoSpace,
     SystemFailure,
     Unsupported,
 )
@@ -41,7 +43,7 @@ from minidock.store.containers import ContainerRow
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from minidock.containers.walls import Walls
     from minidock.engine import Engine
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 KILLED = 128 + 9
 _NAME_ATTEMPTS = 12
+_CLEANING_SECONDS = 15.0
+_SWEEP_SECONDS = 0.5
 
 
 class Planned:
@@ -254,19 +258,41 @@ class Lifecycle:
     def remove(self, container_id: str, *, force: bool = False) -> None:
         """Remove a container; ``force`` kills it first. Raises Conflict when it runs, ContainerNotFound."""
         record, state = self.settle(self.store.containers.get(container_id))
-        if state.status == states.RUNNING:
-            if not force:
-                states.require("remove", state.status, container_id)
+        if state.status == states.RUNNING and not force:
+            states.require("remove", state.status, container_id)
+        if force:
             self.kill_all(record)
-        self.delete(record.id)
+        self.delete(record.id, check=self._require_still)
 
-    def delete(self, container_id: str, *, later: bool = False) -> None:
+    def _require_still(self, row: ContainerRow) -> None:
+        """Refuse to remove a container that another process has started meanwhile."""
+        if self._exit_record(row.id) is None:  # on a full disk the row says that it runs even after its end
+            states.require("remove", row.state, row.id)
+
+    def delete(
+        self, container_id: str, *, later: bool = False, check: Callable[[ContainerRow], None] | None = None
+    ) -> None:
         """Remove the row and the files of a container that does not run; one that is gone already is fine.
 
-        With ``later`` the files go after the return, in the background.
+        With ``later`` the files go after the return, in the background. ``check`` may forbid it, see the table.
         """
+        table = self.store.containers
         try:
-            self.store.containers.remove(container_id, later=cleaner.later if later else None)
+            try:
+                table.remove(container_id, check, later=cleaner.later if later else None)
+            except (NoSpace, OSError) as error:
+                if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                    raise
+                # Even taking a row away needs a little space: that of the files which go anyway.
+                row = table.find(container_id)
+                if row is None:
+                    return
+                if check is not None:
+                    check(row)
+                from minidock.store.trees import remove_tree
+
+                remove_tree(f"{self.paths.container(container_id)}/rw")
+                table.remove(container_id, check)
         except ContainerNotFound:
             return
 
@@ -326,9 +352,13 @@ class Lifecycle:
         states.require("start", before, record.id)
         record.starter = self.owner()
         record.state = ContainerState(status=states.RUNNING, started_at=now())
-        if not table.update(record.id, state=states.RUNNING, record=records.encode(record), expected_state=before):
-            table.get(record.id)
-            raise Conflict(f"container {record.id} is already running")
+        with table.database.transaction():
+            if not table.update(record.id, state=states.RUNNING, record=records.encode(record), expected_state=before):
+                table.get(record.id)
+                raise Conflict(f"container {record.id} is already running")
+            # Before anybody can see that it runs: the end of the run before is not that of this one.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.paths.container(record.id)}/exit.json")
 
     def start(
         self,
@@ -344,6 +374,8 @@ class Lifecycle:
         """
         record, state = self.settle(self.store.containers.get(container_id))
         record.state = state
+        if state.status != states.RUNNING:
+            self._wait_for_the_last_run(record.id)
         walls = self.walls.walls(record.host_config)
         if record.app_armor_profile not in ("", lsm.UNCONFINED):
             with _translated():
@@ -377,6 +409,19 @@ class Lifecycle:
             if not spawned:
                 self._not_started(record, None)
             raise
+
+    def _wait_for_the_last_run(self, container_id: str) -> None:
+        """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.
+
+        Raises Timeout.
+        """
+        file = liveness.pid_file(self.paths.run_container(container_id))
+        if file is None or file.boot_id != self.host.boot_id:
+            return
+        from minidock.containers.waiting import wait_supervisor
+
+        wait_supervisor(file, _CLEANING_SECONDS)
+        self._sweep_run(container_id)
 
     def run(self, planned: Planned, data: bytes | None, limit: int) -> RunResult:
         """Make a container, run it to its end with its output captured, and remove it if it asked for it."""
@@ -423,7 +468,7 @@ class Lifecycle:
 
     def _broken_off(self, record: Record) -> None:
         """Record the end of a container whose run was interrupted; nothing of it runs any more afterwards."""
-        ended = liveness.exit_record(self.paths.container(record.id))
+        ended = self._exit_record(record.id)
         try:
             if ended is None:
                 self._abandoned(record)
@@ -456,25 +501,34 @@ class Lifecycle:
         record = records.decode(row.record)
         if row.state != states.RUNNING:
             return record, record.state
-        ended = liveness.exit_record(self.paths.container(row.id))
+        ended = self._exit_record(row.id)
         if ended is None:
             file = liveness.pid_file(self.paths.run_container(row.id))
             if file is not None and file.boot_id == self.host.boot_id:
+                # PID 1 alone does not count: one that executed a setuid program outlives its supervisor.
                 if liveness.alive(file.supervisor, file.supervisor_start):
-                    # Without PID 1 it is not yet there, or no longer, and the supervisor will tell how it ended.
-                    pid = file.pid if liveness.alive(file.pid, file.start_time) else 0
-                    record.state.status, record.state.running, record.state.pid = states.RUNNING, True, pid
+                    if not file.pid:
+                        record.state.status = states.CREATED
+                        return record, record.state
+                    record.state.running = True
+                    if liveness.alive(file.pid, file.start_time):
+                        record.state.status, record.state.pid = states.RUNNING, file.pid
+                    # else: PID 1 is no longer there; the supervisor will tell how it ended.
                     return record, record.state
-                # PID 1 dies with its supervisor, if it has not yet.
-                ended = liveness.exit_record(self.paths.container(row.id))
+                ended = self._exit_record(row.id)
             elif record.starter is not None and liveness.alive(record.starter.pid, record.starter.start_time):
-                ended = liveness.exit_record(self.paths.container(row.id))
+                ended = self._exit_record(row.id)
                 if ended is None:
                     record.state.status = states.CREATED
                     return record, record.state
             if ended is None:
-                return self._abandoned(record)
+                return self._abandoned(record, row.record)
         return self._ended(record, ended)
+
+    def _exit_record(self, container_id: str) -> liveness.ExitRecord | None:
+        """Return how a container ended; with a full data root its supervisor left that in the run root."""
+        found = liveness.exit_record(self.paths.container(container_id))
+        return found or liveness.exit_record(self.paths.run_container(container_id))
 
     def _ended(self, record: Record, ended: liveness.ExitRecord) -> tuple[Record, ContainerState]:
         record.starter = None
@@ -488,14 +542,27 @@ class Lifecycle:
         if record.host_config.auto_remove:
             self.delete(record.id)
             raise ContainerNotFound(f"no such container: {record.id}; it has ended and was to be removed then")
-        self.store.containers.update(
-            record.id, state=states.EXITED, record=records.encode(record), expected_state=states.RUNNING
-        )
+        # On a full disk the next look finds the same exit record.
+        with contextlib.suppress(NoSpace):
+            self.store.containers.update(
+                record.id, state=states.EXITED, record=records.encode(record), expected_state=states.RUNNING
+            )
         return record, record.state
 
-    def _abandoned(self, record: Record) -> tuple[Record, ContainerState]:
-        """Kill what a dead supervisor left, and record the end."""
-        self._sweep_up(record)
+    def _abandoned(self, record: Record, seen: bytes | None = None) -> tuple[Record, ContainerState]:
+        """Kill what a dead supervisor left, and record the end.
+
+        ``seen`` is the record's bytes that told so: when they have changed, another process has repaired, and perhaps
+        started the container again, and what is so now is returned.
+        """
+        table = self.store.containers
+        with table.database.transaction():
+            row = table.find(record.id)
+            current = row is not None and (seen is None or row.record == seen)
+            if current:
+                self._sweep_up(record)
+        if not current:
+            return self.settle(table.get(record.id))
         ended = liveness.ExitRecord(
             exit_code=KILLED,
             signal=9,
@@ -515,12 +582,42 @@ class Lifecycle:
             _native.cgroup_remove(path)
         remove_tree(self.paths.run_container(record.id))
 
+    def _sweep_run(self, name: str) -> None:
+        """Remove the traces in the run root of a container that does not run, unless its supervisor still does so.
+
+        What cannot be removed now stays for the next time: it must not keep anybody from working.
+        """
+        run_dir = self.paths.run_container(name)
+        table = self.store.containers
+        # Nobody can mark the container as running meanwhile, and so nobody can start it on the same cgroups.
+        with table.database.transaction():
+            rows = table.database.rows("SELECT state FROM containers WHERE id = ?", (name,))
+            if rows and rows[0][0] == states.RUNNING:
+                return
+            file = liveness.pid_file(run_dir)
+            with contextlib.suppress(MinidockError, _native.NativeError, OSError):
+                if file is None:
+                    # Made before, or emptied after, everything else: there are no cgroups.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(f"{run_dir}/pid.new")
+                    os.rmdir(run_dir)
+                    return
+                if file.boot_id == self.host.boot_id:
+                    if liveness.alive(file.supervisor, file.supervisor_start):
+                        return
+                    if name in file.cgroup:  # never a group that holds others too
+                        _native.cgroup_kill(file.cgroup, timeout=_SWEEP_SECONDS)
+                        _native.cgroup_remove(file.cgroup, timeout=_SWEEP_SECONDS)
+                from minidock.store.trees import remove_tree
+
+                remove_tree(run_dir)
+
     def kill_all(self, record: Record, timeout: float = 10.0) -> None:
         """Kill a running container and wait until its supervisor has ended. Raises Timeout."""
         from minidock.containers.waiting import Gone, send, wait_supervisor
 
         file = liveness.pid_file(self.paths.run_container(record.id))
-        if file is not None:
+        if file is not None and file.boot_id == self.host.boot_id:
             with contextlib.suppress(Gone):
                 send(file, 9)
             wait_supervisor(file, timeout)
@@ -530,6 +627,16 @@ class Lifecycle:
                 self.settle(with_row)
             except ContainerNotFound:
                 return
+
+    def sweep_runs(self) -> None:
+        """Clean up after supervisors that were killed while they cleaned up. Costs one directory read when all is well.
+
+        Those of containers that run are left to :meth:`settle`.
+        """
+        for name in _names(self.paths.run_containers):
+            file = liveness.pid_file(self.paths.run_container(name))
+            if file is None or not liveness.alive(file.supervisor, file.supervisor_start):
+                self._sweep_run(name)
 
     def recover(self) -> None:
         """Settle every container whose record says that it runs: what died since the last look is cleaned up."""
@@ -542,6 +649,7 @@ class Lifecycle:
                 self.settle(row)
             except ContainerNotFound:
                 continue
+        self.sweep_runs()
 
     @property
     def storage_driver(self) -> str:
@@ -554,6 +662,13 @@ class Lifecycle:
         if self._helper is not None:
             self._helper.close()
             self._helper = None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []
 
 
 def _root_ids(record: Record) -> tuple[int, int]:

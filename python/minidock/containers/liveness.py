@@ -9,13 +9,14 @@ import msgspec
 
 
 class PidFile(msgspec.Struct):
-    """``run_dir/pid``; start times in clock ticks since boot (field 22 of /proc/PID/stat)."""
+    """``run_dir/pid``; start times in clock ticks since boot (field 22 of /proc/PID/stat). No PID 1 yet: ``pid`` 0."""
 
     supervisor: int
     supervisor_start: int
     boot_id: str
     pid: int = 0
     start_time: int = 0
+    cgroup: str = ""
 
 
 class ExitRecord(msgspec.Struct):

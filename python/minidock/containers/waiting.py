@@ -32,8 +32,8 @@ def _open(pid: int, started: int) -> int:
 
 
 def send(file: PidFile, number: int) -> None:
-    """Send a signal to PID 1 of a container. Raises Gone when it has ended."""
-    fd = _open(file.pid, file.start_time)
+    """Send a signal to PID 1 of a container, or, before there is one, to its supervisor. Raises Gone at its end."""
+    fd = _open(file.pid, file.start_time) if file.pid else _open(file.supervisor, file.supervisor_start)
     try:
         signal.pidfd_send_signal(fd, number)
     except ProcessLookupError as error:

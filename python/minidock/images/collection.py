@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, BinaryIO
 
-from minidock.errors import ContainerNotFound, Corrupt, ImageNotFound, InvalidArgument
+from minidock.errors import ContainerNotFound, Corrupt, Denied, ImageNotFound, InvalidArgument, NoSpace
 from minidock.images import references
 from minidock.images.image import Image
 
@@ -75,7 +76,9 @@ class ImageCollection:
         ``all`` adds nothing yet: intermediate images come with the builder.
         """
         del all
-        self.ensure_hello()
+        # On a full or read-only disk a listing shows what is there.
+        with contextlib.suppress(NoSpace, Denied):
+            self.ensure_hello()
         table = self._store.images
         with self._store.database.snapshot():
             rows = table.all()

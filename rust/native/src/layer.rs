@@ -70,12 +70,14 @@ pub fn interruptible<T: Send>(
     detached(py, |interrupted| {
         std::thread::scope(|scope| {
             let (done, result) = channel();
-            let worker = scope.spawn(move || {
-                let result = work();
-                // Nobody waits any more only after a panic there.
-                let _ = done.send(());
-                result
-            });
+            let worker = std::thread::Builder::new()
+                .spawn_scoped(scope, move || {
+                    let result = work();
+                    // Nobody waits any more only after a panic there.
+                    let _ = done.send(());
+                    result
+                })
+                .context("start thread", String::new)?;
             while let Err(RecvTimeoutError::Timeout) = result.recv_timeout(TICK) {
                 if interrupted() {
                     control.cancel();

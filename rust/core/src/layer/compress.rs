@@ -236,16 +236,19 @@ impl Gzip {
         let workers = (0..count)
             .map(|_| {
                 let queue = Arc::clone(&queue);
-                std::thread::spawn(move || {
+                let worker = move || {
                     loop {
                         let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
                         let Ok(job) = job else { return };
                         // The other side is gone after an error only.
                         let _ = job.done.send(deflate(&job.block, level, job.last));
                     }
-                })
+                };
+                std::thread::Builder::new()
+                    .spawn(worker)
+                    .context("start thread", String::new)
             })
-            .collect();
+            .collect::<Result<_>>()?;
         Ok(Self {
             out,
             block: Vec::with_capacity(BLOCK),

@@ -102,12 +102,13 @@ impl<'scope> Pipeline<'scope> {
         limits: &Limits,
         control: &Arc<Control>,
         deadline: Deadline,
-    ) -> Self {
+    ) -> Result<Self> {
         let (to_caller, chunks) = sync_channel(QUEUE);
         let (to_hasher, hashed) = sync_channel::<Chunk>(QUEUE);
         let limits = limits.clone();
         let control = Arc::clone(control);
-        let reader = scope.spawn(move || {
+        let spawn = || std::thread::Builder::new();
+        let reader = spawn().spawn_scoped(scope, move || {
             let source = Source::new(fd, control, deadline);
             let result = run(source, compression, &limits, &to_caller, &to_hasher);
             if let Err(error) = &result {
@@ -122,7 +123,9 @@ impl<'scope> Pipeline<'scope> {
             }
             result
         });
-        let hasher = scope.spawn(move || {
+        // Without one of the two the other ends by itself: its channel's other end is dropped.
+        let reader = reader.context("start thread", String::new)?;
+        let hasher = spawn().spawn_scoped(scope, move || {
             let mut hash = Sha256::new();
             let mut size = 0;
             for chunk in hashed {
@@ -131,11 +134,11 @@ impl<'scope> Pipeline<'scope> {
             }
             (hash, size)
         });
-        Self {
+        Ok(Self {
             reader,
-            hasher,
+            hasher: hasher.context("start thread", String::new)?,
             chunks: Some(chunks),
-        }
+        })
     }
 
     /// The uncompressed stream, once.

@@ -104,7 +104,7 @@ pub fn unpack(
             &options.limits,
             control,
             deadline,
-        );
+        )?;
         let feed = Feed::new(pipeline.chunks(), recorder);
         let result = Unpacker::new(&target, options, control)
             .and_then(|unpacker| unpacker.run(feed, deadline));

@@ -20,10 +20,11 @@ use minidock_core::sys;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use oci_spec::runtime::Spec;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
 use document::{Document, Owner, StdioMode};
-use record::Start;
+use record::{PidFile, Start};
 use relay::Relay;
 use watch::Watch;
 
@@ -81,8 +82,11 @@ struct Traces {
 
 impl Traces {
     fn remove(mut self) {
-        if let Some(mut group) = self.cgroup.take() {
-            let _ = group.remove(REMOVAL);
+        if let Some(mut group) = self.cgroup.take()
+            && group.remove(REMOVAL).is_err()
+        {
+            // The pid file stays: by it the next engine finds what is left.
+            return;
         }
         let _ = std::fs::remove_dir_all(&self.run_dir);
     }
@@ -114,8 +118,16 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
     watch.drain();
     control::tell(control, &text);
     drop(watch);
+    if let Err(error) = recorded {
+        // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.
+        let kept = record::write_renamed(&traces.run_dir.join("exit.json"), &text);
+        if let Some(mut group) = traces.cgroup.take() {
+            let _ = group.remove(REMOVAL);
+        }
+        return kept.map_err(|_| error.into());
+    }
     traces.remove();
-    Ok(recorded?)
+    Ok(())
 }
 
 /// Starts the container and tells the client.
@@ -137,6 +149,17 @@ fn start(
     })?;
     drop(text);
     let mut warnings = Vec::new();
+    let pid_file = PidFile::write(&document.run_dir, &cgroup_path(&spec))?;
+    // A client that died before the pid file was there has been taken for dead, and the container with it.
+    if control.is_some_and(hung_up) {
+        return Err(Error::new(
+            Kind::Conflict,
+            "start container",
+            document.id.as_str(),
+            "its client has ended",
+        )
+        .into());
+    }
     traces.cgroup = make_cgroup(&spec, &mut warnings)?;
     let seccomp = load_filter(document, &spec)?;
     let (v2, tasks) = match &traces.cgroup {
@@ -165,7 +188,7 @@ fn start(
     warnings.append(&mut launched.warnings);
     let pid = launched.pid;
     let mut watch = Watch::new(launched, document.stop_signal, document.stop_timeout_ms);
-    match settle(&mut watch, document, ends, control) {
+    match settle(&mut watch, document, ends, control, &pid_file) {
         Ok(start_time) => {
             control::tell(control, &control::started(pid, start_time, &warnings));
             Ok((watch, begun))
@@ -183,6 +206,7 @@ fn settle(
     document: &Document,
     ends: Ends,
     control: Option<&OwnedFd>,
+    pid_file: &PidFile,
 ) -> Result<u64> {
     watch.set_time_limit(document.timeout_ms);
     ends.connect(watch, document)?;
@@ -203,8 +227,7 @@ fn settle(
         .transpose()
         .context("duplicate control socket", String::new)?;
     watch.signals = Some(own_signals()?);
-    let start_time = record::start_time(watch.launched.pid)?;
-    record::write_pid_file(&document.run_dir, watch.launched.pid, start_time)?;
+    let start_time = pid_file.add(watch.launched.pid)?;
     if let Some(owner) = document.owner {
         match open_owner(owner) {
             Some(fd) => watch.owner = Some(fd),
@@ -219,6 +242,26 @@ fn settle(
         }
     }
     Ok(start_time)
+}
+
+/// The path of the container's cgroups, as the document has it.
+fn cgroup_path(spec: &Spec) -> String {
+    let path = spec
+        .linux()
+        .as_ref()
+        .and_then(|l| l.cgroups_path().as_ref());
+    path.map(|p| p.to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Whether nobody holds the other end of the control socket any more.
+fn hung_up(control: &OwnedFd) -> bool {
+    let mut fds = [PollFd::new(control, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&at_once)).is_ok() && fds[0].revents().contains(PollFlags::HUP)
 }
 
 /// The container's cgroups with their limits.

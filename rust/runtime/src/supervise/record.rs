@@ -125,23 +125,59 @@ pub fn start_time(pid: i32) -> Result<u64> {
     field.ok_or_else(|| Error::new(Kind::Corrupt, "read", path, "no start time in field 22"))
 }
 
-/// Writes the pid file, whole or not at all.
-pub fn write_pid_file(run_dir: &Path, pid: i32, pid_start: u64) -> Result<()> {
-    let own = rustix::process::getpid().as_raw_nonzero().get();
-    let boot = "/proc/sys/kernel/random/boot_id";
-    let boot_id = std::fs::read_to_string(boot).context("read", || boot)?;
-    let text = format!(
-        r#"{{"supervisor":{own},"supervisor_start":{},"pid":{pid},"start_time":{pid_start},"boot_id":"{}"}}"#,
-        start_time(own)?,
-        boot_id.trim(),
-    );
-    match std::fs::create_dir(run_dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-            return Err(e).context("make", || run_dir.display().to_string());
+/// The pid file: who supervises, in which cgroup, and PID 1 once there is one.
+///
+/// It is there before anything else of the container is, and goes last: whatever a killed supervisor leaves behind can be
+/// found by it.
+pub struct PidFile {
+    path: std::path::PathBuf,
+    supervisor: String,
+    cgroup: String,
+}
+
+impl PidFile {
+    /// Makes the run directory and the file, still without PID 1. `cgroup` is empty without one.
+    pub fn write(run_dir: &Path, cgroup: &str) -> Result<Self> {
+        let own = rustix::process::getpid().as_raw_nonzero().get();
+        let boot = "/proc/sys/kernel/random/boot_id";
+        let boot_id = std::fs::read_to_string(boot).context("read", || boot)?;
+        let supervisor = format!(
+            r#""supervisor":{own},"supervisor_start":{},"boot_id":"{}""#,
+            start_time(own)?,
+            boot_id.trim(),
+        );
+        match std::fs::create_dir(run_dir) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+                return Err(e).context("make", || run_dir.display().to_string());
+            }
+            _ => {}
         }
-        _ => {}
+        let file = Self {
+            path: run_dir.join("pid"),
+            supervisor,
+            cgroup: serde_json::Value::from(cgroup).to_string(),
+        };
+        file.put(0, 0)?;
+        Ok(file)
     }
-    write_renamed(&run_dir.join("pid"), &text)
+
+    /// Adds PID 1; its start time is returned.
+    pub fn add(&self, pid: i32) -> Result<u64> {
+        let start = start_time(pid)?;
+        self.put(pid, start)?;
+        Ok(start)
+    }
+
+    fn put(&self, pid: i32, start: u64) -> Result<()> {
+        let Self {
+            path,
+            supervisor,
+            cgroup,
+        } = self;
+        let text =
+            format!(r#"{{{supervisor},"cgroup":{cgroup},"pid":{pid},"start_time":{start}}}"#);
+        write_renamed(path, &text)
+    }
 }
 
 /// Writes a file under another name and renames it: readers see the old content or the new one.
@@ -199,6 +235,24 @@ mod tests {
         assert_eq!(value["signal"], 9);
         assert_eq!(value["usage"]["cpu_ns"], 7);
         assert!(value["usage"]["wall_ns"].as_i64().unwrap() >= 0);
+    }
+
+    #[test]
+    fn the_pid_file_is_there_before_pid_1() {
+        let run_dir = std::env::temp_dir().join(format!("minidock-pid-{}", std::process::id()));
+        let read = || -> serde_json::Value {
+            serde_json::from_slice(&std::fs::read(run_dir.join("pid")).unwrap()).unwrap()
+        };
+        let file = PidFile::write(&run_dir, "/a \"b\"/ID").unwrap();
+        let own = std::process::id() as i32;
+        assert_eq!(read()["supervisor"], own);
+        assert_eq!(read()["pid"], 0);
+        assert_eq!(read()["cgroup"], "/a \"b\"/ID");
+        let start = file.add(own).unwrap();
+        assert_eq!(read()["pid"], own);
+        assert_eq!(read()["start_time"], start);
+        assert_eq!(read()["supervisor_start"], start);
+        std::fs::remove_dir_all(&run_dir).unwrap();
     }
 
     #[test]
