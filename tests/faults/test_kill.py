@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -47,8 +48,9 @@ def test_supervisor_killed_at_any_moment(cli_busybox: Cli, roots: Roots) -> None
                 break
         time.sleep(rng.choice([0, 0.0005, 0.001, 0.002, 0.003, 0.004, 0.006, 0.05]))
         for pid in found:
-            os.kill(pid, signal.SIGKILL)
-            killed += 1
+            with contextlib.suppress(ProcessLookupError):  # the first of two ends when the supervisor is there
+                os.kill(pid, signal.SIGKILL)
+                killed += 1
         assert process.wait(timeout=20) in (125, 137)
         for line in containers(cli_busybox):
             # A death during set-up is a container that never started; after it, one that was killed.
@@ -115,5 +117,7 @@ def test_error_of_a_system_call(cli_busybox: Cli, roots: Roots, call: str, error
         assert done.returncode in (0, 125), (done.returncode, text)
         assert "Traceback" not in text
         if done.returncode:
-            assert len(text.strip().splitlines()) == 1, text
+            # One line says why; a warning of the fall-back without overlayfs may stand before it.
+            lines = [line for line in text.strip().splitlines() if not line.startswith("WARNING:")]
+            assert len(lines) == 1, text
     assert_clean(cli_busybox, roots)

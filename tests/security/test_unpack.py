@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import os
 import subprocess
+import sys
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -188,17 +191,20 @@ def _disk(path: Path) -> int:
 
 def _measured(cli: Cli, *args: str, input: bytes) -> tuple[subprocess.CompletedProcess[bytes], int]:
     """Run the command; also return its peak resident memory in bytes."""
-    import tempfile
-
-    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
+    # A small process in between: the kernel counts the parent's own size into a child's peak until it executes.
+    middle = (
+        "import json, resource, subprocess, sys; "
+        "r = subprocess.run(sys.argv[2:]).returncode; "
+        "peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss; "
+        "open(sys.argv[1], 'w').write(json.dumps([r, peak * 1024]))"
+    )
+    with tempfile.NamedTemporaryFile() as report, tempfile.TemporaryFile() as source:
         source.write(input)
         source.seek(0)
-        process = cli.popen(*args, stdin=source, stdout=out, stderr=err)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        return subprocess.CompletedProcess(args, process.returncode, out.read(), err.read()), usage.ru_maxrss * 1024
+        argv = [sys.executable, "-c", middle, report.name, *cli.argv, *args]
+        done = subprocess.run(argv, stdin=source, capture_output=True, env=cli.env, timeout=100, check=True)
+        code, peak = json.loads(report.read())
+        return subprocess.CompletedProcess(args, code, done.stdout, done.stderr), peak
 
 
 def test_cve_2017_14992_truncated_and_damaged_archives(engine: minidock.Engine, roots: Roots) -> None:

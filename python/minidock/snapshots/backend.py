@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
     from minidock.store.store import Store
 
 _YES = "yes"
+# What says nothing about overlayfs: the attempt fails, and the next one is made anew.
+_PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.EAGAIN})
 
 
 class Backend(NamedTuple):
@@ -43,6 +46,7 @@ def link_of(paths: Paths) -> str:
 
 def _attempt(store: Store) -> str:
     from minidock import _native
+    from minidock._errors import translate
     from minidock.store.workspace import Workspace
 
     with Workspace(store.paths, "probe") as work:
@@ -51,6 +55,8 @@ def _attempt(store: Store) -> str:
         try:
             _native.probe_overlay(work.join("lower"), work.join("upper"), work.join("work"))
         except _native.NativeError as error:
+            if error.args[4] in _PASSING:
+                raise translate(error) from error
             # One line, and short enough for the target of a link.
             return str(error.args[0]).replace("\n", " ")[:500]
     return _YES
