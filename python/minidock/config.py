@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock import errors
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -185,7 +186,7 @@ def parse(text: bytes, file: str) -> Config:
         if key not in known:
             raise errors.InvalidArgument(f'configuration {file}: unknown key "{key}"')
     try:
-        config = msgspec.json.decode(text, type=Config)
+        config = decoding.decode(text, Config)
     except msgspec.ValidationError as error:
         raise errors.InvalidArgument(f"configuration {file}: {_lower(str(error))}") from error
     _check(config, file)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from minidock.errors import ContainerNotFound, Corrupt, Denied, ImageNotFound, InvalidArgument, NoSpace
 from minidock.images import references
 from minidock.images.image import Image
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     import builtins
@@ -184,7 +185,7 @@ class ImageCollection:
         from minidock.spec.oci_image import ImageConfig
 
         try:
-            return msgspec.json.decode(row.config, type=ImageConfig)
+            return decoding.decode(row.config, ImageConfig)
         except (msgspec.DecodeError, msgspec.ValidationError) as error:
             raise Corrupt(f"read the configuration of image {row.id}: {error}") from error
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from minidock import _native, errors
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -111,7 +112,7 @@ def _decode(profile: bytes) -> _Profile:
     if len(profile) > _MAX_PROFILE:
         raise _invalid(f"it is over {_MAX_PROFILE} bytes")
     try:
-        return msgspec.json.decode(profile, type=_Profile)
+        return decoding.decode(profile, _Profile)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         text = str(e)
         raise _invalid(text[:1].lower() + text[1:]) from e
