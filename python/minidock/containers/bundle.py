@@ -11,7 +11,7 @@ from minidock.containers import document, network_files
 from minidock.containers.liveness import read
 from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import Inputs, runtime_spec
-from minidock.spec.oci_runtime import IDMapping
+from minidock.spec.oci_runtime import IDMapping, Seccomp
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -36,6 +36,8 @@ class Start(msgspec.Struct, kw_only=True):
     stdin: bool
     joined: dict[str, int] = {}
     owner: document.Owner | None = None
+    runtime: document.Runtime | None = None
+    """None is minidock's own."""
 
 
 def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
@@ -58,6 +60,7 @@ def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, b
             uid_mappings=[IDMapping(*part) for part in record.uid_map],
             gid_mappings=[IDMapping(*part) for part in record.gid_map],
             joined=start.joined,
+            seccomp=None if start.runtime is None else _seccomp(walls),
         ),
     )
     made = {"config.json": _encode(spec)}
@@ -66,6 +69,15 @@ def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, b
     for name, text in network_files.contents(record, config, host_hosts, host.resolv_conf()):
         made[name] = text.encode()
     return made
+
+
+def _seccomp(walls: Walls) -> Seccomp | None:
+    """Return the filter for a runtime that compiles it itself."""
+    if walls.seccomp_bpf is None:
+        return None
+    from minidock.security import seccomp
+
+    return msgspec.json.decode(seccomp.document(walls.seccomp_profile, walls.capabilities), type=Seccomp)
 
 
 def supervisor_document(start: Start, paths: Paths) -> bytes:
@@ -81,13 +93,14 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         user=document.User(config.user, list(host_config.group_add or ())),
         stdio=start.stdio,
         stdin=start.stdin,
-        seccomp_bpf=start.walls.seccomp_bpf,
+        seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,
         init=host_config.init is True,
         timeout_ms=record.timeout_ms,
         stop_signal=signals.signal(config.stop_signal) if config.stop_signal else _DEFAULT_STOP_SIGNAL,
         # Docker: a negative time waits for ever.
         stop_timeout_ms=stop_timeout * 1000 if stop_timeout >= 0 else (1 << 31) - 1,
         owner=start.owner,
+        runtime=start.runtime,
     )
     return document.encode(made)
 

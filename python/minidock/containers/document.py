@@ -23,6 +23,13 @@ class Owner(msgspec.Struct):
     start_time: int
 
 
+class Runtime(msgspec.Struct):
+    """Another OCI runtime: its program, and what comes before the arguments of every call."""
+
+    path: str
+    args: list[str]
+
+
 class Document(msgspec.Struct):
     """The document; paths are absolute, times in milliseconds."""
 
@@ -41,6 +48,8 @@ class Document(msgspec.Struct):
     stop_timeout_ms: int = 10_000
     annotations: dict[str, str] = {}
     owner: Owner | None = None
+    runtime: Runtime | None = None
+    """None is minidock's own."""
     version: int = VERSION
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from minidock import _native
 from minidock._errors import exception_for, translate
-from minidock.containers import bundle, liveness, states
+from minidock.containers import bundle, liveness, runtimes, states
 from minidock.containers import record as records
 from minidock.containers.cidfile import CidFile
 from minidock.containers.document import Owner
@@ -117,7 +117,7 @@ class Lifecycle:
         if not config.hostname:
             on_host = host_config.uts_mode == "host" or host_config.network_mode == "host"
             config.hostname = self.host.name if on_host else container_id[:12]
-        self._check_runtime(host_config.runtime)
+        host_config.runtime = runtimes.name(host_config.runtime, self.config)
         walls = self.walls.walls(host_config)
         if walls.options.systempaths_unconfined:
             host_config.masked_paths = host_config.readonly_paths = None
@@ -135,6 +135,7 @@ class Lifecycle:
             if made.rootfs is not None:
                 raise Unsupported("rootfs: a directory of the host cannot be remapped; use userns host, or an image")
             record.uid_map, record.gid_map = self._id_maps()
+        runtimes.find(record, self.config)
         made.warnings += self._label(record, walls)
         return Planned(
             record,
@@ -181,16 +182,6 @@ class Lifecycle:
         """Return the SELinux levels that containers have."""
         rows = (records.decode(row.record).process_label for row in self.store.containers.all())
         return {label.split(":", 3)[3] for label in rows if label.count(":") > 2}
-
-    def _check_runtime(self, runtime: object) -> None:
-        name = runtime if isinstance(runtime, str) and runtime else self.config.default_runtime
-        if name in ("", "minidock"):
-            return
-        if name not in self.config.runtimes and not (name.startswith("/") and os.access(name, os.X_OK)):
-            raise InvalidArgument(f"unknown or invalid runtime name: {name}")
-        raise Unsupported(
-            f"runtime {name}: other OCI runtimes than minidock's own cannot be used yet; leave out --runtime"
-        )
 
     # Existence
 
@@ -324,6 +315,7 @@ class Lifecycle:
             stdin=stdin,
             joined=self._joined(record),
             owner=self.owner() if owned else None,
+            runtime=runtimes.find(record, self.config),
         )
 
     def _joined(self, record: Record) -> dict[str, int]:

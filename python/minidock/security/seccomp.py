@@ -235,8 +235,16 @@ def compiled(directory: str, profile: bytes | None, capabilities: Collection[str
     return path
 
 
-def _compile(path: str, text: bytes, capabilities: Collection[str], machine: str, kernel: tuple[int, int]) -> None:
-    """Write the filter to ``path``, atomically: two processes that do so at once write the same."""
+def document(profile: bytes | None, capabilities: Collection[str]) -> bytes:
+    """Return the JSON of ``linux.seccomp`` that ``profile`` (``None``: the default) means for a container on this host.
+
+    For other OCI runtimes, which compile it themselves. Raises as :func:`compiled`, but for the filter's size.
+    """
+    machine, kernel = _host()
+    return _resolved(default_profile() if profile is None else profile, capabilities, machine, kernel)
+
+
+def _resolved(text: bytes, capabilities: Collection[str], machine: str, kernel: tuple[int, int]) -> bytes:
     if machine not in ARCHITECTURES:
         raise errors.Unsupported(
             f"seccomp filters for {machine} are not supported: run with --security-opt seccomp=unconfined"
@@ -244,8 +252,14 @@ def _compile(path: str, text: bytes, capabilities: Collection[str], machine: str
     document = resolve(text, capabilities, ARCHITECTURES[machine], kernel)
     if b'"SCMP_ACT_NOTIFY"' in document:
         raise errors.Unsupported("seccomp profile uses SCMP_ACT_NOTIFY, which needs an agent: remove those rules")
+    return document
+
+
+def _compile(path: str, text: bytes, capabilities: Collection[str], machine: str, kernel: tuple[int, int]) -> None:
+    """Write the filter to ``path``, atomically: two processes that do so at once write the same."""
+    resolved = _resolved(text, capabilities, machine, kernel)
     try:
-        program = _native.seccomp_compile(document, machine)
+        program = _native.seccomp_compile(resolved, machine)
     except _native.NativeError as e:
         from minidock._errors import translate
 

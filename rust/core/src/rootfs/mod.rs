@@ -1,6 +1,7 @@
 //! The root filesystem of a container.
 mod cgroups;
 mod copy_up;
+mod detached;
 mod devices;
 mod host;
 mod masks;
@@ -11,6 +12,7 @@ mod users;
 
 use std::path::PathBuf;
 
+pub use detached::detached;
 pub use overlay::MAX_LAYERS;
 pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
 pub use users::{User, home, resolve as resolve_user};

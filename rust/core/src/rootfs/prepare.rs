@@ -8,7 +8,7 @@ use rustix::process::umask;
 
 use super::devices::{self, Device};
 use super::masks::{self, Places};
-use super::{Rootfs, cgroups, copy_up, host, overlay, pivot};
+use super::{Rootfs, cgroups, copy_up, detached, host, overlay, pivot};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{self, Options, Propagation, Source, Step, attach, set_attributes};
 use crate::namespace::{self, user_namespace};
@@ -48,19 +48,7 @@ pub fn prepare(
     let mut below = Vec::new();
     let root = match rootfs {
         Rootfs::Overlay(o) => overlay::mount(o, label.as_deref())?,
-        Rootfs::Directory(path) => {
-            let fd = mount::open_bind(path, true)?;
-            mount_setattr(
-                fd.as_fd(),
-                AT_RECURSIVE,
-                &MountAttr {
-                    propagation: libc::MS_PRIVATE,
-                    ..MountAttr::default()
-                },
-            )
-            .context("open root filesystem", || text(path))?;
-            fd
-        }
+        Rootfs::Directory(path) => detached::directory(path)?,
         Rootfs::Host(h) => {
             let (root, more) = host::mount(h, warnings)?;
             below = more;

@@ -50,6 +50,20 @@ pub struct Document {
     /// The user by names, resolved in the root filesystem.
     #[serde(default)]
     user: Option<UserDocument>,
+    /// Another OCI runtime, which makes the container instead of ours.
+    #[serde(default)]
+    pub runtime: Option<RuntimeDocument>,
+}
+
+/// An OCI runtime.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RuntimeDocument {
+    /// Its program, an absolute path of the host.
+    pub path: PathBuf,
+    /// What comes before the arguments of ours.
+    #[serde(default)]
+    pub args: Vec<String>,
 }
 
 fn sigterm() -> i32 {
@@ -142,6 +156,14 @@ impl Document {
                 document.version
             );
             return Err(Error::new(Kind::Unsupported, "parse document", "", why));
+        }
+        if let Some(runtime) = &document.runtime {
+            if !runtime.path.is_absolute() {
+                return Err(invalid("the runtime's path is not absolute".to_owned()));
+            }
+            if document.init {
+                return Err(invalid("init is for minidock's own runtime".to_owned()));
+            }
         }
         if !(1..=64).contains(&document.stop_signal) {
             return Err(invalid(format!(
@@ -253,5 +275,14 @@ mod tests {
             Kind::Unsupported
         );
         assert!(Document::parse(b"").is_err());
+        for (more, good) in [
+            (r#""runtime":{"path":"/r","args":["--x"]}"#, true),
+            (r#""runtime":{"path":"r"}"#, false),
+            (r#""runtime":{"path":"/r","extra":1}"#, false),
+            (r#""runtime":{"path":"/r"},"init":true"#, false),
+        ] {
+            let text = format!("{PLAIN},{more}}}");
+            assert_eq!(Document::parse(text.as_bytes()).is_ok(), good, "{more}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod control;
 mod document;
+mod foreign;
 mod record;
 mod relay;
 mod watch;
@@ -14,7 +15,7 @@ use std::time::Duration;
 
 use minidock_core::cgroup::{Cgroup, Hierarchies};
 use minidock_core::error::{Context, Error, Kind, Result};
-use minidock_core::process::{self, CgroupEntry, Failure, LaunchRequest, Seccomp, Stdio};
+use minidock_core::process::{self, CgroupEntry, Failure, LaunchRequest, Launched, Seccomp, Stdio};
 use minidock_core::security::seccomp::{self, Program, Target};
 use minidock_core::sys;
 use nix::sys::signal::{SigSet, Signal};
@@ -78,17 +79,29 @@ fn bundle(args: &[OsString]) -> Result<PathBuf> {
 struct Traces {
     cgroup: Option<Cgroup>,
     run_dir: PathBuf,
+    /// The other runtime that has made the container.
+    runtime: Option<foreign::Runtime>,
 }
 
 impl Traces {
     fn remove(mut self) {
-        if let Some(mut group) = self.cgroup.take()
-            && group.remove(REMOVAL).is_err()
-        {
-            // The pid file stays: by it the next engine finds what is left.
-            return;
+        // Where a cgroup stays the pid file stays: by it the next engine finds what is left.
+        if self.remove_container() {
+            let _ = std::fs::remove_dir_all(&self.run_dir);
         }
-        let _ = std::fs::remove_dir_all(&self.run_dir);
+    }
+
+    /// Removes all but the run directory; whether nothing of it is left.
+    fn remove_container(&mut self) -> bool {
+        if let Some(runtime) = &self.runtime {
+            runtime.delete();
+            // It may have left processes, if it has failed.
+            if let Some(group) = &self.cgroup {
+                let _ = group.kill_all(libc::SIGKILL, REMOVAL);
+            }
+        }
+        let group = self.cgroup.take();
+        group.is_none_or(|mut group| group.remove(REMOVAL).is_ok())
     }
 }
 
@@ -97,6 +110,7 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
     let mut traces = Traces {
         cgroup: None,
         run_dir: document.run_dir.clone(),
+        runtime: None,
     };
     let started = start(bundle, &mut document, &mut traces, control);
     let (mut watch, start) = match started {
@@ -121,9 +135,7 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
     if let Err(error) = recorded {
         // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.
         let kept = record::write_renamed(&traces.run_dir.join("exit.json"), &text);
-        if let Some(mut group) = traces.cgroup.take() {
-            let _ = group.remove(REMOVAL);
-        }
+        traces.remove_container();
         return kept.map_err(|_| error.into());
     }
     traces.remove();
@@ -139,6 +151,9 @@ fn start(
 ) -> std::result::Result<(Watch, Start), Failure> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).context("read", || path.display().to_string())?;
+    if document.runtime.is_some() {
+        return foreign::start(bundle, document, &text, traces, control);
+    }
     let spec: Spec = serde_json::from_slice(&text).map_err(|e| {
         Error::new(
             Kind::Invalid,
@@ -149,17 +164,7 @@ fn start(
     })?;
     drop(text);
     let mut warnings = Vec::new();
-    let pid_file = PidFile::write(&document.run_dir, &cgroup_path(&spec))?;
-    // A client that died before the pid file was there has been taken for dead, and the container with it.
-    if control.is_some_and(hung_up) {
-        return Err(Error::new(
-            Kind::Conflict,
-            "start container",
-            document.id.as_str(),
-            "its client has ended",
-        )
-        .into());
-    }
+    let pid_file = announce(document, &cgroup_path(&spec), control)?;
     traces.cgroup = make_cgroup(&spec, &mut warnings)?;
     let seccomp = load_filter(document, &spec)?;
     let (v2, tasks) = match &traces.cgroup {
@@ -186,12 +191,40 @@ fn start(
     let begun = Start::now();
     let mut launched = process::launch(request)?;
     warnings.append(&mut launched.warnings);
+    let watch = watch_over(launched, document, ends, control, &pid_file, &warnings)?;
+    Ok((watch, begun))
+}
+
+/// Writes the pid file, by which engines find this supervisor and what it leaves.
+fn announce(document: &Document, cgroup: &str, control: Option<&OwnedFd>) -> Result<PidFile> {
+    let pid_file = PidFile::write(&document.run_dir, cgroup)?;
+    // A client that died before the pid file was there has been taken for dead, and the container with it.
+    if control.is_some_and(hung_up) {
+        return Err(Error::new(
+            Kind::Conflict,
+            "start container",
+            document.id.as_str(),
+            "its client has ended",
+        ));
+    }
+    Ok(pid_file)
+}
+
+/// Looks after a container whose PID 1 runs, and tells the client.
+fn watch_over(
+    launched: Launched,
+    document: &Document,
+    ends: Ends,
+    control: Option<&OwnedFd>,
+    pid_file: &PidFile,
+    warnings: &[String],
+) -> std::result::Result<Watch, Failure> {
     let pid = launched.pid;
     let mut watch = Watch::new(launched, document.stop_signal, document.stop_timeout_ms);
-    match settle(&mut watch, document, ends, control, &pid_file) {
+    match settle(&mut watch, document, ends, control, pid_file) {
         Ok(start_time) => {
-            control::tell(control, &control::started(pid, start_time, &warnings));
-            Ok((watch, begun))
+            control::tell(control, &control::started(pid, start_time, warnings));
+            Ok(watch)
         }
         Err(error) => {
             watch.kill();
