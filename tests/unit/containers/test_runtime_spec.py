@@ -257,7 +257,7 @@ def test_supervisor_document() -> None:
         "version": 1, "id": ID, "run_dir": f"/r/containers/{ID}", "exit_file": f"/d/containers/{ID}/exit.json",
         "rootfs": {"type": "overlay"}, "user": {"user": "1:2", "group_add": ["audio"]}, "stdio": "inherit",
         "stdin": True, "seccomp_bpf": "/f.bpf", "init": True, "timeout_ms": 2000, "stop_signal": 2,
-        "stop_timeout_ms": 3000, "annotations": {}, "owner": {"pid": 1, "start_time": 2},
+        "stop_timeout_ms": 3000, "annotations": {}, "owner": {"pid": 1, "start_time": 2}, "runtime": None,
     }  # fmt: skip
 
 
