@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use minidock_core::process::Failure;
 use minidock_core::{Error, Kind, Result};
 
-mod bundle;
+pub(crate) mod bundle;
 mod clock;
 mod console;
 mod container;

@@ -16,7 +16,7 @@ use std::time::Duration;
 use minidock_core::cgroup::{Cgroup, Hierarchies};
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{self, CgroupEntry, Failure, LaunchRequest, Launched, Seccomp, Stdio};
-use minidock_core::security::seccomp::{self, Program, Target};
+use minidock_core::security::seccomp::Program;
 use minidock_core::sys;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -24,6 +24,7 @@ use oci_spec::runtime::Spec;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 
+use crate::oci::bundle;
 use document::{Document, Owner, StdioMode};
 use record::{PidFile, Start};
 use relay::Relay;
@@ -321,30 +322,13 @@ fn make_cgroup(spec: &Spec, warnings: &mut Vec<String>) -> Result<Option<Cgroup>
 
 /// The compiled filter, or one compiled from the document.
 fn load_filter(document: &Document, spec: &Spec) -> Result<Option<Seccomp>> {
-    let program = match (
-        &document.seccomp_bpf,
-        spec.linux().as_ref().and_then(|l| l.seccomp().as_ref()),
-    ) {
-        (Some(path), _) => {
-            let bytes = std::fs::read(path)
-                .context("read seccomp filter", || path.display().to_string())?;
-            Program::from_bytes(&bytes)?
-        }
-        (None, Some(profile)) => {
-            let host = Target::host().ok_or_else(|| {
-                Error::new(
-                    Kind::Unsupported,
-                    "compile seccomp profile",
-                    "",
-                    "this machine is not known",
-                )
-            })?;
-            seccomp::compile(profile, host)?
-        }
-        (None, None) => return Ok(None),
+    let Some(path) = &document.seccomp_bpf else {
+        return bundle::seccomp(spec);
     };
+    let bytes =
+        std::fs::read(path).context("read seccomp filter", || path.display().to_string())?;
     Ok(Some(Seccomp {
-        program,
+        program: Program::from_bytes(&bytes)?,
         listener: None,
     }))
 }
