@@ -1,9 +1,13 @@
 //! Real containers by `minidock-runtime supervise`. Needs root and busybox-static (`/bin/busybox`); says so otherwise.
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::symlink;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, ExitStatus, Output, Stdio};
 
+use rustix::io::{FdFlags, fcntl_setfd};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, recv, socketpair};
 use serde_json::{Value, json};
 
 /// A bundle with a root filesystem of busybox; gone at the end of the test.
@@ -69,6 +73,40 @@ impl Bundle {
         })
     }
 
+    /// Has the container supervised to the supervisor's end. The status is what the supervisor says on its control
+    /// socket: the process that was started ends at once, see docs/supervisor.md.
+    fn supervise(&self) -> Output {
+        let kind = SocketType::SEQPACKET;
+        let (ours, theirs) =
+            socketpair(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None).unwrap();
+        fcntl_setfd(&theirs, FdFlags::empty()).unwrap();
+        let script = format!(
+            "exec 3<&{}; exec \"$0\" supervise --bundle \"$1\"",
+            theirs.as_raw_fd()
+        );
+        let child = Command::new("/bin/busybox")
+            .args(["sh", "-c", &script, env!("CARGO_BIN_EXE_minidock-runtime")])
+            .arg(&self.dir)
+            .stdin(fs::File::open(self.dir.join("input")).unwrap())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(theirs);
+        let mut output = child.wait_with_output().unwrap();
+        let mut packet = vec![0; 1 << 16];
+        loop {
+            let (length, _) = recv(&ours, &mut packet[..], RecvFlags::empty()).unwrap();
+            if length == 0 {
+                return output;
+            }
+            let said: Value = serde_json::from_slice(&packet[..length]).unwrap();
+            if let Some(code) = said["exit_code"].as_i64() {
+                output.status = ExitStatus::from_raw(i32::try_from(code).unwrap() << 8);
+            }
+        }
+    }
+
     /// Runs the container to its end; what came out, and the exit record.
     fn run(&self, config: &Value, document: &Value, input: &str) -> (Output, Value) {
         // A layer of a volatile overlay cannot be mounted again.
@@ -80,12 +118,7 @@ impl Bundle {
         fs::write(self.dir.join("config.json"), config.to_string()).unwrap();
         fs::write(self.dir.join("minidock.json"), document.to_string()).unwrap();
         fs::write(self.dir.join("input"), input).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_minidock-runtime"))
-            .args(["supervise", "--bundle"])
-            .arg(&self.dir)
-            .stdin(Stdio::from(fs::File::open(self.dir.join("input")).unwrap()))
-            .output()
-            .unwrap();
+        let output = self.supervise();
         let record = fs::read(self.dir.join("exit.json")).unwrap_or_default();
         // Nothing stays: neither live state nor cgroups.
         assert!(!self.dir.join("run").exists());
