@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import shutil
@@ -121,6 +122,7 @@ class Cli:
 
     def __init__(self, roots: Roots) -> None:
         self.env = roots.env
+        self._started: list[subprocess.Popen[bytes]] = []
 
     @property
     def argv(self) -> list[str]:
@@ -148,13 +150,27 @@ class Cli:
 
     def popen(self, *args: str, **kwargs: object) -> subprocess.Popen[bytes]:
         """Start without waiting."""
-        return subprocess.Popen([*self.argv, *args], env=self.env, **kwargs)  # type: ignore[call-overload,no-any-return]
+        process = subprocess.Popen([*self.argv, *args], env=self.env, **kwargs)  # type: ignore[call-overload]
+        self._started.append(process)
+        return process  # type: ignore[no-any-return]
+
+    def close(self) -> None:
+        """End what :meth:`popen` started, whatever became of the test."""
+        for process in self._started:
+            process.kill()
+            process.wait()
+            for stream in (process.stdin, process.stdout, process.stderr):
+                if stream is not None:
+                    with contextlib.suppress(OSError):
+                        stream.close()
 
 
 @pytest.fixture
-def cli(roots: Roots) -> Cli:
+def cli(roots: Roots) -> Iterator[Cli]:
     """The ``minidock`` command on the test's roots."""
-    return Cli(roots)
+    command = Cli(roots)
+    yield command
+    command.close()
 
 
 @pytest.fixture
