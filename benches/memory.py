@@ -29,29 +29,31 @@ def _newest(name: str) -> int:
 
 
 def supervisor(count: int) -> Row:
-    """One `sleep` in each engine."""
+    """Two `sleep` in each engine: pages of the program's file, which all supervisors share, are nobody's own then."""
     figures: dict[str, float] = {}
     with scratch() as folder, minidock.Engine(data_root=str(folder / "d"), run_root=str(folder / "r")) as engine:
         engine.images.import_(str(busybox_tar()), repository="busybox")
-        thread = threading.Thread(target=lambda: engine.containers.run("busybox", ["sleep", "8"], remove=True))
-        thread.start()
+        words = ["sleep", "6"]
+        threads = [threading.Thread(target=engine.containers.run, args=("busybox", words)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
         time.sleep(2)
         figures["minidock-runtime"] = private_kib(_newest(f"supervise --bundle {folder}"))
-        thread.join()
+        for thread in threads:
+            thread.join()
     with inside_peers() as enter:
         for name, engine_words, process in (
             ("conmon", PODMAN, "conmon"),
             ("containerd-shim", DOCKER, "containerd-shim"),
         ):
-            words = [*enter, *engine_words]
-            subprocess.run(
-                [*words, "run", "-d", "--name", "bench-mem", "--network", "none", "busybox", "sleep", "60"],
-                check=True,
-                stdout=-3,
-            )
+            command = [*enter, *engine_words]
+            names = ["bench-mem-1", "bench-mem-2"]
+            for container in names:
+                start = [*command, "run", "-d", "--name", container, "--network", "none", "busybox", "sleep", "60"]
+                subprocess.run(start, check=True, stdout=subprocess.DEVNULL)
             time.sleep(2)
             figures[name] = private_kib(_newest(process))
             with contextlib.suppress(subprocess.CalledProcessError):
-                subprocess.run([*words, "rm", "-f", "bench-mem"], check=True, stdout=-3)
+                subprocess.run([*command, "rm", "-f", *names], check=True, stdout=subprocess.DEVNULL)
     met = figures["minidock-runtime"] <= 0.2 * 1024
-    return Row("private memory of one supervisor", figures, "KiB", "≤ 0.2 MiB", met)
+    return Row("private memory of one supervisor, two running", figures, "KiB", "≤ 0.2 MiB", met)
