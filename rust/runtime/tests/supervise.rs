@@ -45,7 +45,7 @@ impl Bundle {
         json!({
             "ociVersion": "1.2.0",
             "process": {
-                "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/work/dir",
+                "user": {"uid": 0, "gid": 0}, "args": ["sh", "-c", script], "env": ["PATH=/bin"], "cwd": "/some/dir",
                 "capabilities": {"bounding": caps, "effective": caps, "permitted": caps},
             },
             "root": {"path": "rootfs"},
@@ -151,7 +151,7 @@ fn a_container_is_isolated_and_reports_its_end() {
     let capabilities = format!("CapEff:\t{:016x}", 1 | 1 << 5 | 1 << 6 | 1 << 7);
     assert_eq!(
         text(&output.stdout),
-        format!("input\n1\nbox\n/work/dir\n0\n1\n{capabilities}\n")
+        format!("input\n1\nbox\n/some/dir\n0\n1\n{capabilities}\n")
     );
     let stderr = text(&output.stderr);
     assert!(
