@@ -17,10 +17,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.leaks import Snapshot
+from tests.registry_fixtures import *  # noqa: F403 - the fixtures
 from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
     import minidock
+
+# No test sees the developer's own logins; the fixture `docker_config` gives a test a place for its own.
+os.environ["DOCKER_CONFIG"] = "/proc/no-docker-config"
 
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
 
