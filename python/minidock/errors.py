@@ -72,6 +72,26 @@ class Timeout(MinidockError):
     """A deadline passed."""
 
 
+class Cancelled(MinidockError):
+    """The caller cancelled the operation."""
+
+
+class RegistryError(MinidockError):
+    """A registry's answer makes the operation impossible."""
+
+
+class RegistryUnauthorized(RegistryError):
+    """The registry refuses these credentials, or refuses without any."""
+
+
+class RegistryUnreachable(RegistryError):
+    """No connection, broken or stalled connections, or no sensible answer, after the retries."""
+
+
+class RateLimited(RegistryError):
+    """The registry wants fewer requests; the text says when to try again."""
+
+
 class Interrupted(MinidockError):
     """Somebody asked this process three times to end while a container in the foreground went on."""
 

@@ -57,7 +57,7 @@ def test_locked_crates_have_allowed_licences() -> None:
 
 def test_python_requirements_have_allowed_licences() -> None:
     found = {}
-    for name in ("click", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments"):
+    for name in ("click", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "urllib3"):
         meta = distribution(name).metadata
         classifiers = [c.rpartition(":: ")[2] for c in meta.get_all("Classifier") or [] if c.startswith("License")]
         found[name] = meta.get("License-Expression") or " ".join(classifiers) or str(meta.get("License"))
