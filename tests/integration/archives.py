@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import stat
 import tarfile
 from pathlib import Path
+
+from tests.conftest import Roots
 
 
 def tar(*entries: tarfile.TarInfo | tuple[str, bytes]) -> bytes:
@@ -44,6 +47,19 @@ def held(data: Path) -> dict[str, list[str]]:
         name: sorted(os.listdir(data / name)) if (data / name).is_dir() else []
         for name in ("layers", "content/sha256", "containers", "tmp")
     }
+
+
+def disk_usage(data: Path | Roots) -> int:
+    """Bytes of all files of images in a data root, each hard link once."""
+    root = data if isinstance(data, Path) else data.data
+    found: dict[tuple[int, int], int] = {}
+    for part in ("layers", "content", "downloads"):
+        for folder, _, names in os.walk(root / part):
+            for name in names:
+                status = os.lstat(os.path.join(folder, name))
+                if stat.S_ISREG(status.st_mode):
+                    found[status.st_dev, status.st_ino] = status.st_size
+    return sum(found.values())
 
 
 def assert_clean(data: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 from minidock import helper
 from minidock.errors import Conflict, ImageNotFound, InvalidArgument
 from tests.conftest import Cli, Roots
-from tests.integration.archives import held, tar
+from tests.integration.archives import disk_usage, held, tar
 
 if TYPE_CHECKING:
     import minidock
@@ -113,8 +113,9 @@ def test_an_images_struct_for_the_rest_server(engine: minidock.Engine) -> None:
 def test_filters_and_prune(engine: minidock.Engine, roots: Roots) -> None:
     engine.images.import_(tar(("one", b"111")))
     kept = engine.images.import_(tar(("two", b"")), "kept")
+    before = disk_usage(roots)
     report = engine.images.prune()
-    assert report.space_reclaimed == 3
+    assert report.space_reclaimed == before - disk_usage(roots) > 3
     assert report.images_deleted is not None
     assert {image.id for image in engine.images.list()} == {kept.id, engine.images.get("minidock/hello").id}
     assert engine.images.prune().images_deleted is None

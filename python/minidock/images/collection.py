@@ -7,13 +7,13 @@ import os
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.errors import ContainerNotFound, Corrupt, Denied, ImageNotFound, InvalidArgument, NoSpace
-from minidock.images import references
+from minidock.images import platforms, references
 from minidock.images.image import Image
 from minidock.spec import decoding
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from minidock.engine import Engine
     from minidock.images.references import Reference
@@ -33,43 +33,84 @@ class ImageCollection:
         self._engine = engine
         self._store: Store = engine.store
 
-    def get(self, name: str) -> Image:
-        """The image with this reference, id, or prefix of an id.
+    def get(self, name: str, *, platform: str | None = None) -> Image:
+        """The image with this reference, id, or prefix of an id; of a name with several platforms, that one.
 
         Raises ImageNotFound, and InvalidArgument for a name that cannot be one or a prefix that several ids have.
         """
-        image = self.find(name)
+        image = self.find(name, platform=platform)
         if image is None:
             raise ImageNotFound(f"no such image: {self.shown(name)}")
         return image
 
-    def find(self, name: str) -> Image | None:
+    def find(self, name: str, *, platform: str | None = None) -> Image | None:
         """Like :meth:`get`, but None when there is no such image."""
-        row, _ = self.resolve(name)
+        row, _ = self.resolve(name, platform)
         return None if row is None else Image(self, row)
 
-    def resolve(self, name: str) -> tuple[ImageRow | None, Reference | None]:
-        """The image's row, and the reference with a tag that named it, or None when an id did."""
-        table = self._store.images
+    def resolve(self, name: str, platform: str | None = None) -> tuple[ImageRow | None, Reference | None]:
+        """The image's row, and the reference with a tag or digest that named it, or None when an id did.
+
+        Of several platforms, the one asked for; without, the host's; else the one that came last. Raises ImageNotFound
+        when the image is there, but not for that platform.
+        """
+        rows, reference = self._resolve(name)
+        if not rows:
+            return None, reference
+        if platform is None:
+            if len(rows) > 1:
+                own = [row for row in rows if platforms.host().accepts(self._platform(row))]
+                rows = own or rows
+            return rows[0], reference
+        wanted = platforms.parse(platform)
+        fits = [row for row in rows if wanted.accepts(self._platform(row))]
+        if not fits:
+            there = ", ".join(str(self._platform(row)) for row in rows)
+            raise ImageNotFound(
+                f"no such image: {self.shown(name)} for the platform {wanted}; here it is {there}: "
+                f"minidock pull --platform {wanted} {self.shown(name)}"
+            )
+        return fits[0], reference
+
+    def resolve_all(self, name: str, only: Sequence[str] = ()) -> tuple[builtins.list[ImageRow], Reference | None]:
+        """All images of a name, or those of the platforms ``only``. Raises ImageNotFound when there is none."""
+        rows, reference = self._resolve(name)
+        if not rows:
+            raise ImageNotFound(f"no such image: {self.shown(name)}")
+        if only:
+            found = []
+            for platform in only:
+                row, _ = self.resolve(name, platform)
+                if row is not None and row not in found:
+                    found.append(row)
+            rows = found
+        return rows, reference
+
+    def _resolve(self, name: str) -> tuple[builtins.list[ImageRow], Reference | None]:
+        table, names = self._store.images, self._store.names
         digits = references.id_digits(name)
         if digits is not None and len(digits) == 64:
-            row = table.by_id("sha256:" + digits)
-            return (row if row is not None and not row.hidden else None), None
+            return _visible([table.by_id("sha256:" + digits)]), None
         if name.startswith("sha256:"):
             if digits is None:
                 raise InvalidArgument(f"invalid reference format: {name[:200]!r}: not an image id")
-            return table.by_prefix(digits), None
+            return _visible([table.by_prefix(digits)]), None
         reference = references.parse(name).with_default_tag()
+        if reference.digest is not None:
+            reference = reference._replace(tag=None)
+            return _visible(map(table.by_id, names.by_digest(reference.name, reference.digest or ""))), reference
         canonical = reference.canonical
         if canonical == HELLO:
             self.ensure_hello()
-        row = table.by_tag(canonical)
-        if row is not None:
-            return row, reference
-        if digits is None:
-            return None, reference
-        row = table.by_prefix(digits)
-        return row, None if row is not None else reference
+        rows = _visible(map(table.by_id, names.images(canonical)))
+        if rows or digits is None:
+            return rows, reference
+        rows = _visible([table.by_prefix(digits)])
+        return rows, None if rows else reference
+
+    def _platform(self, row: ImageRow) -> platforms.Platform:
+        config = self.decode_config(row)
+        return platforms.Platform(config.os, config.architecture, config.variant)
 
     def list(self, name: str | None = None, *, all: bool = False) -> builtins.list[Image]:
         """All images, newest first; with ``name``, those with a tag of that repository, or that reference.
@@ -80,18 +121,23 @@ class ImageCollection:
         # On a full or read-only disk a listing shows what is there.
         with contextlib.suppress(NoSpace, Denied):
             self.ensure_hello()
-        table = self._store.images
-        with self._store.database.snapshot():
-            rows = table.all()
-            tags: dict[str, builtins.list[str]] = {}
-            for canonical, image_id, _ in table.tags():
-                tags.setdefault(image_id, []).append(canonical)
-        if name is not None:
-            wanted = references.parse(name)
-            for image_id, names in tags.items():
-                tags[image_id] = [one for one in names if _matches(one, wanted)]
-            rows = [row for row in rows if tags.get(row.id)]
-        return [Image(self, row, sorted(map(_familiar, tags.get(row.id, ())))) for row in rows]
+        store = self._store
+        wanted = None if name is None else references.parse(name)
+        tags: dict[str, builtins.list[str]] = {}
+        digests: dict[str, builtins.list[str]] = {}
+        with store.database.snapshot():
+            rows = store.images.all()
+            for tag in store.names.tags():
+                reference = references.from_canonical(tag.name)
+                if wanted is None or (reference.name == wanted.name and wanted.tag in (None, reference.tag)):
+                    tags.setdefault(tag.image_id, []).append(reference.familiar)
+            for one in store.names.digests():
+                reference = references.from_canonical(f"{one.repository}@{one.digest}")
+                if wanted is None or reference.name == wanted.name:
+                    digests.setdefault(one.image_id, []).append(reference.familiar)
+        if wanted is not None:
+            rows = [row for row in rows if tags.get(row.id) or (wanted.tag is None and digests.get(row.id))]
+        return [Image(self, row, sorted(tags.get(row.id, ())), sorted(digests.get(row.id, ()))) for row in rows]
 
     def summaries(self, name: str | None = None) -> builtins.list[ImageSummary]:
         """What ``GET /images/json`` returns, newest first."""
@@ -102,7 +148,7 @@ class ImageCollection:
                 id=image.id,
                 parent_id="",
                 repo_tags=image.tags,
-                repo_digests=[],
+                repo_digests=image.repo_digests,
                 created=image.row.created,
                 size=image.size,
                 labels=image.labels or None,
@@ -144,23 +190,42 @@ class ImageCollection:
         target = self._target(repository, tag)
         if target is None:
             raise InvalidArgument("tag: the new name is empty")
-        self._store.images.set_tag(target.canonical, self.get(name).id)
+        row, reference = self.resolve(name)
+        if row is None:
+            raise ImageNotFound(f"no such image: {self.shown(name)}")
+        names = self._store.names
+        source = names.get(reference.canonical) if reference is not None and reference.digest is None else None
+        with self._store.database.transaction():
+            if source is None or source.target is None:
+                names.set_tag(target.canonical, row.id)
+                return
+            # All the platforms, and what the name stands for in registries.
+            for image_id in reversed(names.images(source.name)):
+                names.set_tag(target.canonical, image_id, source.target, join=True)
 
-    def remove(self, name: str, *, force: bool = False) -> builtins.list[ImageDelete]:
+    def remove(self, name: str, *, force: bool = False, platforms: Sequence[str] = ()) -> builtins.list[ImageDelete]:
         """Remove a name, and the image with its last name; by id, the image with all its names.
+
+        ``platforms`` restricts it to those images of the name.
 
         Returns what was untagged and deleted, in Docker's form. Raises ImageNotFound, and ImageInUse when a container
         uses the image; ``force`` removes it nevertheless from under containers that do not run.
         """
         from minidock.images.removal import remove_image
 
-        return remove_image(self, self._store, name, force=force, is_running=self._is_running)
+        return remove_image(self, self._store, name, force=force, platforms=platforms, is_running=self._is_running)
 
-    def prune(self, *, all: bool = False) -> ImagesPruned:
-        """Remove images that no container uses: those without a name, or with ``all`` every one."""
+    def prune(self, *, all: bool = False, filters: Mapping[str, Sequence[str]] | None = None) -> ImagesPruned:
+        """Remove images that no container uses: those without a tag, or with ``all`` every one.
+
+        ``filters`` are Docker's: ``until`` (made before a time, or so long ago), ``label`` and ``label!``
+        (``KEY[=VALUE]``), ``dangling`` (``false`` is ``all``). What interrupted pulls left goes too.
+        """
+        from minidock.images.filters import prune_filter
         from minidock.images.removal import prune_images
 
-        return prune_images(self._store, everything=all)
+        chosen, everything = prune_filter(self, filters or {}, all)
+        return prune_images(self._store, everything=everything, chosen=chosen)
 
     def inspect(self, image: Image) -> ImageInspect:
         """What ``docker image inspect`` prints."""
@@ -176,7 +241,14 @@ class ImageCollection:
 
     def familiar_tags(self, image_id: str) -> builtins.list[str]:
         """Names of an image as Docker shows them."""
-        return sorted(_familiar(name) for name, _, _ in self._store.images.tags(image_id))
+        return sorted(references.from_canonical(tag.name).familiar for tag in self._store.names.tags(image_id))
+
+    def familiar_digests(self, image_id: str) -> builtins.list[str]:
+        """Digests that registries have an image under, as Docker shows them: ``busybox@sha256:…``."""
+        return sorted(
+            references.from_canonical(f"{one.repository}@{one.digest}").familiar
+            for one in self._store.names.digests(image_id)
+        )
 
     def decode_config(self, row: ImageRow) -> ImageConfig:
         """An image's configuration. Raises Corrupt when it is none."""
@@ -223,10 +295,5 @@ class ImageCollection:
         return status in ("running", "paused", "restarting")
 
 
-def _familiar(canonical: str) -> str:
-    return references.from_canonical(canonical).familiar
-
-
-def _matches(canonical: str, wanted: Reference) -> bool:
-    have = references.from_canonical(canonical)
-    return have.name == wanted.name and wanted.tag in (None, have.tag)
+def _visible(rows: Iterable[ImageRow | None]) -> list[ImageRow]:
+    return [row for row in rows if row is not None and not row.hidden]

@@ -9,9 +9,10 @@ from minidock.errors import InvalidArgument
 from minidock.images.image import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from minidock.images.collection import ImageCollection
+    from minidock.store.images import ImageRow
 
 NAMES = ("before", "dangling", "label", "reference", "since", "until")
 _TRUE, _FALSE = ("1", "t", "true"), ("0", "f", "false")
@@ -42,6 +43,35 @@ def select(images: Sequence[Image], filters: Mapping[str, Sequence[str]], collec
                 created = collection.get(value).row.created
                 found = [i for i in found if (i.row.created < created if name == "before" else i.row.created > created)]
     return found
+
+
+def prune_filter(
+    collection: ImageCollection, filters: Mapping[str, Sequence[str]], everything: bool
+) -> tuple[Callable[[ImageRow], bool], bool]:
+    """What ``image prune`` may remove, and whether images with tags are among it.
+
+    Raises InvalidArgument for a filter that does not exist or a value that it cannot have.
+    """
+    limit: float | None = None
+    for name, values in filters.items():
+        if name not in ("dangling", "label", "label!", "until"):
+            raise InvalidArgument(f"invalid filter '{name}'")
+        if name == "dangling":
+            everything = everything or not _boolean(values)
+        elif name == "until":
+            if len(values) > 1:
+                raise InvalidArgument("invalid filter 'until': more than one time is given")
+            limit = _moment(values[0])
+
+    def chosen(row: ImageRow) -> bool:
+        if limit is not None and row.created >= limit:
+            return False
+        labels = Image(collection, row).labels if "label" in filters or "label!" in filters else {}
+        return all(_has_label(labels, value) for value in filters.get("label", ())) and not any(
+            _has_label(labels, value) for value in filters.get("label!", ())
+        )
+
+    return chosen, everything
 
 
 def _boolean(values: Sequence[str]) -> bool:

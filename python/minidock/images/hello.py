@@ -89,7 +89,7 @@ def _make(store: Store, path: str, digest: str, old: str) -> None:
                 (_KEY, f"{digest} {row.id}"),
             )
             garbage = None
-            if old and old != row.id and not store.images.tags(old) and store.images.by_id(old) is not None:
+            if old and old != row.id and not store.names.tags(old) and store.images.by_id(old) is not None:
                 garbage = store.images.delete(old, keep_for_containers=True)
         if garbage is not None:
             store.images.discard(garbage, work)

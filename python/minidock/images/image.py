@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from minidock.images.platforms import Platform
+
 if TYPE_CHECKING:
     from minidock.images.collection import ImageCollection
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect
@@ -14,11 +16,18 @@ if TYPE_CHECKING:
 class Image:
     """An image of the data root. Made by :class:`~minidock.images.collection.ImageCollection`."""
 
-    __slots__ = ("_collection", "_config", "_tags", "row")
+    __slots__ = ("_collection", "_config", "_digests", "_tags", "row")
 
-    def __init__(self, collection: ImageCollection, row: ImageRow, tags: list[str] | None = None) -> None:
+    def __init__(
+        self,
+        collection: ImageCollection,
+        row: ImageRow,
+        tags: list[str] | None = None,
+        digests: list[str] | None = None,
+    ) -> None:
         self._collection = collection
         self._config: ImageConfig | None = None
+        self._digests = digests
         self._tags = tags
         self.row = row
 
@@ -43,6 +52,18 @@ class Image:
         if self._tags is None:
             self._tags = self._collection.familiar_tags(self.row.id)
         return self._tags
+
+    @property
+    def repo_digests(self) -> list[str]:
+        """Digests that registries have it under, such as ``busybox@sha256:…``, as of when it was read."""
+        if self._digests is None:
+            self._digests = self._collection.familiar_digests(self.row.id)
+        return self._digests
+
+    @property
+    def platform(self) -> Platform:
+        """Operating system, architecture and variant that it is for."""
+        return Platform(self.config.os, self.config.architecture, self.config.variant)
 
     @property
     def config(self) -> ImageConfig:
@@ -82,7 +103,7 @@ class Image:
     def tag(self, repository: str, tag: str | None = None) -> bool:
         """Give it another name; returns True. Raises InvalidArgument for a name that is none."""
         self._collection.tag(self.row.id, repository, tag)
-        self._tags = None
+        self._tags = self._digests = None
         return True
 
     def remove(self, *, force: bool = False) -> list[ImageDelete]:
@@ -92,7 +113,7 @@ class Image:
     def reload(self) -> None:
         """Read it again. Raises ImageNotFound when it is gone."""
         self.row = self._collection.get(self.row.id).row
-        self._tags = None
+        self._tags = self._digests = None
 
     def __repr__(self) -> str:
         return f"<Image {', '.join(self.tags) or self.short_id}>"

@@ -15,7 +15,9 @@ from minidock.images import content, platforms, sources
 from minidock.images.inspection import format_time
 from minidock.images.layers import Unpacked, unpack
 from minidock.spec import oci_image
-from minidock.store.images import ImageRow, NewLayer
+from minidock.store.blobs import NewBlob
+from minidock.store.images import ImageRow
+from minidock.store.layers import NewLayer
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -96,13 +98,17 @@ def add_image(
         config=oci_image.Descriptor(oci_image.CONFIG, image_id, len(document)),
         layers=[oci_image.Descriptor(oci_image.LAYER, one.diff_id, one.tar_size) for one, _ in layers],
     )
-    manifest_digest, manifest_path = content.stage(work, _encoder.encode(manifest))
+    manifest_document = _encoder.encode(manifest)
+    manifest_digest, manifest_path = content.stage(work, manifest_document)
     row = ImageRow(image_id, document, manifest_digest, sum(one.size for one, _ in layers), now // 10**9)
     store.images.add(
         row,
         [one.diff_id for one, _ in layers],
-        layers=[NewLayer(one.diff_id, one.size, path) for one, path in layers],
-        blobs={image_id: config_path, manifest_digest: manifest_path},
+        layers=[NewLayer(one.diff_id, one.size, path, one.tar_size) for one, path in layers],
+        blobs=[
+            NewBlob(image_id, len(document), oci_image.CONFIG, config_path),
+            NewBlob(manifest_digest, len(manifest_document), oci_image.MANIFEST, manifest_path),
+        ],
         tag=None if target is None else target.canonical,
     )
     return row

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def inspect(store: Store, image: Image) -> ImageInspect:
     """What ``GET /images/{name}/json`` returns."""
     config = image.config
-    tags = store.images.tags(image.id)
+    tags = store.names.tags(image.id)
     layers = [f"{store.paths.layer(number)}/fs" for number in store.images.layers(image.id)]
     data = {}
     if layers:
@@ -29,7 +29,7 @@ def inspect(store: Store, image: Image) -> ImageInspect:
     inspected = ImageInspect(
         id=image.id,
         repo_tags=image.tags,
-        repo_digests=[],
+        repo_digests=image.repo_digests,
         parent=config.parent,
         comment=config.comment or (config.history[-1].comment if config.history else ""),
         created=config.created or UNSET,
@@ -45,7 +45,7 @@ def inspect(store: Store, image: Image) -> ImageInspect:
         root_fs=ImageRootFS("layers", list(config.rootfs.diff_ids) or UNSET),
     )
     if tags:
-        inspected.metadata = ImageMetadata(format_time(max(tagged for _, _, tagged in tags)))
+        inspected.metadata = ImageMetadata(format_time(max(tag.tagged for tag in tags)))
     return inspected
 
 

@@ -36,6 +36,41 @@ class Platform(NamedTuple):
     def __str__(self) -> str:
         return "/".join(part for part in self if part)
 
+    def accepts(self, other: Platform) -> bool:
+        """Whether what is made for ``other`` is what somebody means who asks for this one."""
+        return self.rank(other) is not None
+
+    def rank(self, other: Platform) -> int | None:
+        """How well ``other`` fits, 0 is best; None: not at all.
+
+        Each ARM and x86-64 runs what was made for earlier variants, as in containerd's matcher.
+        """
+        if self.os != other.os:
+            return None
+        mine, theirs = self._normal(), other._normal()
+        if mine == theirs:
+            return 0
+        if mine[0] == theirs[0] and mine[0] in ("arm", "arm64", "amd64"):
+            ours, its = _level(mine[1]), _level(theirs[1])
+            return ours - its if 0 <= its < ours else None
+        return None
+
+    def _normal(self) -> tuple[str, str]:
+        architecture, variant = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
+        variant = self.variant or variant
+        if architecture == "arm":
+            return architecture, variant or "v7"
+        if architecture == "arm64":
+            return architecture, "v8" if variant in ("", "8") else variant
+        if architecture == "amd64":
+            return architecture, variant or "v1"
+        return architecture, variant
+
+
+def _level(variant: str) -> int:
+    digits = variant.removeprefix("v")
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else -1
+
 
 def host() -> Platform:
     """This host's platform."""

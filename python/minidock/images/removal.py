@@ -1,11 +1,12 @@
 """Removal of images, by Docker's rules.
 
 A name goes alone while the image has other names. With its last name the image goes, unless a container uses it.
+Digests of a repository (``busybox@sha256:…``) are names too; they go with the last tag of their repository.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from minidock.errors import Conflict, ImageInUse, ImageNotFound
@@ -15,46 +16,62 @@ from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from minidock.images.collection import ImageCollection
+    from minidock.images.references import Reference
     from minidock.store.images import Garbage, ImageRow
     from minidock.store.store import Store
 
 
 def remove_image(
-    collection: ImageCollection, store: Store, name: str, *, force: bool, is_running: Callable[[str], bool]
+    collection: ImageCollection,
+    store: Store,
+    name: str,
+    *,
+    force: bool,
+    platforms: Sequence[str],
+    is_running: Callable[[str], bool],
 ) -> list[ImageDelete]:
     """Remove a name, or an image by id; see :meth:`ImageCollection.remove`."""
-    row, reference = collection.resolve(name)
-    if row is None:
-        raise ImageNotFound(f"no such image: {collection.shown(name)}")
+    rows, reference = collection.resolve_all(name, platforms)
     # Asked before the transaction: it looks at processes, and may record that a container has ended.
-    running = {used.id: is_running(used.id) for used in store.containers.of_image(row.id)}
+    running = {used.id: is_running(used.id) for row in rows for used in store.containers.of_image(row.id)}
+    done: list[ImageDelete] = []
+    garbage: list[Garbage] = []
     with Workspace(store.paths, "rmi", repair=True) as trash:
         with store.database.transaction():
-            current = store.images.by_id(row.id)
-            if current is None or current.hidden:
-                raise ImageNotFound(f"no such image: {collection.shown(name)}")
-            removal = _Removal(store, current, running, force)
-            garbage = removal.by_name(reference.canonical) if reference is not None else removal.by_id()
-        if garbage is not None:
-            store.images.discard(garbage, trash)
-    return removal.done
+            for row in rows:
+                current = store.images.by_id(row.id)
+                if current is None or current.hidden:
+                    raise ImageNotFound(f"no such image: {collection.shown(name)}")
+                removal = _Removal(store, current, running, force)
+                left = removal.by_name(reference) if reference is not None else removal.by_id()
+                done += [step for step in removal.done if step not in done]
+                if left is not None:
+                    garbage.append(left)
+        for one in garbage:
+            store.images.discard(one, trash)
+    return done
 
 
-def prune_images(store: Store, *, everything: bool) -> ImagesPruned:
-    """Remove the images that no container uses: all, or those without a name."""
+def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow], bool]) -> ImagesPruned:
+    """Remove the images that no container uses: all, or those without a tag; of these the ``chosen`` ones.
+
+    What interrupted pulls left goes too.
+    """
+    from minidock.images.downloads import discard_idle
     from minidock.images.hello import built_in_id
 
     done: list[ImageDelete] = []
-    reclaimed = 0
     with Workspace(store.paths, "prune", repair=True) as trash:
+        before = _space(store)
         collected: list[Garbage] = []
         with store.database.transaction():
             keep = built_in_id(store)
             for row in store.images.all():
-                tags = store.images.tags(row.id)
+                tags = store.names.tags(row.id)
                 if row.id == keep or (tags and not everything) or store.containers.of_image(row.id):
                     continue
-                reclaimed += store.images.unshared_size(row.id)
+                if not chosen(row):
+                    continue
                 removal = _Removal(store, row, {}, force=True)
                 garbage = removal.delete()
                 done += removal.done
@@ -62,7 +79,13 @@ def prune_images(store: Store, *, everything: bool) -> ImagesPruned:
                     collected.append(garbage)
         for garbage in collected:
             store.images.discard(garbage, trash)
+        reclaimed = before - _space(store)
+        reclaimed += discard_idle(store.paths, trash)
     return ImagesPruned(done or None, reclaimed)
+
+
+def _space(store: Store) -> int:
+    return sum(layer.size + layer.split_size for layer in store.layers.all()) + store.blobs.kept_size()
 
 
 class _Removal:
@@ -73,22 +96,28 @@ class _Removal:
         self.row = row
         self.force = force
         self.done: list[ImageDelete] = []
-        self.tags = [name for name, _, _ in store.images.tags(row.id)]
+        self.tags = [tag.name for tag in store.names.tags(row.id)]
+        self.digests = [(one.repository, one.digest) for one in store.names.digests(row.id)]
         self.users = [used.id for used in store.containers.of_image(row.id)]
         # A container that came since we asked is taken for running: it is about to be.
         self.running = [used for used in self.users if running.get(used, True)]
 
-    def by_name(self, canonical: str) -> Garbage | None:
+    def by_name(self, reference: Reference) -> Garbage | None:
         """Remove one name, and the image if it was the last."""
-        if len(self.tags) == 1:
+        if len(self.tags) <= 1 and len({name for name, _ in self.digests}) <= 1:
             self._refuse_built_in()
             if self.users and not self.force:
                 raise ImageInUse(
-                    f'conflict: unable to remove repository reference "{_familiar(canonical)}" (must force) - '
+                    f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
                     f"container {self.users[0][:12]} is using its referenced image {references.short_id(self.row.id)}"
                 )
-        self._untag(canonical)
-        if self.tags or self.running:
+        if reference.digest is not None:
+            self._forget_digests(reference.name, reference.digest)
+        else:
+            self._untag(reference.canonical)
+            if not any(references.from_canonical(tag).name == reference.name for tag in self.tags):
+                self._forget_digests(reference.name)
+        if self.tags or self.digests or self.running:
             # Docker, too, only untags what runs, and leaves the image without a name.
             return None
         return self.delete()
@@ -103,7 +132,9 @@ class _Removal:
                 f"{self.running[0][:12]}"
             )
         if not self.force:
-            if len(self.tags) > 1:
+            repositories = {references.from_canonical(tag).name for tag in self.tags}
+            repositories |= {name for name, _ in self.digests}
+            if len(self.tags) > 1 or len(repositories) > 1:
                 raise ImageInUse(
                     f"conflict: unable to delete {short} (must be forced) - "
                     "image is referenced in multiple repositories"
@@ -119,6 +150,8 @@ class _Removal:
         """Remove the image and what is left of its names."""
         for tag in list(self.tags):
             self._untag(tag)
+        for repository, _ in list(self.digests):
+            self._forget_digests(repository)
         diff_ids = self.store.images.layer_diff_ids(self.row.id)
         garbage = self.store.images.delete(self.row.id, keep_for_containers=True)
         self.done.append(ImageDelete(deleted=self.row.id))
@@ -128,9 +161,14 @@ class _Removal:
         return garbage
 
     def _untag(self, canonical: str) -> None:
-        self.store.images.remove_tag(canonical)
+        self.store.names.remove_tag(canonical, self.row.id)
         self.tags.remove(canonical)
         self.done.append(ImageDelete(untagged=_familiar(canonical)))
+
+    def _forget_digests(self, repository: str, digest: str | None = None) -> None:
+        for gone in self.store.names.remove_digests(self.row.id, repository, digest):
+            self.digests.remove((repository, gone))
+            self.done.append(ImageDelete(untagged=f"{_familiar(repository)}@{gone}"))
 
     def _refuse_built_in(self) -> None:
         from minidock.images.hello import built_in_id

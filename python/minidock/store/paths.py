@@ -7,7 +7,7 @@ import stat
 
 from minidock.errors import Denied, InvalidArgument
 
-_DIRECTORIES = ("content", "content/sha256", "layers", "containers", "seccomp", "bin", "tmp")
+_DIRECTORIES = ("content", "content/sha256", "layers", "downloads", "containers", "seccomp", "bin", "tmp")
 
 
 class Paths:
@@ -19,6 +19,7 @@ class Paths:
         "content",
         "data",
         "database",
+        "downloads",
         "layers",
         "run",
         "run_containers",
@@ -38,6 +39,7 @@ class Paths:
         self.run = run_root
         self.database = data_root + "/minidock.db"
         self.content = data_root + "/content/sha256"
+        self.downloads = data_root + "/downloads"
         self.layers = data_root + "/layers"
         self.containers = data_root + "/containers"
         self.seccomp = data_root + "/seccomp"
@@ -60,6 +62,10 @@ class Paths:
     def blob(self, digest: str) -> str:
         """The file of a blob, by ``sha256:HEX``. The digest must have been checked."""
         return f"{self.content}/{digest.removeprefix('sha256:')}"
+
+    def download(self, digest: str) -> str:
+        """The directory of a blob that is being fetched, by ``sha256:HEX``. The digest must have been checked."""
+        return f"{self.downloads}/{digest.removeprefix('sha256:')}"
 
     def prepare(self) -> None:
         """Make both roots, and the run root's ``containers``, if they are missing: 0700 and ours.

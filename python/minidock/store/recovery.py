@@ -11,11 +11,12 @@ import os
 from collections.abc import Callable, Sequence
 
 from minidock.errors import MinidockError
+from minidock.store.blobs import BlobTable
 from minidock.store.containers import ContainerRow, ContainerTable
 from minidock.store.database import Database
 from minidock.store.failures import from_os
 from minidock.store.images import ImageTable, drop_hidden_image
-from minidock.store.workspace import Workspace, abandoned, discard, sweep
+from minidock.store.workspace import Workspace, abandoned, discard, is_alive, sweep
 
 Hook = Callable[[Sequence[ContainerRow]], None]
 """Called with the rows of all containers after a repair: kills and records what a dead supervisor left."""
@@ -89,7 +90,13 @@ def _containers(database: Database, trash: Workspace) -> None:
 
 def _layers(database: Database, trash: Workspace) -> None:
     paths = database.paths
-    database.execute("DELETE FROM layers WHERE id NOT IN (SELECT layer_id FROM image_layers)")
+    for (owner,) in database.rows("SELECT DISTINCT owner FROM leases"):
+        if not is_alive(paths, owner):
+            database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
+    database.execute(
+        "DELETE FROM layers WHERE id NOT IN (SELECT layer_id FROM image_layers)"
+        " AND id NOT IN (SELECT layer_id FROM leases)"
+    )
     rows = {str(row[0]): row[0] for row in database.rows("SELECT id FROM layers")}
     present = set(os.listdir(paths.layers))
     for name in present - rows.keys():
@@ -101,10 +108,8 @@ def _layers(database: Database, trash: Workspace) -> None:
 
 def _blobs(database: Database, trash: Workspace) -> None:
     paths = database.paths
-    wanted: set[str] = set()
-    for image_id, manifest in database.rows("SELECT id, manifest FROM images"):
-        wanted.add(image_id.removeprefix("sha256:"))
-        if manifest is not None:
-            wanted.add(manifest.removeprefix("sha256:"))
+    blobs = BlobTable(database)
+    blobs.forget_lost()
+    wanted = {row[0].removeprefix("sha256:") for row in database.rows("SELECT digest FROM blobs WHERE kept")}
     for name in set(os.listdir(paths.content)) - wanted:
         discard(trash, f"{paths.content}/{name}")

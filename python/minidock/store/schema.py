@@ -50,4 +50,69 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX containers_image ON containers (image_id);
     """,
+    """
+    -- Bytes of the uncompressed tar (null: not known), and of the record that rebuilds it.
+    ALTER TABLE layers ADD COLUMN tar_size INTEGER;
+    ALTER TABLE layers ADD COLUMN split_size INTEGER NOT NULL DEFAULT 0;
+
+    -- Layers that work in progress relies on, by the name of its workspace in tmp/. Void when nobody holds that.
+    CREATE TABLE leases (
+        owner TEXT NOT NULL,
+        layer_id INTEGER NOT NULL REFERENCES layers (id) ON DELETE CASCADE,
+        PRIMARY KEY (owner, layer_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX leases_layer ON leases (layer_id);
+
+    -- What images are made of, by digest: configurations, manifests, indexes, layers as they travel.
+    -- kept: content/sha256/HEX exists. A layer's blob that is not kept is only known by name.
+    CREATE TABLE blobs (
+        digest TEXT PRIMARY KEY,
+        size INTEGER NOT NULL,
+        media_type TEXT NOT NULL,
+        diff_id TEXT,                   -- of a layer
+        kept INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX blobs_diff_id ON blobs (diff_id);
+
+    CREATE TABLE image_blobs (
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        digest TEXT NOT NULL REFERENCES blobs (digest),
+        PRIMARY KEY (image_id, digest)
+    ) WITHOUT ROWID;
+    CREATE INDEX image_blobs_digest ON image_blobs (digest);
+
+    -- Where a registry has been seen to have a blob, for mounts between its repositories.
+    CREATE TABLE blob_repositories (
+        digest TEXT NOT NULL REFERENCES blobs (digest) ON DELETE CASCADE,
+        repository TEXT NOT NULL,       -- registry.example/team/app
+        PRIMARY KEY (digest, repository)
+    ) WITHOUT ROWID;
+
+    -- The manifest or index that a name stands for in registries and archives. Null: the image's own manifest.
+    ALTER TABLE tags ADD COLUMN target TEXT;
+
+    -- All images of a name, one a platform. tags.image_id is the one that the bare name means.
+    CREATE TABLE tag_images (
+        name TEXT NOT NULL REFERENCES tags (name) ON DELETE CASCADE,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        PRIMARY KEY (name, image_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX tag_images_image ON tag_images (image_id);
+
+    -- docker.io/library/busybox and the digest that a registry gave to a manifest or index of the image.
+    CREATE TABLE digests (
+        repository TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        PRIMARY KEY (repository, digest, image_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX digests_image ON digests (image_id);
+
+    INSERT INTO blobs SELECT id, length(config), 'application/vnd.oci.image.config.v1+json', NULL, 1 FROM images;
+    INSERT OR IGNORE INTO blobs SELECT manifest, 0, 'application/vnd.oci.image.manifest.v1+json', NULL, 1
+        FROM images WHERE manifest IS NOT NULL;
+    INSERT INTO image_blobs SELECT id, id FROM images;
+    INSERT OR IGNORE INTO image_blobs SELECT id, manifest FROM images WHERE manifest IS NOT NULL;
+    INSERT INTO tag_images SELECT name, image_id FROM tags;
+    """,
 )

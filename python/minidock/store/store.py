@@ -5,9 +5,12 @@ from __future__ import annotations
 import threading
 
 from minidock.store import recovery
+from minidock.store.blobs import BlobTable
 from minidock.store.containers import ContainerTable
 from minidock.store.database import Database
 from minidock.store.images import ImageTable
+from minidock.store.layers import LayerTable
+from minidock.store.names import NameTable
 from minidock.store.paths import Paths
 
 
@@ -52,9 +55,24 @@ class Store:
 
     @property
     def images(self) -> ImageTable:
-        """The tables of images, tags and layers."""
+        """The table of images."""
         _ = self.database
         return self._images
+
+    @property
+    def layers(self) -> LayerTable:
+        """The table of layers."""
+        return self.images.layer_table
+
+    @property
+    def blobs(self) -> BlobTable:
+        """The table of blobs."""
+        return self.images.blobs
+
+    @property
+    def names(self) -> NameTable:
+        """The tables of tags and digests."""
+        return self.images.names
 
     def repair(self) -> None:
         """Repair now."""

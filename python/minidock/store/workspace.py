@@ -33,6 +33,11 @@ class Workspace:
             fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.path = path
 
+    @property
+    def name(self) -> str:
+        """Its own name in ``tmp/``."""
+        return os.path.basename(self.path)
+
     def join(self, name: str) -> str:
         """The path of an entry."""
         return f"{self.path}/{name}"
@@ -80,6 +85,15 @@ def abandoned(paths: Paths) -> bool:
         if fd is not None:
             os.close(fd)
             return True
+    return False
+
+
+def is_alive(paths: Paths, name: str) -> bool:
+    """Whether the workspace ``name`` exists and somebody holds it."""
+    fd = _claim(f"{paths.tmp}/{name}")
+    if fd is None:
+        return os.path.lexists(f"{paths.tmp}/{name}")
+    os.close(fd)
     return False
 
 

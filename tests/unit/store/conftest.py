@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from minidock.store.blobs import NewBlob
 from minidock.store.containers import ContainerRow
-from minidock.store.images import ImageRow, NewLayer
+from minidock.store.images import ImageRow
+from minidock.store.layers import NewLayer
 from minidock.store.store import Store
 from minidock.store.workspace import Workspace
 
@@ -46,7 +48,11 @@ def add_image(store: Store, digit: str = "a", layers: tuple[str, ...] = ("one",)
             new.append(NewLayer(diff_id, 100, work.join(diff_id)))
         Path(work.join("blob")).write_bytes(b"{}")
         store.images.add(
-            ImageRow(image_id, b"{}", None, 100, 5), layers, layers=new, blobs={image_id: work.join("blob")}, tag=tag
+            ImageRow(image_id, b"{}", None, 100, 5),
+            layers,
+            layers=new,
+            blobs=[NewBlob(image_id, 2, "", work.join("blob"))],
+            tag=tag,
         )
     return image_id
 

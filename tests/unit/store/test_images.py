@@ -27,14 +27,14 @@ def test_a_tag_moves(store: Store) -> None:
     one = add_image(store, "a", ("l1",), TAG)
     two = add_image(store, "b", ("l2",), None)
     assert store.images.by_tag(TAG).id == one  # type: ignore[union-attr]
-    assert store.images.set_tag(TAG, two) == one
-    assert store.images.set_tag(TAG, two) is None
-    assert [(name, image) for name, image, _ in store.images.tags()] == [(TAG, two)]
+    assert store.names.set_tag(TAG, two) == one
+    assert store.names.set_tag(TAG, two) is None
+    assert [(tag.name, tag.image_id) for tag in store.names.tags()] == [(TAG, two)]
     assert {row.id for row in store.images.all()} == {one, two}
     with pytest.raises(ImageNotFound):
-        store.images.set_tag(TAG, "sha256:" + "f" * 64)
-    assert store.images.remove_tag(TAG)
-    assert not store.images.remove_tag(TAG)
+        store.names.set_tag(TAG, "sha256:" + "f" * 64)
+    assert store.names.remove_tag(TAG)
+    assert not store.names.remove_tag(TAG)
 
 
 def test_layers_are_shared_and_counted(store: Store) -> None:
@@ -63,7 +63,7 @@ def test_the_same_image_again(store: Store) -> None:
     one = add_image(store, "a", ("l1",), TAG)
     assert add_image(store, "a", ("l1",), "docker.io/library/y:1") == one
     assert len(store.images.all()) == 1
-    assert len(store.images.tags(one)) == 2
+    assert len(store.names.tags(one)) == 2
     assert os.listdir(store.paths.layers) == ["1"]
     assert os.listdir(store.paths.tmp) == []
 
@@ -85,11 +85,12 @@ def test_an_image_whose_layer_is_missing_leaves_nothing(store: Store) -> None:
     with pytest.raises(InvalidArgument, match="not in the store"):
         store.images.add(ImageRow("sha256:" + "a" * 64, b"{}", None, 0, 0), ["gone"], tag=TAG)
     assert store.images.all() == []
-    assert store.images.tags() == []
+    assert store.names.tags() == []
 
 
 def test_a_failure_moves_everything_back(store: Store) -> None:
-    from minidock.store.images import NewLayer
+    from minidock.store.blobs import NewBlob
+    from minidock.store.layers import NewLayer
 
     _ = store.database
     with Workspace(store.paths, "test") as work:
@@ -100,7 +101,7 @@ def test_a_failure_moves_everything_back(store: Store) -> None:
                 ImageRow("sha256:" + "a" * 64, b"{}", None, 0, 0),
                 ["l1", "gone"],
                 layers=[NewLayer("l1", 1, work.join("l1"))],
-                blobs={"sha256:" + "a" * 64: work.join("blob")},
+                blobs=[NewBlob("sha256:" + "a" * 64, 0, "", work.join("blob"))],
             )
         assert sorted(os.listdir(work.path)) == ["blob", "l1"]
     assert os.listdir(store.paths.layers) == os.listdir(store.paths.content) == []
