@@ -342,10 +342,16 @@ def image_config(
     return json.dumps(document, separators=(",", ":")).encode()
 
 
-def push_image(
-    registry: Registry,
-    repository: str,
-    tag: str,
+class Image(NamedTuple):
+    """An image in memory: what there is to push or to serve."""
+
+    media_type: str
+    manifest: bytes
+    config: bytes
+    layers: list[bytes]  # compressed
+
+
+def build_image(
     layers: Sequence[bytes] = (),
     *,
     compress: str | Sequence[str] = "gzip",
@@ -354,8 +360,8 @@ def push_image(
     platform: str = "linux/amd64",
     annotations: dict[str, str] | None = None,
     **more: Any,
-) -> Pushed:
-    """Push an image of these layers (uncompressed tars); ``tag=""`` pushes it by digest only, for an index.
+) -> Image:
+    """Make an image of these layers (uncompressed tars).
 
     ``compress`` is "gzip", "zstd" or "none", or one of them for each layer. ``config`` and ``more`` are as in
     :func:`image_config`. ``docker_types`` takes Docker's media types in place of OCI's.
@@ -363,8 +369,6 @@ def push_image(
     hows = [compress] * len(layers) if isinstance(compress, str) else list(compress)
     packed = [compress_layer(tar, how) for tar, how in zip(layers, hows, strict=True)]
     data = image_config([digest_of(tar) for tar in layers], config, platform, **more)
-    for blob in (*packed, data):
-        push_blob(registry, repository, blob)
     if docker_types:
         kind, of_config, base, ends = DOCKER_MANIFEST, DOCKER_CONFIG, DOCKER_LAYER, {"none": "", "gzip": ".gzip"}
     else:
@@ -378,9 +382,20 @@ def push_image(
     }
     if annotations:
         document["annotations"] = annotations
-    raw = json.dumps(document, separators=(",", ":")).encode()
-    manifest = push_manifest(registry, repository, tag or digest_of(raw), kind, raw)
-    return Pushed(manifest, digest_of(data))
+    return Image(kind, json.dumps(document, separators=(",", ":")).encode(), data, packed)
+
+
+def push_image(registry: Registry, repository: str, tag: str, layers: Sequence[bytes] = (), **options: Any) -> Pushed:
+    """Push an image of these layers (uncompressed tars), with the options of :func:`build_image`.
+
+    ``tag=""`` pushes it by digest only, for an index.
+    """
+    image = build_image(layers, **options)
+    for blob in (*image.layers, image.config):
+        push_blob(registry, repository, blob)
+    reference = tag or digest_of(image.manifest)
+    manifest = push_manifest(registry, repository, reference, image.media_type, image.manifest)
+    return Pushed(manifest, digest_of(image.config))
 
 
 def push_index(

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.certificates import Authority
+from tests.hostile import HostileRegistry
 from tests.registry import Registry
 from tests.tokens import TokenServer
 
@@ -21,6 +22,8 @@ __all__ = [
     "auth_registry",
     "authority",
     "docker_config",
+    "hostile",
+    "make_hostile",
     "make_registry",
     "registry",
     "registry_folder",
@@ -103,3 +106,24 @@ def token_server(registry_folder: Path) -> Iterator[TokenServer]:
 def token_registry(make_registry: Callable[..., Registry], token_server: TokenServer) -> Registry:
     """A registry that wants tokens of ``token_server``, which is also ``registry.tokens``."""
     return make_registry(tokens=token_server)
+
+
+@pytest.fixture
+def hostile() -> Iterator[HostileRegistry]:
+    """A scriptable registry in memory over plain HTTP, see :mod:`tests.hostile`."""
+    with HostileRegistry() as made:
+        yield made
+
+
+@pytest.fixture
+def make_hostile() -> Iterator[Callable[..., HostileRegistry]]:
+    """Start several scriptable registries: ``make_hostile(authority=…, upstream=registry.url)``."""
+    made: list[HostileRegistry] = []
+
+    def make(**options: object) -> HostileRegistry:
+        made.append(HostileRegistry(**options))  # type: ignore[arg-type]
+        return made[-1]
+
+    yield make
+    for registry in made:
+        registry.close()
