@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Self, final
 
+from typing_extensions import Buffer
+
 __version__: str
 
 class NativeError(Exception):
@@ -257,8 +259,27 @@ class LayerResult:
     def skipped_xattrs(self) -> int:
         """Extended attributes that the file system refused or that no layer may set (overlayfs, SELinux labels)."""
 
+@final
+class Spool:
+    """A file that one thread fills while others read it: a download that is unpacked as it comes."""
+
+    def __new__(cls, fd: int, size: int = 0) -> Self:
+        """Fill a regular file, open for reading and writing; ``fd`` is duplicated, its offset does not matter.
+
+        The first ``size`` bytes are there already (a resumed download); what follows them is cut off. Errors: invalid.
+        """
+    def write(self, data: Buffer) -> None:
+        """Append all of ``data`` or nothing. Errors: conflict (it has ended), those of the file system (ENOSPC, …)."""
+    def finish(self) -> None:
+        """No more comes: readers find the end. Does nothing when it has ended."""
+    def fail(self) -> None:
+        """Make readers fail with system (ECANCELED), soon. Does nothing when it has ended."""
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+
 def unpack_layer(
-    source: int,
+    source: int | Spool,
     target: str | PathLike[str],
     *,
     compression: str = "auto",
@@ -271,6 +292,9 @@ def unpack_layer(
     progress: Progress | None = None,
 ) -> LayerResult:
     """Unpack the tar read from ``source`` (file, pipe or socket, from its offset to its end) into ``target``.
+
+    A :class:`Spool` is read from its first byte; several calls may read one. Whoever fills it ends it by ``finish`` or
+    ``fail``, whatever happens: a call waits until then, or for ``progress.cancel()``.
 
     ``compression`` is auto, none, gzip or zstd. ``tar_split`` is a file to make: from it and ``target`` the same tar
     can be written again. ``whiteouts``: ``overlay`` makes the kernel's form of OCI whiteouts in an empty directory

@@ -9,14 +9,15 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use minidock_core::layer::{
-    self, Compression, Control, CreateOptions, Digests, IdMap, Limits, Options, Sink, Unpacked,
-    Whiteouts, owner,
+    self, Compression, Control, CreateOptions, Digests, IdMap, Input, Limits, Options, Sink,
+    Unpacked, Whiteouts, owner,
 };
 use minidock_core::{Context, Error, Kind, Result};
 use pyo3::prelude::*;
 use pyo3::types::{PyAnyMethods, PyDict, PyDictMethods};
 
 use crate::error::{detached, invalid};
+use crate::spool::Spool;
 use crate::terminal::duplicate;
 
 /// How often a long call looks for signals.
@@ -212,6 +213,28 @@ impl From<Unpacked> for LayerResult {
     }
 }
 
+/// What a layer is read from.
+enum Source {
+    Fd(OwnedFd),
+    Spool(Arc<layer::Spool>),
+}
+
+impl Source {
+    fn get(op: &'static str, given: &Bound<'_, PyAny>) -> PyResult<Self> {
+        match given.cast::<Spool>() {
+            Ok(spool) => Ok(Self::Spool(Arc::clone(&spool.get().inner))),
+            Err(_) => Ok(Self::Fd(duplicate(op, given.extract()?)?)),
+        }
+    }
+
+    fn input(&self) -> Input<'_> {
+        match self {
+            Self::Fd(fd) => Input::Fd(fd.as_fd()),
+            Self::Spool(spool) => Input::Spool(spool),
+        }
+    }
+}
+
 /// Unpacks a layer; see the stub.
 #[pyfunction]
 #[pyo3(signature = (source, target, *, compression="auto", tar_split=None, whiteouts="overlay", limits=None,
@@ -219,7 +242,7 @@ impl From<Unpacked> for LayerResult {
 #[allow(clippy::too_many_arguments)]
 pub fn unpack_layer(
     py: Python<'_>,
-    source: i32,
+    source: &Bound<'_, PyAny>,
     target: PathBuf,
     compression: &str,
     tar_split: Option<PathBuf>,
@@ -245,7 +268,7 @@ pub fn unpack_layer(
         owners,
         durable,
     };
-    let source = duplicate("unpack", source)?;
+    let source = Source::get("unpack", source)?;
     let control = control(progress);
     let done = interruptible(py, &control, || {
         let directory = open_directory(&target)?;
@@ -271,7 +294,7 @@ pub fn unpack_layer(
             file.context("create", || path.display().to_string())
         });
         layer::unpack(
-            source.as_fd(),
+            source.input(),
             directory,
             split.transpose()?,
             &options,

@@ -7,6 +7,7 @@ mod security;
 mod snapshot;
 
 mod layer;
+mod spool;
 
 mod helper;
 mod supervisor;
@@ -42,6 +43,8 @@ mod _native {
         LayerResult, Progress, TarResult, compress_layer, digest_file, reassemble_layer, tar_tree,
         unpack_layer,
     };
+    #[pymodule_export]
+    use super::spool::Spool;
     #[pymodule_export]
     use super::tree::{copy_tree, remove_tree};
     // The user's terminal.

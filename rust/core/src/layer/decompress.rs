@@ -1,15 +1,15 @@
-//! From a file descriptor to chunks of an uncompressed stream, hashed on the way, on threads of their own.
+//! From a file descriptor or a growing file to chunks of an uncompressed stream, hashed on the way, on threads of their own.
 //!
 //! ```text
-//! fd ─► reader + inflate ──┬─► hasher  (SHA-256 of the uncompressed stream)
-//!        (SHA-256 of what  └─► caller  (tar parser, writes files)
-//!         was read)
+//! input ─► reader + inflate ──┬─► hasher  (SHA-256 of the uncompressed stream)
+//!           (SHA-256 of what  └─► caller  (tar parser, writes files)
+//!            was read)
 //! ```
 //! Both queues are short, so a slow side stops the others; all memory is the chunks in them.
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -20,6 +20,7 @@ use super::control::{Control, Deadline, may_wait, wait};
 use super::digest;
 use super::feed::{CHUNK, Chunk, Next, Pool};
 use super::limits::Limits;
+use super::spool::Spool;
 use crate::{Context, Error, Kind, Result};
 
 /// The largest window of a zstd frame: 2^27 bytes, the format's recommended limit for readers.
@@ -86,18 +87,41 @@ pub struct Digests {
     pub compression: Compression,
 }
 
+/// Where a stream comes from.
+#[derive(Debug, Clone, Copy)]
+pub enum Input<'a> {
+    /// A file, pipe or socket, from its offset to its end.
+    Fd(BorrowedFd<'a>),
+    /// A file that is being filled, from its first byte.
+    Spool(&'a Spool),
+}
+
+impl<'a> From<BorrowedFd<'a>> for Input<'a> {
+    fn from(fd: BorrowedFd<'a>) -> Self {
+        Self::Fd(fd)
+    }
+}
+
+impl<'a> From<&'a Spool> for Input<'a> {
+    fn from(spool: &'a Spool) -> Self {
+        Self::Spool(spool)
+    }
+}
+
 /// Threads that read, decompress and hash a stream.
 pub struct Pipeline<'scope> {
+    /// Nobody wants the chunks any more: the reader need not wait for data.
+    gone: Arc<AtomicBool>,
     reader: ScopedJoinHandle<'scope, Result<(Option<Sha256>, u64, Compression)>>,
     hasher: ScopedJoinHandle<'scope, (Sha256, u64)>,
     chunks: Option<Receiver<Result<Chunk>>>,
 }
 
 impl<'scope> Pipeline<'scope> {
-    /// Starts reading `fd` from its offset to its end; `compression` `None` means to look at the data.
+    /// Starts reading `input` to its end; `compression` `None` means to look at the data.
     pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
-        fd: BorrowedFd<'env>,
+        input: Input<'env>,
         compression: Option<Compression>,
         limits: &Limits,
         control: &Arc<Control>,
@@ -107,9 +131,11 @@ impl<'scope> Pipeline<'scope> {
         let (to_hasher, hashed) = sync_channel::<Chunk>(QUEUE);
         let limits = limits.clone();
         let control = Arc::clone(control);
+        let gone = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&gone);
         let spawn = || std::thread::Builder::new();
         let reader = spawn().spawn_scoped(scope, move || {
-            let source = Source::new(fd, control, deadline);
+            let source = Source::new(input, control, deadline, stop);
             let result = run(source, compression, &limits, &to_caller, &to_hasher);
             if let Err(error) = &result {
                 // The join carries the error itself; the caller only has to wake up.
@@ -135,6 +161,7 @@ impl<'scope> Pipeline<'scope> {
             (hash, size)
         });
         Ok(Self {
+            gone,
             reader,
             hasher: hasher.context("start thread", String::new)?,
             chunks: Some(chunks),
@@ -155,6 +182,7 @@ impl<'scope> Pipeline<'scope> {
     /// unless the reader's own is behind it. The chunks must have been dropped.
     pub fn finish<T>(self, consumed: Result<T>) -> Result<(T, Digests)> {
         drop(self.chunks);
+        self.gone.store(consumed.is_err(), Relaxed);
         let panicked = |what| {
             Error::new(
                 Kind::System(libc::EIO),
@@ -290,30 +318,41 @@ fn decode_error(error: io::Error, compression: Compression) -> Error {
     }
 }
 
-/// The descriptor: counted, hashed, and never blocking for long where it is a pipe.
+/// The input: counted, hashed, and never blocking for long where it is a pipe.
 struct Source<'a> {
-    fd: BorrowedFd<'a>,
+    input: Input<'a>,
     control: Arc<Control>,
     deadline: Deadline,
+    gone: Arc<AtomicBool>,
     /// First bytes, read to recognise the format; given out again by `read`.
     head: Vec<u8>,
     given: usize,
+    /// Bytes taken from the input.
+    taken: u64,
+    /// Bytes given out.
     count: u64,
     hash: Option<Sha256>,
     waits: bool,
 }
 
 impl<'a> Source<'a> {
-    fn new(fd: BorrowedFd<'a>, control: Arc<Control>, deadline: Deadline) -> Self {
+    fn new(
+        input: Input<'a>,
+        control: Arc<Control>,
+        deadline: Deadline,
+        gone: Arc<AtomicBool>,
+    ) -> Self {
         Self {
-            fd,
+            input,
             control,
             deadline,
+            gone,
             head: Vec::new(),
             given: 0,
+            taken: 0,
             count: 0,
             hash: None,
-            waits: may_wait(fd),
+            waits: matches!(input, Input::Fd(fd) if may_wait(fd)),
         }
     }
 
@@ -322,7 +361,7 @@ impl<'a> Source<'a> {
         let mut head = vec![0; 512];
         let mut len = 0;
         while len < head.len() {
-            match self.read_fd(&mut head[len..])? {
+            match self.take(&mut head[len..])? {
                 0 => break,
                 n => len += n,
             }
@@ -332,18 +371,28 @@ impl<'a> Source<'a> {
         Ok(())
     }
 
-    fn read_fd(&self, buf: &mut [u8]) -> Result<usize> {
-        loop {
-            let check = || self.control.check().and_then(|()| self.deadline.check());
-            check()?;
-            if self.waits {
-                wait(self.fd, PollFlags::IN, check)?;
+    fn take(&mut self, buf: &mut [u8]) -> Result<usize> {
+        let check = || {
+            if self.gone.load(Relaxed) {
+                return Err(Error::errno("unpack", "layer", libc::EPIPE));
             }
-            match rustix::io::read(self.fd, &mut *buf) {
-                Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
-                other => return other.context("read", || "layer"),
-            }
-        }
+            self.control.check().and_then(|()| self.deadline.check())
+        };
+        let n = match self.input {
+            Input::Spool(spool) => spool.read_at(buf, self.taken, check)?,
+            Input::Fd(fd) => loop {
+                check()?;
+                if self.waits {
+                    wait(fd, PollFlags::IN, check)?;
+                }
+                match rustix::io::read(fd, &mut *buf) {
+                    Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => {}
+                    other => break other.context("read", || "layer")?,
+                }
+            },
+        };
+        self.taken += n as u64;
+        Ok(n)
     }
 }
 
@@ -355,7 +404,7 @@ impl Read for Source<'_> {
             self.given += n;
             n
         } else {
-            self.read_fd(buf).map_err(io::Error::other)?
+            self.take(buf).map_err(io::Error::other)?
         };
         if let Some(hash) = &mut self.hash {
             hash.update(&buf[..n]);

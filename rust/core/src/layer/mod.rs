@@ -47,6 +47,8 @@ mod sniff;
 mod sparse;
 #[cfg(feature = "layer")]
 pub mod split;
+#[cfg(feature = "layer")]
+pub mod spool;
 #[cfg(test)]
 mod testdir;
 #[cfg(test)]
@@ -66,10 +68,11 @@ pub use {
     compress::Sink,
     copy::copy_tree,
     create::{CreateOptions, tar_tree},
-    decompress::{Compression, Digests},
+    decompress::{Compression, Digests, Input},
     digest::digest_file,
     limits::Limits,
     owner::IdMap,
     reassemble::reassemble,
+    spool::Spool,
     unpack::{Options, Unpacked, Whiteouts, unpack},
 };

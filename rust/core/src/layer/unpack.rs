@@ -1,7 +1,7 @@
 //! A layer's tar becomes a directory.
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -9,7 +9,7 @@ use rustix::fs::Mode;
 
 use super::archive::{Archive, Entry, EntryKind};
 use super::control::{Control, Deadline};
-use super::decompress::{Compression, Digests, Pipeline};
+use super::decompress::{Compression, Digests, Input, Pipeline};
 use super::feed::Feed;
 use super::limits::{Limits, exceeded};
 use super::metadata::{self, Metadata};
@@ -81,8 +81,8 @@ pub struct Unpacked {
 /// `Corrupt` for damaged or ambiguous archives, `Denied` for paths that leave the target, `Limit` for bombs,
 /// `Unsupported` for formats and entry types not known here, `Timeout` after [`Limits::time`], and those of the
 /// file system (`ENOSPC`, …). `EINTR` after [`Control::cancel`].
-pub fn unpack(
-    source: BorrowedFd<'_>,
+pub fn unpack<'a>(
+    source: impl Into<Input<'a>>,
     target: OwnedFd,
     tar_split: Option<File>,
     options: &Options,
@@ -92,6 +92,7 @@ pub fn unpack(
         let why = "a tar-split file needs a directory that holds this layer alone";
         return Err(Error::new(Kind::Invalid, "unpack", "layer", why));
     }
+    let source = source.into();
     let deadline = Deadline::after(options.limits.time);
     let recorder = tar_split.map(Recorder::new).transpose()?;
     let target =
