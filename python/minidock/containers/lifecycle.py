@@ -229,6 +229,8 @@ class Lifecycle:
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise from_os(error, "make", directory) from error
+        if record.snapshot:
+            return  # an engine's part has said what it is: a directory used as it is (images.packages_configure)
         snapshots = self.engine.snapshots
         volatile = record.host_config.auto_remove
         idmap = {"uid": record.uid_map, "gid": record.gid_map} if record.uid_map else None
