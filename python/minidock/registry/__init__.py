@@ -1,0 +1,1 @@
+"""Registries that speak the OCI distribution protocol: a client, its credentials, its limits."""
