@@ -203,6 +203,11 @@ def _check(config: Config, file: str) -> None:
     ):
         if value and value not in allowed:
             raise errors.InvalidArgument(f'configuration {file}: {key}: "{value}" is not one of {", ".join(allowed)}')
+    for option in config.storage_opts:
+        if option not in ("keep-blobs=true", "keep-blobs=false"):
+            raise errors.InvalidArgument(
+                f'configuration {file}: storage-opts: "{option}" is not keep-blobs=true or keep-blobs=false'
+            )
     for key, value in (("data-root", config.data_root), ("exec-root", config.exec_root)):
         if value and not value.startswith("/"):
             raise errors.InvalidArgument(f'configuration {file}: {key}: "{value}" is not an absolute path')

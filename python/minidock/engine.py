@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.lifecycle import Lifecycle
     from minidock.images.collection import ImageCollection
+    from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
     from minidock.store.store import Store
 
@@ -47,6 +48,7 @@ class Engine:
         self._snapshots: Snapshots | None = None
         self._store: Store | None = None
         self._lifecycle: Lifecycle | None = None
+        self._registry: Client | None = None
 
     @property
     def containers(self) -> ContainerCollection:
@@ -69,6 +71,17 @@ class Engine:
                 if self._images is None:
                     self._images = ImageCollection(self)
         return self._images
+
+    @property
+    def registry(self) -> Client:
+        """The client of registries, for the engine's own parts."""
+        if self._registry is None:
+            from minidock.registry.client import Client
+
+            with self._lock:
+                if self._registry is None:
+                    self._registry = Client(self.config)
+        return self._registry
 
     @property
     def snapshots(self) -> Snapshots:
@@ -133,11 +146,14 @@ class Engine:
                 self._lifecycle.close()
             if self._store is not None:
                 self._store.close()
+            if self._registry is not None:
+                self._registry.close()
             self._containers = None
             self._images = None
             self._snapshots = None
             self._store = None
             self._lifecycle = None
+            self._registry = None
 
 
 _default: Engine | None = None

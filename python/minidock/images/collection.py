@@ -13,10 +13,12 @@ from minidock.spec import decoding
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 
     from minidock.engine import Engine
+    from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
+    from minidock.registry.cancel import Cancel
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect, ImagesPruned, ImageSummary
     from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
@@ -185,6 +187,128 @@ class ImageCollection:
         )
         return Image(self, row)
 
+    def pull(
+        self,
+        name: str,
+        tag: str | None = None,
+        *,
+        platform: str | None = None,
+        auth_config: Mapping[str, str] | None = None,
+        progress: Callable[[ProgressEvent], None] | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> Image:
+        """Pull an image by tag (``latest`` unless given) or digest, for ``platform`` or the host's.
+
+        ``auth_config`` has ``username`` and ``password``, or ``identitytoken``; without it the credentials of ``login``
+        are used. ``progress`` is called with each step, from any thread, one at a time. ``timeout`` is in seconds;
+        ``cancel`` ends this one call from another thread. What an interrupted pull has fetched is used by the next.
+
+        Raises ImageNotFound, RegistryUnauthorized, RegistryUnreachable, RateLimited, RegistryError, Corrupt,
+        Unsupported, NoSpace, Cancelled, Timeout, InvalidArgument.
+        """
+        from minidock.images import transfers
+
+        row = transfers.pull(
+            self._engine,
+            _with_tag(references.parse(name), tag),
+            platform=platform,
+            auth_config=auth_config,
+            progress=progress,
+            cancel=_cancel(cancel, timeout),
+        )
+        return Image(self, row)
+
+    def pull_all(
+        self,
+        repository: str,
+        *,
+        platform: str | None = None,
+        auth_config: Mapping[str, str] | None = None,
+        progress: Callable[[ProgressEvent], None] | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> builtins.list[Image]:
+        """Pull every tag of a repository; otherwise as :meth:`pull`."""
+        from minidock.images import transfers
+
+        rows = transfers.pull_all(
+            self._engine,
+            references.parse(repository),
+            platform=platform,
+            auth_config=auth_config,
+            progress=progress,
+            cancel=_cancel(cancel, timeout),
+        )
+        return [Image(self, row) for row in rows]
+
+    def pull_stream(
+        self,
+        name: str,
+        tag: str | None = None,
+        *,
+        platform: str | None = None,
+        auth_config: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Generator[ProgressEvent, None, Image]:
+        """Pull like :meth:`pull` and yield each step. The image is the generator's value; closing it cancels."""
+        from minidock.images.progress import stream
+
+        cancel = _cancel(None, timeout)
+
+        def work(progress: Callable[[ProgressEvent], None]) -> Image:
+            return self.pull(name, tag, platform=platform, auth_config=auth_config, progress=progress, cancel=cancel)
+
+        return stream(work, cancel)
+
+    def push(
+        self,
+        name: str,
+        tag: str | None = None,
+        *,
+        all_tags: bool = False,
+        platform: str | None = None,
+        auth_config: Mapping[str, str] | None = None,
+        progress: Callable[[ProgressEvent], None] | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> dict[str, str]:
+        """Push a tag (``latest`` unless given), or ``all_tags`` of a repository, to the registry in its name.
+
+        Returns the digest that the registry has under each tag. A tag of several platforms goes as a whole if all of
+        them are here, else the image for ``platform`` or the host's. Other arguments and errors as in :meth:`pull`.
+        """
+        from minidock.images import transfers
+
+        return transfers.push(
+            self._engine,
+            _with_tag(references.parse(name), tag),
+            all_tags=all_tags,
+            platform=platform,
+            auth_config=auth_config,
+            progress=progress,
+            cancel=_cancel(cancel, timeout),
+        )
+
+    def push_stream(
+        self,
+        name: str,
+        tag: str | None = None,
+        *,
+        platform: str | None = None,
+        auth_config: Mapping[str, str] | None = None,
+        timeout: float | None = None,
+    ) -> Generator[ProgressEvent, None, dict[str, str]]:
+        """Push like :meth:`push` and yield each step. The digests are the generator's value; closing it cancels."""
+        from minidock.images.progress import stream
+
+        cancel = _cancel(None, timeout)
+
+        def work(progress: Callable[[ProgressEvent], None]) -> dict[str, str]:
+            return self.push(name, tag, platform=platform, auth_config=auth_config, progress=progress, cancel=cancel)
+
+        return stream(work, cancel)
+
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""
         target = self._target(repository, tag)
@@ -293,6 +417,29 @@ class ImageCollection:
         except ContainerNotFound:
             return False  # removed meanwhile
         return status in ("running", "paused", "restarting")
+
+
+def _with_tag(reference: Reference, tag: str | None) -> Reference:
+    """The reference with a tag, or digest, that is given apart from it."""
+    if tag is None:
+        return reference
+    if reference.tag is not None or reference.digest is not None:
+        raise InvalidArgument(f"{reference.familiar}: has a tag or digest already; leave out {tag[:80]!r}")
+    if references.is_digest(tag):
+        return reference._replace(digest=tag)
+    if not references.is_tag(tag):
+        raise InvalidArgument(f"invalid tag {tag[:200]!r}")
+    return reference._replace(tag=tag)
+
+
+def _cancel(cancel: Cancel | None, timeout: float | None) -> Cancel:
+    from minidock.registry.cancel import Cancel
+
+    if cancel is None:
+        return Cancel(timeout)
+    if timeout is not None:
+        raise InvalidArgument("give either a timeout, or a Cancel that has one")
+    return cancel
 
 
 def _visible(rows: Iterable[ImageRow | None]) -> list[ImageRow]:

@@ -11,11 +11,20 @@ from minidock.images.references import is_digest
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
+    from minidock.config import Config
     from minidock.store.paths import Paths
     from minidock.store.workspace import Workspace
 
 MAX_DOCUMENT = 4 << 20
 """Largest manifest, index or configuration that is read, in bytes (R6)."""
+
+
+def keeps_blobs(config: Config) -> bool:
+    """Whether layers are kept as they travelled too (``storage-opts``: ``keep-blobs=true``, the default).
+
+    Then a push or save sends the very same bytes, so that digests stay, and compresses nothing.
+    """
+    return "keep-blobs=false" not in config.storage_opts
 
 
 def digest_of(data: bytes) -> str:

@@ -24,6 +24,16 @@ def unpack(fd: int, directory: str) -> Unpacked:
     ``directory`` is made. Raises Corrupt for a damaged tar, Denied for one that leaves its directory, LimitExceeded for
     a bomb, NoSpace.
     """
+    root = prepare_directory(directory)
+    try:
+        result = _native.unpack_layer(fd, root, tar_split=f"{directory}/tar-split.zst")
+    except _native.NativeError as error:
+        raise translate(error) from error
+    return Unpacked(result.diff_id, result.tar_size, result.size)
+
+
+def prepare_directory(directory: str) -> str:
+    """Make ``directory`` and the root of a layer in it, which is returned. Raises NoSpace, SystemFailure."""
     root = f"{directory}/fs"
     try:
         os.mkdir(directory, 0o700)
@@ -31,8 +41,4 @@ def unpack(fd: int, directory: str) -> Unpacked:
         os.chmod(root, 0o755)  # noqa: S103 - the container's /, unless the tar says otherwise
     except OSError as error:
         raise from_os(error, "make", root) from error
-    try:
-        result = _native.unpack_layer(fd, root, tar_split=f"{directory}/tar-split.zst")
-    except _native.NativeError as error:
-        raise translate(error) from error
-    return Unpacked(result.diff_id, result.tar_size, result.size)
+    return root

@@ -119,6 +119,10 @@ class ImageTable:
                 raise ImageNotFound(f"no such image: {image_id}")
             self._add_blobs(image_id, blobs, move)
 
+    def set_manifest(self, image_id: str, digest: str) -> None:
+        """Let another manifest be the image's own; it must be one of its blobs."""
+        self.database.execute("UPDATE images SET manifest = ? WHERE id = ?", (digest, image_id))
+
     def _add_blobs(self, image_id: str, blobs: Sequence[NewBlob], move: Callable[[str, str], None]) -> None:
         for blob in blobs:
             if blob.path is not None:

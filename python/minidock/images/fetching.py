@@ -1,0 +1,263 @@
+"""Layers of one image come into the store: downloaded, verified, decompressed and unpacked at the same time.
+
+```
+ registry ──► downloads/HEX/data (a Spool) ──► native: SHA-256, inflate, SHA-256, files of layers/N
+```
+A layer that another process or thread fetches is waited for, one that the store has is held. What an interruption
+leaves in ``downloads/`` is where the next pull goes on.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
+
+from minidock import _native
+from minidock._errors import translate
+from minidock.errors import Corrupt, NoSpace, RegistryUnreachable
+from minidock.images import downloads
+from minidock.images.layers import prepare_directory
+from minidock.images.parallel import run_all
+from minidock.store.layers import NewLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minidock.images.downloads import Claim
+    from minidock.images.manifests import Layer
+    from minidock.images.progress import Reporter
+    from minidock.registry.blobs import BlobReader
+    from minidock.registry.cancel import Cancel
+    from minidock.spec.oci_image import Descriptor
+    from minidock.store.store import Store
+    from minidock.store.workspace import Workspace
+
+_BUFFER = 1 << 20
+_ATTEMPTS = 5
+_TICK = 0.1
+
+
+class Origin(Protocol):
+    """Where blobs come from: a repository of a registry."""
+
+    def blob(
+        self, digest: str, *, offset: int = 0, size: int | None = None, cancel: Cancel | None = None
+    ) -> BlobReader:
+        """Open a blob at an offset."""
+
+
+class Fetcher:
+    """Fetches the layers of one image into ``work``. After :meth:`fetch` all are in the store, held by ``work``.
+
+    :meth:`close` gives up the claims on ``downloads/``, once the image is in the store or has failed.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        work: Workspace,
+        origin: Origin,
+        *,
+        reporter: Reporter,
+        cancel: Cancel,
+        workers: int,
+        attempts: int = _ATTEMPTS,
+    ) -> None:
+        self._store = store
+        self._work = work
+        self._origin = origin
+        self.reporter = reporter
+        self.cancel = cancel
+        self._workers = workers
+        self._attempts = max(1, attempts)
+        self._lock = threading.Lock()
+        self._claims: dict[str, Claim] = {}
+        self._complete: dict[str, str] = {}
+
+    def path(self, digest: str) -> str | None:
+        """The complete file of a layer that was fetched here, for the content store."""
+        return self._complete.get(digest)
+
+    def fetch(self, layers: Sequence[Layer]) -> None:
+        """Bring all layers into the store. Raises what went wrong first; the others are stopped then."""
+        wanted = list({layer.diff_id: layer for layer in layers}.values())
+        held = {row.diff_id for row in self._store.layers.lease(self._work, [layer.diff_id for layer in wanted])}
+        missing = []
+        for layer in wanted:
+            if layer.diff_id in held:
+                self.reporter.tell("Already exists", short(layer.descriptor.digest))
+            else:
+                self.reporter.tell("Pulling fs layer", short(layer.descriptor.digest))
+                missing.append(layer)
+        run_all([partial(self._one, number, layer) for number, layer in enumerate(missing)], self._workers, self.cancel)
+
+    def close(self) -> None:
+        """Give up all claims. Files that became part of the content store are gone from there already."""
+        with self._lock:
+            claims, self._claims = self._claims, {}
+        for claim in claims.values():
+            claim.close()
+
+    def discard(self) -> None:
+        """Remove what was fetched: it is unpacked, and not kept."""
+        for claim in self._claims.values():
+            claim.clear()
+
+    def _one(self, number: int, layer: Layer) -> None:
+        name = short(layer.descriptor.digest)
+
+        def elsewhere() -> bool:
+            return bool(self._store.layers.lease(self._work, [layer.diff_id]))
+
+        self.reporter.tell("Waiting", name)
+        claim = downloads.claim(self._store.paths, layer.descriptor.digest, self.cancel, elsewhere)
+        if claim is None:
+            self.reporter.tell("Pull complete", name)
+            return
+        with self._lock:
+            self._claims[layer.descriptor.digest] = claim
+        if elsewhere():  # its last holder was done with it
+            self.reporter.tell("Already exists", name)
+            return
+        try:
+            unpacked = self._fetch(number, layer, claim)
+        except (Corrupt, NoSpace):
+            # Going on from wrong bytes is of no use, and a full disk needs the space.
+            claim.clear()
+            raise
+        self._store.layers.register(self._work, unpacked)
+        self._complete[layer.descriptor.digest] = claim.path
+        self.reporter.tell("Pull complete", name)
+
+    def _fetch(self, number: int, layer: Layer, claim: Claim) -> NewLayer:
+        for again in (False, True):
+            fd, have = claim.open()
+            try:
+                if have > layer.descriptor.size:
+                    have = 0
+                directory = self._work.join(f"layer-{number}{'-again' if again else ''}")
+                return _Unpacking(self, layer, fd, have, directory).run()
+            except Corrupt:
+                # Perhaps the old bytes are to blame, of a machine that lost power.
+                if again or not have:
+                    raise
+                claim.clear()
+            finally:
+                os.close(fd)
+        raise AssertionError("the second attempt returns or raises")
+
+    def download(self, descriptor: Descriptor, spool: _native.Spool, stop: threading.Event) -> None:
+        """Append to ``spool`` what it lacks of a blob, however often the connection breaks."""
+        name, failures = short(descriptor.digest), 0
+        view = memoryview(bytearray(min(_BUFFER, max(1, descriptor.size))))
+        while spool.size < descriptor.size:
+            before = spool.size
+            try:
+                with self._origin.blob(
+                    descriptor.digest, offset=before, size=descriptor.size, cancel=self.cancel
+                ) as reader:
+                    skip = before - reader.offset
+                    while not stop.is_set() and spool.size < descriptor.size:
+                        self.cancel.check()
+                        count = reader.readinto(view)
+                        if count == 0:
+                            break
+                        used = min(skip, count)
+                        skip -= used
+                        if used < count:
+                            spool.write(view[used:count])
+                            self.reporter.tell("Downloading", name, spool.size, descriptor.size)
+                if stop.is_set():
+                    return
+                if spool.size < descriptor.size:
+                    raise RegistryUnreachable(
+                        f"fetch {descriptor.digest}: it ended after {spool.size} of {descriptor.size} bytes"
+                    )
+            except RegistryUnreachable:
+                failures = 1 if spool.size > before else failures + 1
+                if failures >= self._attempts:
+                    raise
+                self.reporter.tell("Retrying", name)
+                self.cancel.wait(min(0.25 * 2**failures, 5.0))
+
+
+class _Unpacking:
+    """One layer: this thread downloads, another one unpacks what has come."""
+
+    def __init__(self, fetcher: Fetcher, layer: Layer, fd: int, have: int, directory: str) -> None:
+        self._fetcher = fetcher
+        self._layer = layer
+        self._directory = directory
+        self._spool = _native.Spool(fd, have)
+        self._progress = _native.Progress()
+        self._stop = threading.Event()
+        self._result: _native.LayerResult | None = None
+        self._failure: BaseException | None = None
+
+    def run(self) -> NewLayer:
+        root = prepare_directory(self._directory)
+        thread = threading.Thread(target=self._unpack, args=(root,), name="minidock-unpack", daemon=True)
+        thread.start()
+        try:
+            try:
+                self._fetcher.download(self._layer.descriptor, self._spool, self._stop)
+            except BaseException:
+                self._spool.fail()
+                raise
+            self._spool.finish()
+            self._wait(thread)
+        except _native.NativeError as error:
+            raise translate(error) from error
+        finally:
+            self._spool.fail()
+            self._progress.cancel()
+            thread.join()
+        return self._verified()
+
+    def _unpack(self, root: str) -> None:
+        try:
+            self._result = _native.unpack_layer(
+                self._spool, root, tar_split=f"{self._directory}/tar-split.zst", progress=self._progress
+            )
+        except BaseException as error:  # raised again by the thread that waits
+            self._failure = error
+            self._stop.set()
+
+    def _wait(self, thread: threading.Thread) -> None:
+        """Wait for the unpacking, which nearly keeps up with the download."""
+        name, size = short(self._layer.descriptor.digest), self._layer.descriptor.size
+        thread.join(_TICK)
+        while thread.is_alive():
+            self._fetcher.reporter.tell("Extracting", name, min(self._progress.read, size), size)
+            self._fetcher.cancel.check()
+            thread.join(_TICK)
+
+    def _verified(self) -> NewLayer:
+        descriptor = self._layer.descriptor
+        if isinstance(self._failure, _native.NativeError):
+            error = translate(self._failure)
+            raise type(error)(f"layer {descriptor.digest}: {error}") from self._failure
+        if self._failure is not None:
+            raise self._failure
+        result = self._result
+        if result is None:
+            raise Corrupt(f"layer {descriptor.digest}: unpacking ended without a result")
+        # Which of them is wrong says who lied: the registry, or whoever wrote the manifest or the configuration.
+        if result.digest != descriptor.digest or result.compressed_size != descriptor.size:
+            raise Corrupt(
+                f"layer {descriptor.digest}: the registry sent {result.compressed_size} bytes with the digest "
+                f"{result.digest}, not {descriptor.size} bytes with that one"
+            )
+        if result.diff_id != self._layer.diff_id:
+            raise Corrupt(
+                f"layer {descriptor.digest}: its tar has the digest {result.diff_id}, and the image's configuration "
+                f"says {self._layer.diff_id}"
+            )
+        return NewLayer(result.diff_id, result.size, self._directory, result.tar_size)
+
+
+def short(digest: str) -> str:
+    """The 12 digits that progress shows."""
+    return digest.partition(":")[2][:12]
