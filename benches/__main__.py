@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import images, memory, run
+from benches import images, memory, run, transfer
 from benches.harness import PROJECT, Row, peers
 
 BENCHES: dict[str, tuple[Callable[[int], Row], int]] = {
@@ -19,6 +19,13 @@ BENCHES: dict[str, tuple[Callable[[int], Row], int]] = {
     "fifty": (run.fifty, 10),
     "memory": (memory.supervisor, 1),
     "import": (images.import_debian, 5),
+    "pull": (transfer.pull_gzip, 5),
+    "pull-zstd": (transfer.pull_zstd, 5),
+    "pull-again": (transfer.pull_again, 20),
+    "pull-memory": (transfer.pull_memory, 3),
+    "push": (transfer.push, 5),
+    "save": (transfer.save, 5),
+    "load": (transfer.load, 5),
 }
 
 
@@ -32,7 +39,7 @@ def main(names: list[str]) -> int:
     rows = []
     for name in names or BENCHES:
         bench, count = BENCHES[name]
-        row = bench(count)
+        row = bench(int(os.environ.get("MINIDOCK_BENCH_ROUNDS", count)))
         rows.append(row)
         print(row.cells(), flush=True)
     if not names:
