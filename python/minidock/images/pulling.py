@@ -56,9 +56,6 @@ class Puller:
         NoSpace, Cancelled, Timeout. Nothing is visible of a pull that failed.
         """
         wanted = platform or platforms.host()
-        here = self.up_to_date(reference, platform)
-        if here is not None:
-            return here
         top = self._repository.manifest(reference.digest or reference.tag or "latest", cancel=self._cancel)
         documents = [top]
         chain = self._image_of(reference, top, wanted, documents)
@@ -109,38 +106,6 @@ class Puller:
                 self._store.layers.release(work)
                 fetcher.close()
         return Pulled(row, top.digest, new)
-
-    def up_to_date(self, reference: Reference, platform: Platform | None) -> Pulled | None:
-        """What is here already, if the registry has nothing else; None when that is not known."""
-        names = self._store.names
-        if reference.digest is not None:
-            known: str | None = reference.digest
-            images = names.by_digest(reference.name, reference.digest)
-        else:
-            tag = names.get(reference.canonical)
-            if tag is None or tag.target is None:
-                return None
-            known, images = tag.target, names.images(reference.canonical)
-        found = self._fitting(images, platform)
-        if found is None or known is None:
-            return None
-        if reference.digest is None:
-            head = self._repository.head(reference.tag or "latest", cancel=self._cancel)
-            if head is None or head.digest != known:
-                return None
-        return Pulled(found, known, new=False)
-
-    def _fitting(self, images: list[str], platform: Platform | None) -> ImageRow | None:
-        wanted = platform or platforms.host()
-        for image_id in images:
-            row = self._store.images.by_id(image_id)
-            if row is None or row.hidden:
-                continue
-            if platform is None and len(images) == 1:
-                return row
-            if wanted.rank(_platform(manifests.parse_config(row.config))) == 0:
-                return row
-        return None
 
     def _image_of(self, reference: Reference, top: Document, wanted: Platform, documents: list[Document]) -> Manifest:
         """The manifest of the image for a platform, below any number of indexes, which are added to ``documents``."""

@@ -8,14 +8,15 @@ from minidock.errors import ImageNotFound, InvalidArgument
 from minidock.images import platforms, references
 from minidock.images.progress import Reporter
 from minidock.registry.cancel import Cancel
-from minidock.registry.credentials import Login
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from minidock.engine import Engine
+    from minidock.images.platforms import Platform
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
+    from minidock.registry.credentials import Login
     from minidock.store.images import ImageRow
 
 
@@ -29,19 +30,59 @@ def pull(
     cancel: Cancel,
 ) -> ImageRow:
     """Pull one tag or digest; see :meth:`ImageCollection.pull`."""
-    from minidock.images.pulling import Puller
-
     wanted = None if platform is None else platforms.parse(platform)
     reporter = Reporter(progress)
     reference = reference.with_default_tag()
-    repository = engine.registry.repository(reference, login=login_of(auth_config), cancel=cancel)
     reporter.tell(f"Pulling from {reference.path}", reference.digest or reference.tag or "")
-    puller = Puller(engine.store, repository, engine.config, reporter=reporter, cancel=cancel)
-    pulled = puller.pull(reference, wanted)
-    reporter.tell(f"Digest: {pulled.digest}")
-    what = "Downloaded newer image" if pulled.new else "Image is up to date"
+    login = login_of(auth_config)
+    row, digest, new = _current(engine, reference, wanted, login, cancel) or _fetched(
+        engine, reference, wanted, login, reporter=reporter, cancel=cancel
+    )
+    reporter.tell(f"Digest: {digest}")
+    what = "Downloaded newer image" if new else "Image is up to date"
     reporter.tell(f"Status: {what} for {reference.familiar}")
-    return pulled.row
+    return row
+
+
+def _current(
+    engine: Engine,
+    reference: Reference,
+    platform: Platform | None,
+    login: Login | None,
+    cancel: Cancel,
+) -> tuple[ImageRow, str, bool] | None:
+    """What is here, if the registry says that it has nothing else; it is asked without the full client if possible."""
+    from minidock.images import current
+    from minidock.registry import quick
+
+    here = current.find(engine.store, reference, platform)
+    if here is None:
+        return None
+    row, known = here
+    if reference.digest is None:
+        head = None if login is not None else quick.head(engine.config, reference)
+        if head is None:
+            repository = engine.registry.repository(reference, login=login, cancel=cancel)
+            head = repository.head(reference.tag or references.DEFAULT_TAG, cancel=cancel)
+        if head is None or head.digest != known:
+            return None
+    return row, known, False
+
+
+def _fetched(
+    engine: Engine,
+    reference: Reference,
+    platform: Platform | None,
+    login: Login | None,
+    *,
+    reporter: Reporter,
+    cancel: Cancel,
+) -> tuple[ImageRow, str, bool]:
+    from minidock.images.pulling import Puller
+
+    repository = engine.registry.repository(reference, login=login, cancel=cancel)
+    puller = Puller(engine.store, repository, engine.config, reporter=reporter, cancel=cancel)
+    return puller.pull(reference, platform)
 
 
 def pull_all(
@@ -116,7 +157,11 @@ def push(
 
 def login_of(auth_config: Mapping[str, str] | Login | None) -> Login | None:
     """Credentials as docker-py gives them: ``username`` and ``password``, or a token. Raises InvalidArgument."""
-    if auth_config is None or isinstance(auth_config, Login):
+    if auth_config is None:
+        return None
+    from minidock.registry.credentials import Login
+
+    if isinstance(auth_config, Login):
         return auth_config
     known = {"username": "username", "password": "password", "identitytoken": "identity_token"}
     known |= {"registrytoken": "registry_token"}
