@@ -187,6 +187,46 @@ class ImageCollection:
         )
         return Image(self, row)
 
+    def from_packages(
+        self,
+        release: str,
+        repository: str | None = None,
+        tag: str | None = None,
+        *,
+        include: str | Sequence[str] = (),
+        variant: str = "minbase",
+        platform: str | None = None,
+        mirrors: Sequence[str] = (),
+        keyrings: Sequence[str | os.PathLike[str]] = (),
+        components: str | Sequence[str] = (),
+        progress: Callable[[ProgressEvent], None] | None = None,
+    ) -> Image:
+        """Make a base image from a distribution's package archive, with the host's apt and gpgv.
+
+        ``release`` is ``debian:SUITE`` or ``ubuntu:SUITE``. The archive is the one that the host's apt sources name for
+        it, ``mirrors`` (URLs, or whole ``deb`` lines), or the distribution's public one; ``keyrings`` replace the
+        host's. ``variant`` is minbase, apt, buildd, important or standard; ``include`` names further packages. The same
+        packages give the same image.
+
+        Raises InvalidArgument, NotFound for an unknown release or package, Denied for a signature that is missing or
+        wrong, Corrupt for content that is not what was signed, Unsupported without apt and gpgv.
+        """
+        from minidock.images.packages import from_packages
+
+        row = from_packages(
+            self._engine,
+            release,
+            self._target(repository, tag),
+            include=include,
+            variant=variant,
+            platform=platform,
+            mirrors=[mirrors] if isinstance(mirrors, str) else mirrors,
+            keyrings=[keyrings] if isinstance(keyrings, (str, os.PathLike)) else keyrings,
+            components=components,
+            progress=progress,
+        )
+        return Image(self, row)
+
     def pull(
         self,
         name: str,
