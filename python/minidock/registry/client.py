@@ -15,12 +15,13 @@ from minidock.registry.repository import Repository
 from minidock.registry.session import Call, Session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from minidock.config import Config
     from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
     from minidock.registry.credentials import Credentials, Login
+    from minidock.registry.search import SearchResult
 
 DEFAULT_ATTEMPTS = 5
 
@@ -85,6 +86,24 @@ class Client:
         answer.discard()
         identity = self._session.authorizer.identity(call)
         return login._replace(password="", identity_token=identity) if identity else login
+
+    def search(
+        self,
+        term: str,
+        limit: int = 25,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        *,
+        cancel: Cancel | None = None,
+    ) -> list[SearchResult]:
+        """Search for ``[HOST/]WORDS``; filters as those of ``docker search``: is-official, is-automated, stars.
+
+        Raises InvalidArgument, Unsupported for a registry that has no search and no catalog, and as Repository.head.
+        """
+        from minidock.registry import search
+
+        host, words = search.split(term)
+        wanted = search.parse_filters(filters, limit)
+        return search.search(self._session, self.endpoint(host, cancel=cancel), words, wanted, cancel)
 
     def endpoint(self, host: str, *, cancel: Cancel | None = None) -> Endpoint:
         """Where the registry named ``host`` is. One that may be insecure is asked once, without credentials."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 
@@ -22,23 +23,18 @@ from minidock.errors import (
 from minidock.images.references import Reference, is_digest
 from minidock.registry import blobs, failures
 from minidock.registry.hosts import Endpoint, origin
-from minidock.registry.session import Answer, Body, Call, Session
+from minidock.registry.kinds import ACCEPT, MAX_MANIFEST, Head, Manifest
+from minidock.registry.pages import decoded, next_page
+from minidock.registry.session import Answer, Attempts, Body, Call, Session
 
 if TYPE_CHECKING:
     from minidock.registry.cancel import Cancel
     from minidock.registry.credentials import Login
 
+__all__ = ["Head", "Manifest", "Repository"]
+
 T = TypeVar("T")
 
-MAX_MANIFEST = 4 << 20
-ACCEPT = ", ".join(
-    (
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-    )
-)
 _SCHEMA1 = (
     "application/vnd.docker.distribution.manifest.v1+json",
     "application/vnd.docker.distribution.manifest.v1+prettyjws",
@@ -46,22 +42,6 @@ _SCHEMA1 = (
 _MAX_TAGS_PAGE = 4 << 20
 _MAX_TAGS = 100_000
 _PAGE = 1000
-
-
-class Manifest(NamedTuple):
-    """A manifest's or index's bytes, which have this digest; ``media_type`` is what the registry's header says."""
-
-    media_type: str
-    digest: str
-    data: bytes
-
-
-class Head(NamedTuple):
-    """What a registry says about a manifest without sending it."""
-
-    media_type: str
-    digest: str
-    size: int
 
 
 class _TagsAnswer(msgspec.Struct):
@@ -81,6 +61,8 @@ class Repository:
         self._endpoints = endpoints
         self._push = push
         self._login = login
+        self._opened: dict[str, str] = {}
+        """Upload sessions that registries opened where a mount was asked for, by digest."""
 
     def head(self, reference: str, *, cancel: Cancel | None = None) -> Head | None:
         """What a tag or digest names; None where the registry does not tell the digest, and only GET does.
@@ -120,18 +102,54 @@ class Repository:
 
     def has_blob(self, digest: str, *, cancel: Cancel | None = None) -> int | None:
         """The size of a blob in the registry, None if it is not there."""
-        answer = self._send("HEAD", f"blobs/{digest}", cancel=cancel)
+        answer = self.send("HEAD", f"blobs/{digest}", cancel=cancel)
         answer.close()
         if answer.status == 404:
             return None
         if answer.status != 200:
-            raise self._failed(f"look for blob {digest}", answer)
+            raise self.failed(f"look for blob {digest}", answer)
         length = answer.header("content-length")
         return int(length) if length.isascii() and length.isdigit() else None
 
+    def mount(self, digest: str, source: str, *, cancel: Cancel | None = None) -> bool:
+        """Take a blob from another repository of the registry, by that one's path; False: it was not to be had.
+
+        A following :meth:`upload` uses the session that the registry opens then.
+        """
+        query = urlencode({"mount": digest, "from": source})
+        answer = self.send("POST", f"blobs/uploads/?{query}", source=source, cancel=cancel)
+        if answer.status == 201:
+            answer.discard()
+            return True
+        if answer.status == 202 and answer.header("location"):
+            self._opened[digest] = self.target(answer)
+            answer.discard()
+            return False
+        if answer.status in (404, 405):
+            answer.discard()
+            return False
+        raise self.failed(f"mount blob {digest} from {source}", answer)
+
+    def upload(
+        self,
+        digest: str,
+        size: int,
+        fd: int,
+        progress: Callable[[int], None] | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """Upload ``size`` bytes of ``fd``, from its byte 0 on, as a blob; ``fd`` stays the caller's, its position too.
+
+        ``progress`` gets the number of bytes that are there; it may fall when an upload begins anew. Raises as
+        :meth:`head`; Corrupt where the bytes have not this digest or are too few.
+        """
+        from minidock.registry.uploads import Blob, Upload
+
+        Upload(self, Blob(digest, size, fd, progress), cancel).run(self._opened.pop(digest, ""))
+
     def put_manifest(self, reference: str, media_type: str, data: bytes, *, cancel: Cancel | None = None) -> str:
         """Store a manifest under a tag or its digest; returns the digest that the registry gives it."""
-        answer = self._send(
+        answer = self.send(
             "PUT",
             f"manifests/{reference}",
             headers={"Content-Type": media_type},
@@ -139,7 +157,7 @@ class Repository:
             cancel=cancel,
         )
         if answer.status not in (200, 201, 202):
-            raise self._failed(f"push manifest {self.name}:{reference}", answer)
+            raise self.failed(f"push manifest {self.name}:{reference}", answer)
         answer.discard()
         digest = _digest_of(data, reference)
         named = answer.header("docker-content-digest")
@@ -149,9 +167,9 @@ class Repository:
 
     def delete_manifest(self, digest: str, *, cancel: Cancel | None = None) -> None:
         """Delete a manifest by its digest. Raises ImageNotFound, Unsupported where the registry deletes nothing."""
-        answer = self._send("DELETE", f"manifests/{digest}", actions="delete", cancel=cancel)
+        answer = self.send("DELETE", f"manifests/{digest}", actions="delete", cancel=cancel)
         if answer.status not in (200, 202, 204):
-            raise self._failed(f"delete {self.name}@{digest}", answer)
+            raise self.failed(f"delete {self.name}@{digest}", answer)
         answer.discard()
 
     def tags(self, *, cancel: Cancel | None = None) -> Iterator[str]:
@@ -160,10 +178,10 @@ class Repository:
         count = 0
         seen: set[str] = set()
         while True:
-            answer = self._send("GET", f"tags/list?n={_PAGE}", url=url, cancel=cancel)
+            answer = self.send("GET", f"tags/list?n={_PAGE}", url=url, cancel=cancel)
             if answer.status != 200:
-                raise self._failed(f"list the tags of {self.name}", answer)
-            found = _decoded(answer, _TagsAnswer, f"list the tags of {self.name}", _MAX_TAGS_PAGE)
+                raise self.failed(f"list the tags of {self.name}", answer)
+            found = decoded(answer, _TagsAnswer, f"list the tags of {self.name}", _MAX_TAGS_PAGE)
             for tag in found.tags or ():
                 count += 1
                 if count > _MAX_TAGS:
@@ -177,7 +195,7 @@ class Repository:
     # -- one endpoint
 
     def _head(self, endpoint: Endpoint, reference: str, cancel: Cancel | None) -> Head | None:
-        answer = self._send(
+        answer = self.send(
             "HEAD", f"manifests/{reference}", endpoint=endpoint, headers={"Accept": ACCEPT}, cancel=cancel
         )
         answer.close()
@@ -193,7 +211,7 @@ class Repository:
         return Head(_media_type(answer), digest, int(length))
 
     def _manifest(self, endpoint: Endpoint, reference: str, cancel: Cancel | None) -> Manifest:
-        answer = self._send(
+        answer = self.send(
             "GET", f"manifests/{reference}", endpoint=endpoint, headers={"Accept": ACCEPT}, cancel=cancel
         )
         if answer.status != 200:
@@ -220,7 +238,7 @@ class Repository:
         self, endpoint: Endpoint, digest: str, offset: int, size: int | None, cancel: Cancel | None
     ) -> blobs.BlobReader:
         headers = {"Range": f"bytes={offset}-"} if offset else {}
-        answer = self._send("GET", f"blobs/{digest}", endpoint=endpoint, headers=headers, cancel=cancel)
+        answer = self.send("GET", f"blobs/{digest}", endpoint=endpoint, headers=headers, cancel=cancel)
         if answer.status == 200 or (offset and answer.status in (206, 416)):
             return blobs.reader(f"blob {digest} of {self.name}", answer, offset, size)
         refused = failures.refusal(answer)
@@ -251,7 +269,7 @@ class Repository:
             return None
         return blobs.reader(f"blob {digest} at {where.netloc}", answer, offset, size)
 
-    # -- helpers
+    # -- for all of them
 
     def _anywhere(self, ask: Callable[[Endpoint], T]) -> T:
         """Ask the mirrors, then the registry itself, whose failure counts."""
@@ -262,7 +280,7 @@ class Repository:
                 continue
         return ask(self._endpoints[-1])
 
-    def _send(
+    def send(
         self,
         method: str,
         rest: str,
@@ -276,6 +294,7 @@ class Repository:
         again: bool = True,
         cancel: Cancel | None = None,
     ) -> Answer:
+        """Send a request about this repository: to ``rest`` below it, or to ``url``."""
         where = endpoint or self._endpoints[-1]
         actions = actions or ("pull,push" if self._push else "pull")
         scopes: tuple[str, ...] = (f"repository:{self.path}:{actions}",)
@@ -292,6 +311,15 @@ class Repository:
             None if where.mirror else self._login,
         )
         return self._session.send(call, cancel)
+
+    def target(self, answer: Answer) -> str:
+        """The URL in an answer's Location, or nothing. Raises RegistryError for one that must not be used."""
+        location = answer.header("location")
+        return self._session.target(self._endpoints[-1], answer.url, location) if location else ""
+
+    def attempts(self, cancel: Cancel | None) -> Attempts:
+        """Attempts to count."""
+        return self._session.attempts(cancel)
 
     def _shown(self, reference: str) -> str:
         return f"{self.name}{'@' if is_digest(reference) else ':'}{reference}"
@@ -314,39 +342,13 @@ class Repository:
             f"pull access denied for {self.name}, repository does not exist or may require '{login}': {refused.text}"
         )
 
-    def _failed(self, what: str, answer: Answer) -> MinidockError:
+    def failed(self, what: str, answer: Answer) -> MinidockError:
+        """The exception for an answer that ends a push or a question; closes the answer."""
         refused = failures.refusal(answer)
         if refused.status in (401, 403):
             advice = "minidock login" if self.host == "docker.io" else f"minidock login {self.host}"
             return RegistryUnauthorized(f"{what}: {refused.text}; log in with write access: '{advice}'")
         return failures.failed(what, refused)
-
-
-def next_page(session: Session, endpoint: Endpoint, answer: Answer) -> str | None:
-    """The URL of the next page by the ``Link`` header, None at the last; another origin's is refused."""
-    link = answer.header("link")
-    target, bracket, relation = link.partition(">")
-    if not bracket or not target.lstrip().startswith("<") or "next" not in relation.lower():
-        return None
-    url = session.target(endpoint, answer.url, target.lstrip()[1:])
-    if origin(url) != origin(answer.url):
-        raise RegistryError(f"{endpoint.host}: the next page of its list is at another host, which is refused")
-    return url
-
-
-def _decoded(answer: Answer, kind: type[T], what: str, limit: int) -> T:
-    from minidock.spec import decoding
-
-    try:
-        return decoding.decode(answer.read(limit), kind)
-    except LimitExceeded as error:
-        raise RegistryError(f"{what}: {error}") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RegistryError(
-            f"{what}: the answer is not what it should be: {failures.printable(str(error), 100)}"
-        ) from error
-    finally:
-        answer.close()
 
 
 def _media_type(answer: Answer) -> str:

@@ -157,13 +157,18 @@ class Session:
                 manager.clear()
             self._managers.clear()
 
+    def attempts(self, cancel: Cancel | None) -> Attempts:
+        """As many attempts as the configuration grants."""
+        return Attempts(self._attempts, cancel)
+
     def send(self, call: Call, cancel: Cancel | None = None) -> Answer:
         """The answer, whatever its status, after authentication, redirects of GET and HEAD, and repeated attempts.
 
         Raises RegistryUnreachable, RegistryUnauthorized where no token is to be had, RateLimited, RegistryError for a
         redirect that must not be followed, Cancelled, Timeout.
         """
-        attempts = Attempts(self._attempts if call.again else 1, cancel)
+        attempts = self.attempts(cancel)
+        attempts.total = self._attempts if call.again else 1
         while True:
             try:
                 answer = self._authorized(call, cancel)
@@ -187,6 +192,8 @@ class Session:
     def _authorized(self, call: Call, cancel: Cancel | None) -> Answer:
         if call.authorization is not None:
             return self._followed(call, call.authorization or None, cancel)
+        if origin(call.url) != origin(call.endpoint.url):
+            return self._followed(call, None, cancel)  # where the registry lets uploads go to
         header = self.authorizer.header(call, cancel)
         answer = self._followed(call, header, cancel)
         if answer.status != 401 or origin(answer.url) != origin(call.url):
