@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,6 +24,17 @@ _ONLY = os.environ.get("MINIDOCK_BENCH_ONLY", "").split()
 _MIB = 1 << 20
 
 
+def _quiet(argv: list[str], env: dict[str, str]) -> None:
+    """Run a command; what it said on standard error is told when it fails only."""
+    with tempfile.TemporaryFile() as said:
+        done = subprocess.run(
+            argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=said, check=False
+        )
+        if done.returncode:
+            said.seek(0)
+            raise RuntimeError(f"{argv}: status {done.returncode}: {said.read()[-2000:].decode(errors='replace')}")
+
+
 class _Engine(NamedTuple):
     """An engine's command."""
 
@@ -36,8 +48,8 @@ class _Engine(NamedTuple):
     insecure: tuple[str, ...] = ()
 
     def __call__(self, *args: str) -> None:
-        """Run a command of it."""
-        spawn(*self.words, *args, env=self.env)
+        """Run a command of it quietly and require success."""
+        _quiet([*self.words, *args], self.env)
 
     def pull(self, reference: str) -> None:
         self("pull", *self.insecure, reference)
@@ -391,7 +403,8 @@ def _peak(*argv: str, env: dict[str, str]) -> float:
     are counted once for each of them.
     """
     peak = 0
-    with subprocess.Popen(argv, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+    null = subprocess.DEVNULL
+    with subprocess.Popen(argv, env=env, stdin=null, stdout=null, stderr=null) as process:
         while process.poll() is None:
             found = _resident(process.pid).values()
             peak = max([peak, sum(now for now, _ in found), *(most for _, most in found)])
