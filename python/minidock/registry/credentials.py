@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from minidock.errors import Corrupt, InvalidArgument, MinidockError
-from minidock.images.references import DEFAULT_DOMAIN
+from minidock.images.references import DEFAULT_DOMAIN, parse
 from minidock.registry.credential_helpers import PREFIX, TOKEN_USERNAME, Helper
 from minidock.spec import decoding
 from minidock.store.failures import from_os
@@ -70,6 +70,24 @@ def server_key(server: str) -> str:
     """The name under which the credentials of a registry are kept: its host and port, or Docker Hub's key."""
     name = hostname(server)
     return HUB_KEY if not name or name in _HUB_NAMES else name
+
+
+def registry_host(server: str) -> str:
+    """The host of a registry as in references, of what a user typed: a host, a URL or nothing, which is Docker Hub.
+
+    Raises InvalidArgument for what is no host with an optional port.
+    """
+    key = server_key(server.strip())
+    if key == HUB_KEY:
+        return DEFAULT_DOMAIN
+    try:
+        # with a port, a single word is a host too
+        named = key if key.rpartition("]")[2].count(":") else f"{key}:443"
+        if parse(f"{named}/x").domain == named:
+            return key
+    except InvalidArgument:
+        pass
+    raise InvalidArgument(f"registry {server[:200]!r}: a registry is a host with an optional port")
 
 
 class Credentials:

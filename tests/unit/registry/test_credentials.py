@@ -17,7 +17,7 @@ from minidock.registry.credential_helpers import Helper
 from minidock.registry.credentials import HUB_KEY, Credentials, Login, hostname, server_key
 
 SECRET = "s3cret-Zx"
-HELPER = """#!/usr/bin/env python3
+HELPER = """#!/usr/bin/env -S python3 -IS
 import json, pathlib, sys
 store = pathlib.Path(__file__).with_suffix(".json")
 kept = json.loads(store.read_text()) if store.exists() else {}
