@@ -121,6 +121,21 @@ class Engine:
                     self._lifecycle = made
         return self._lifecycle
 
+    def login(self, username: str, password: str, registry: str | None = None, *, save: bool = False) -> dict[str, str]:
+        """Log in to ``registry`` (Docker Hub if None) for what this engine pulls and pushes from now on.
+
+        With ``save`` the credentials are kept for others too, as ``minidock login`` keeps them. Returns what Docker's
+        ``POST /auth`` answers: ``Status`` and ``IdentityToken``. Raises RegistryUnauthorized for credentials that are
+        refused, RegistryUnreachable, InvalidArgument for a registry that is none, and what saving raises.
+        """
+        from minidock.registry.credentials import Credentials, Login, registry_host
+
+        host = registry_host(registry or "")
+        checked = self.registry.login(host, Login(username, password))
+        if save:
+            Credentials().save(host, checked)
+        return {"Status": "Login Succeeded", "IdentityToken": checked.identity_token}
+
     def info(self) -> dict[str, Any]:
         """Return what ``docker info`` prints (the REST API's ``GET /info``)."""
         from minidock.info import info

@@ -14,6 +14,9 @@ from pathlib import Path
 
 import pytest
 
+import minidock
+from minidock.errors import RegistryUnauthorized
+from minidock.images.references import parse
 from minidock.registry.credentials import HUB_KEY
 from tests.certificates import Authority
 from tests.conftest import Cli
@@ -220,3 +223,21 @@ def test_damaged_file(login: Cli, auth_registry: Registry, docker_config: Path) 
         assert done.returncode == 1
         assert f"credentials {file}: not a JSON object" in done.stderr.decode()
         assert file.read_text() == "{bad"
+
+
+@pytest.mark.parametrize("kind", ["auth_registry", "token_registry"])
+def test_engine(engine: minidock.Engine, kind: str, docker_config: Path, request: pytest.FixtureRequest) -> None:
+    registry: Registry = request.getfixturevalue(kind)
+    reference = parse(f"{registry.host}/app:x")
+    push_image(registry, "app", "x")
+    with pytest.raises(RegistryUnauthorized):
+        engine.registry.repository(reference).manifest("x")
+    with pytest.raises(RegistryUnauthorized):
+        engine.login(USERNAME, "wrong", registry.host)
+    answer = engine.login(USERNAME, PASSWORD, registry=registry.url)
+    assert answer["Status"] == "Login Succeeded"
+    assert bool(answer["IdentityToken"]) == (kind == "token_registry")
+    assert engine.registry.repository(reference).manifest("x").data
+    assert not os.listdir(docker_config)
+    engine.login(USERNAME, PASSWORD, registry.host, save=True)
+    assert list(kept(docker_config)) == [registry.host]

@@ -99,6 +99,10 @@ class Authorizer:
         parameters = challenge.parameters
         return self._identities.get((parameters.get("realm", ""), parameters.get("service", ""), login.username), "")
 
+    def remember(self, host: str, login: Login) -> None:
+        """Use these credentials for ``host`` from now on, whatever is kept elsewhere."""
+        self._logins[host] = login
+
     def _header(self, call: Call, challenge: Challenge, rejected: str | None, cancel: Cancel | None) -> str | None:
         login = self._login(call)
         if challenge.scheme == "basic":

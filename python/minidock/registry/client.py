@@ -87,6 +87,12 @@ class Client:
         identity = self._session.authorizer.identity(call)
         return login._replace(password="", identity_token=identity) if identity else login
 
+    def login(self, host: str, login: Login, *, cancel: Cancel | None = None) -> Login:
+        """Try credentials and use them from now on. Returns and raises as :meth:`check_login`."""
+        checked = self.check_login(host, login, cancel=cancel)
+        self._session.authorizer.remember(host, checked._replace(password=login.password))
+        return checked
+
     def search(
         self,
         term: str,
