@@ -91,6 +91,8 @@ class Fetcher:
             else:
                 self.reporter.tell("Pulling fs layer", short(layer.descriptor.digest))
                 missing.append(layer)
+        for layer in missing[self._workers :]:
+            self.reporter.tell("Waiting", short(layer.descriptor.digest))
         run_all([partial(self._one, number, layer) for number, layer in enumerate(missing)], self._workers, self.cancel)
 
     def close(self) -> None:
@@ -111,7 +113,6 @@ class Fetcher:
         def elsewhere() -> bool:
             return bool(self._store.layers.lease(self._work, [layer.diff_id]))
 
-        self.reporter.tell("Waiting", name)
         claim = downloads.claim(self._store.paths, layer.descriptor.digest, self.cancel, elsewhere)
         if claim is None:
             self.reporter.tell("Pull complete", name)
@@ -207,6 +208,7 @@ class _Unpacking:
                 self._spool.fail()
                 raise
             self._spool.finish()
+            self._fetcher.reporter.tell("Download complete", short(self._layer.descriptor.digest))
             self._wait(thread)
         except _native.NativeError as error:
             raise translate(error) from error

@@ -33,15 +33,18 @@ def pull(
     wanted = None if platform is None else platforms.parse(platform)
     reporter = Reporter(progress)
     reference = reference.with_default_tag()
-    reporter.tell(f"Pulling from {reference.path}", reference.digest or reference.tag or "")
+    reporter.tell(f"Pulling from {reference.path}", reference.canonical if reference.digest else reference.tag or "")
     login = login_of(auth_config)
     row, digest, new = _current(engine, reference, wanted, login, cancel) or _fetched(
         engine, reference, wanted, login, reporter=reporter, cancel=cancel
     )
     reporter.tell(f"Digest: {digest}")
-    what = "Downloaded newer image" if new else "Image is up to date"
-    reporter.tell(f"Status: {what} for {reference.familiar}")
+    reporter.tell(_status(reference.familiar, new))
     return row
+
+
+def _status(name: str, new: bool) -> str:
+    return f"Status: {'Downloaded newer image' if new else 'Image is up to date'} for {name}"
 
 
 def _current(
@@ -98,18 +101,29 @@ def pull_all(
     if reference.tag is not None or reference.digest is not None:
         raise InvalidArgument("tag can't be used with --all-tags/-a")
     repository = engine.registry.repository(reference, login=login_of(auth_config), cancel=cancel)
-    return [
+    statuses = []
+
+    def told(event: ProgressEvent) -> None:
+        # Docker says at the end, once, whether anything was new.
+        if event.status.startswith("Status: "):
+            statuses.append("newer" in event.status)
+        elif progress is not None:
+            progress(event)
+
+    rows = [
         pull(
             engine,
             reference._replace(tag=tag),
             platform=platform,
             auth_config=auth_config,
-            progress=progress,
+            progress=told,
             cancel=cancel,
         )
         for tag in list(repository.tags(cancel=cancel))
         if references.is_tag(tag)
     ]
+    Reporter(progress).tell(_status(reference.familiar, any(statuses)))
+    return rows
 
 
 def push(

@@ -1,0 +1,111 @@
+"""``pull`` and ``push``."""
+
+from __future__ import annotations
+
+from minidock.cli.flags import Command, Flag
+from minidock.cli.output import complain, line
+from minidock.cli.surface import NO_TRUST
+from minidock.cli.words import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+    from minidock.images.image import Image
+    from minidock.images.references import Reference
+
+INTERRUPTED = 130
+
+
+def pull_image(session: Session, reference: Reference, *, platform: str | None, quiet: bool, fd: int) -> Image:
+    """Pull one image and show how it goes on ``fd``."""
+    from minidock.cli.progress import shown
+
+    with shown(fd, quiet=quiet) as progress:
+        return session.engine.images.pull(reference.canonical, platform=platform, progress=progress)
+
+
+def _pull(session: Session, values: Values, arguments: list[str]) -> int:
+    """Pull an image, or all of a repository, and print its full name."""
+    from minidock.cli.progress import shown
+    from minidock.images import references
+
+    reference = references.parse(arguments[0])
+    platform, quiet = values["platform"], values["quiet"]
+    if values["all-tags"] and (reference.tag is not None or reference.digest is not None):
+        raise UsageError("tag can't be used with --all-tags/-a", 1)
+    if not values["all-tags"] and reference.tag is None and reference.digest is None:
+        reference = reference.with_default_tag()
+        if not quiet:
+            line(f"Using default tag: {reference.tag}")
+    try:
+        if values["all-tags"]:
+            with shown(1, quiet=quiet) as progress:
+                session.engine.images.pull_all(reference.name, platform=platform, progress=progress)
+        else:
+            pull_image(session, reference, platform=platform, quiet=quiet, fd=1)
+    except KeyboardInterrupt:
+        complain("minidock: the pull was interrupted; the next one goes on from here")
+        return INTERRUPTED
+    line(reference.canonical)
+    return 0
+
+
+def _push(session: Session, values: Values, arguments: list[str]) -> int:
+    """Push an image under one tag, or all of a repository."""
+    from minidock.cli.progress import shown
+    from minidock.images import references
+
+    reference = references.parse(arguments[0])
+    quiet = values["quiet"]
+    if values["all-tags"] and reference.tag is not None:
+        raise UsageError("tag can't be used with --all-tags/-a", 1)
+    if not values["all-tags"] and reference.tag is None and reference.digest is None:
+        reference = reference.with_default_tag()
+        if not quiet:
+            line(f"Using default tag: {reference.tag}")
+    try:
+        with shown(1, quiet=quiet) as progress:
+            session.engine.images.push(
+                reference.canonical, all_tags=values["all-tags"], platform=values["platform"], progress=progress
+            )
+    except KeyboardInterrupt:
+        complain("minidock: the push was interrupted; the next one sends what is missing")
+        return INTERRUPTED
+    if quiet:
+        line(reference.canonical)
+    return 0
+
+
+_TRUST = Flag("disable-content-trust", reason=NO_TRUST, harmless=True, default=True)
+
+PULL = Command(
+    "[OPTIONS] NAME[:TAG|@DIGEST]",
+    "Download an image from a registry. What an interrupted download has fetched is kept, and the next one goes on "
+    "there.",
+    [
+        Flag("all-tags", "bool", "Download all tagged images of the repository", short="a"),
+        _TRUST,
+        Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
+        Flag("quiet", "bool", "Show only the image's full name", short="q"),
+    ],
+    _pull,
+    minimum=1,
+    maximum=1,
+    complete="images",
+)
+PUSH = Command(
+    "[OPTIONS] NAME[:TAG]",
+    "Upload an image to the registry that its name names. A tag of several platforms goes as a whole if all of them "
+    "are here.",
+    [
+        Flag("all-tags", "bool", "Upload all tags of the repository", short="a"),
+        _TRUST,
+        Flag("platform", "string", "Upload the image for this platform only, OS[/ARCH[/VARIANT]]"),
+        Flag("quiet", "bool", "Show only the image's full name", short="q"),
+    ],
+    _push,
+    minimum=1,
+    maximum=1,
+    complete="images",
+)
