@@ -129,9 +129,7 @@ class Bars:
 
     def _paint(self, columns: int, lines: int) -> None:
         from rich.console import Console
-        from rich.control import Control
-        from rich.segment import ControlType, Segment
-        from rich.text import Text
+        from rich.segment import ControlType, Segment, Segments
 
         if self._console is None:
             # Closed with the process: the descriptor is not ours.
@@ -140,19 +138,17 @@ class Bars:
         texts = frame(list(self._layers.values()), columns, lines - 1)
         # A terminal that became narrower has wrapped what was painted.
         above = min(sum(-(-max(1, width) // columns) for width in self._painted), lines - 1)
-        with console:  # one write
-            if above:
-                console.control(Control(ControlType.CARRIAGE_RETURN, (ControlType.CURSOR_UP, above)))
-            for text in texts:
-                console.print(Text(text, end=""), end="", soft_wrap=True, highlight=False)
-                console.control(Control((ControlType.ERASE_IN_LINE, 0)))
-                console.print(Segment.line(), end="")
-            below = max(0, above - len(texts))
-            for _ in range(below):
-                console.control(Control((ControlType.ERASE_IN_LINE, 0)))
-                console.print(Segment.line(), end="")
-            if below:
-                console.control(Control((ControlType.CURSOR_UP, below)))
+        erase = [Segment("", None, [(ControlType.ERASE_IN_LINE, 0)]), Segment.line()]
+        parts = []
+        if above:
+            parts.append(Segment("", None, [(ControlType.CARRIAGE_RETURN,), (ControlType.CURSOR_UP, above)]))
+        for text in texts:
+            parts += [Segment(text), *erase]
+        below = max(0, above - len(texts))
+        if below:
+            parts += erase * below
+            parts.append(Segment("", None, [(ControlType.CURSOR_UP, below)]))
+        console.print(Segments(parts), end="", soft_wrap=True)  # one write
         self._painted = [len(text) for text in texts]
         self._size = (columns, lines)
         self._changed = False

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
+    from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
 
 T = TypeVar("T")
@@ -43,6 +44,10 @@ class Reporter:
         self._callback = callback
         self._lock = threading.Lock()
         self._told: dict[str, tuple[str, float]] = {}
+
+    def begin(self, reference: Reference) -> None:
+        """Report that the registry has what is pulled."""
+        self.tell(f"Pulling from {reference.path}", reference.canonical if reference.digest else reference.tag or "")
 
     def tell(self, status: str, id: str = "", current: int = 0, total: int = 0) -> None:
         """Report a step; numbers under a status that was told just now are left out."""

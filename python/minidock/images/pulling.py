@@ -57,6 +57,7 @@ class Puller:
         """
         wanted = platform or platforms.host()
         top = self._repository.manifest(reference.digest or reference.tag or "latest", cancel=self._cancel)
+        self._reporter.begin(reference)
         documents = [top]
         chain = self._image_of(reference, top, wanted, documents)
         config = self._config_of(chain.config)

@@ -33,11 +33,11 @@ def pull(
     wanted = None if platform is None else platforms.parse(platform)
     reporter = Reporter(progress)
     reference = reference.with_default_tag()
-    reporter.tell(f"Pulling from {reference.path}", reference.canonical if reference.digest else reference.tag or "")
     login = login_of(auth_config)
-    row, digest, new = _current(engine, reference, wanted, login, cancel) or _fetched(
-        engine, reference, wanted, login, reporter=reporter, cancel=cancel
-    )
+    here = _current(engine, reference, wanted, login, cancel)
+    if here is not None:
+        reporter.begin(reference)
+    row, digest, new = here or _fetched(engine, reference, wanted, login, reporter=reporter, cancel=cancel)
     reporter.tell(f"Digest: {digest}")
     reporter.tell(_status(reference.familiar, new))
     return row
