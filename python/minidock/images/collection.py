@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, overload
 
 from minidock.errors import ContainerNotFound, Corrupt, Denied, ImageNotFound, InvalidArgument, NoSpace
 from minidock.images import platforms, references
@@ -13,9 +13,12 @@ from minidock.spec import decoding
 
 if TYPE_CHECKING:
     import builtins
-    from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 
     from minidock.engine import Engine
+    from minidock.images.archives import Source
+    from minidock.images.loading import Loaded
+    from minidock.images.outputs import Out
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
@@ -348,6 +351,61 @@ class ImageCollection:
             return self.push(name, tag, platform=platform, auth_config=auth_config, progress=progress, cancel=cancel)
 
         return stream(work, cancel)
+
+    @overload
+    def save(
+        self, names: str | Sequence[str], out: None = None, *, platform: str | None = None, chunk_size: int = 1 << 20
+    ) -> Iterator[bytes]: ...
+    @overload
+    def save(
+        self, names: str | Sequence[str], out: Out, *, platform: str | None = None, chunk_size: int = 1 << 20
+    ) -> None: ...
+    def save(
+        self,
+        names: str | Sequence[str],
+        out: Out | None = None,
+        *,
+        platform: str | None = None,
+        chunk_size: int = 1 << 20,
+    ) -> Iterator[bytes] | None:
+        """Write images as one tar, an OCI layout that ``docker load`` reads too; the same images give the same bytes.
+
+        A name without a tag means all tags of the repository. ``out`` is a path (replaced when all went well), a
+        descriptor, or a binary file; without it the tar is returned as an iterator of chunks. Raises ImageNotFound,
+        NoSpace, Corrupt for a damaged store.
+        """
+        from minidock.images import saving
+
+        names = [names] if isinstance(names, str) else names
+        if out is None:
+            return saving.stream(self, self._store, names, platform=platform, chunk_size=chunk_size)
+        saving.save(self, self._store, names, out, platform=platform)
+        return None
+
+    def load(
+        self,
+        source: Source,
+        *,
+        platform: str | None = None,
+        on_loaded: Callable[[Loaded], None] | None = None,
+    ) -> builtins.list[Image]:
+        """Load the images of an archive: of ``docker save``, or an OCI layout, as a tar or a directory.
+
+        ``source`` as for :meth:`import_`. ``on_loaded`` is called after each image. Everything is checked against its
+        digest; nothing is left of an image that is not what it should be, and the error comes after the others are in.
+        Raises InvalidArgument, NotFound for a path, Corrupt, Unsupported, LimitExceeded, NoSpace, and ImageNotFound
+        when there is none for ``platform``.
+        """
+        from minidock.images import content, loading
+
+        found = loading.load(
+            self._store,
+            source,
+            keep_blobs=content.keeps_blobs(self._engine.config),
+            platform=None if platform is None else platforms.parse(platform),
+            on_loaded=on_loaded,
+        )
+        return [Image(self, row) for row in {one.row.id: one.row for one in found}.values()]
 
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from minidock.errors import InvalidArgument
 from minidock.images.platforms import Platform
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.images.collection import ImageCollection
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect
     from minidock.spec.oci_image import ExecutionConfig, ImageConfig
@@ -105,6 +108,18 @@ class Image:
         self._collection.tag(self.row.id, repository, tag)
         self._tags = self._digests = None
         return True
+
+    def save(self, chunk_size: int = 2 << 20, *, named: bool | str = False) -> Iterator[bytes]:
+        """Return it as a tar in chunks, see :meth:`ImageCollection.save`.
+
+        ``named``: with its first name, or with this one of its names; else the archive has no name for it.
+        """
+        name = self.row.id
+        if named:
+            name = named if isinstance(named, str) else next(iter(self.tags), name)
+            if self._collection.get(name).id != self.row.id:
+                raise InvalidArgument(f"save {self.short_id}: {name!r} is not one of its names")
+        return self._collection.save(name, chunk_size=chunk_size)
 
     def remove(self, *, force: bool = False) -> list[ImageDelete]:
         """Remove it and all its names, see :meth:`ImageCollection.remove`."""

@@ -59,8 +59,11 @@ class Source:
 
 
 @contextmanager
-def opened(source: str | os.PathLike[str] | int | bytes | BinaryIO) -> Iterator[Source]:
-    """Open what ``import_`` takes. Raises InvalidArgument, NotFound or Denied for a path that gives no bytes."""
+def opened(source: str | os.PathLike[str] | int | bytes | BinaryIO, verb: str = "import") -> Iterator[Source]:
+    """Open what ``import_`` and ``load`` take. ``verb`` is the operation in messages.
+
+    Raises InvalidArgument, NotFound or Denied for a path that gives no bytes.
+    """
     if isinstance(source, bytes | bytearray | memoryview):
         with _pumped("bytes", _memory(source), bytes(source[:_HEAD])) as it:
             yield it
@@ -69,46 +72,52 @@ def opened(source: str | os.PathLike[str] | int | bytes | BinaryIO) -> Iterator[
         source = 0
     if isinstance(source, int):
         if source < 0:
-            raise InvalidArgument(f"import: descriptor {source} is negative")
+            raise InvalidArgument(f"{verb}: descriptor {source} is negative")
         name = "-" if source == 0 else f"descriptor {source}"
-        with _descriptor(name, source) as it:
+        with _descriptor(name, source, verb) as it:
             yield it
         return
     if isinstance(source, str | os.PathLike):
         path = os.fspath(source)
         if path.startswith(("http://", "https://")):
-            raise Unsupported(f"import {path}: minidock does not fetch; download it: curl {path} | minidock import -")
-        fd = _open(path)
+            command = _command(verb)
+            raise Unsupported(f"{verb} {path}: minidock does not fetch; download it: curl {path} | {command}")
+        fd = _open(path, verb)
         try:
-            with _descriptor(path, fd) as it:
+            with _descriptor(path, fd, verb) as it:
                 yield it
         finally:
             os.close(fd)
         return
-    with _file(source) as it:
+    with _file(source, verb) as it:
         yield it
 
 
-def _open(path: str) -> int:
+def _command(verb: str) -> str:
+    """What reads a pipe."""
+    return "minidock import -" if verb == "import" else f"minidock {verb}"
+
+
+def _open(path: str, verb: str) -> int:
     if "\0" in path or not path:
-        raise InvalidArgument(f"import {path!r}: not a path")
+        raise InvalidArgument(f"{verb} {path!r}: not a path")
     try:
         return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
-        raise from_os(error, "import", path) from error
+        raise from_os(error, verb, path) from error
 
 
 @contextmanager
-def _descriptor(name: str, fd: int) -> Iterator[Source]:
+def _descriptor(name: str, fd: int, verb: str) -> Iterator[Source]:
     """A descriptor that stays the caller's."""
     try:
         mode = os.fstat(fd).st_mode
     except OSError as error:
-        raise from_os(error, "import", name) from error
+        raise from_os(error, verb, name) from error
     if stat.S_ISDIR(mode):
-        raise InvalidArgument(f"import {name}: is a directory; give a tar: tar -C {name} -c . | minidock import -")
+        raise InvalidArgument(f"{verb} {name}: is a directory; give a tar: tar -C {name} -c . | {_command(verb)}")
     if stat.S_ISCHR(mode) and os.isatty(fd):
-        raise InvalidArgument(f"import {name}: is a terminal; redirect a tar to standard input")
+        raise InvalidArgument(f"{verb} {name}: is a terminal; redirect a tar to standard input")
     reader = _Polled(fd)
     try:
         if stat.S_ISREG(mode):
@@ -133,7 +142,7 @@ def _descriptor(name: str, fd: int) -> Iterator[Source]:
 
 
 @contextmanager
-def _file(source: BinaryIO) -> Iterator[Source]:
+def _file(source: BinaryIO, verb: str) -> Iterator[Source]:
     name = str(getattr(source, "name", "file object"))
     try:
         # A regular file's own descriptor is much faster; its position may be behind what Python has buffered.
@@ -142,16 +151,16 @@ def _file(source: BinaryIO) -> Iterator[Source]:
     except (OSError, ValueError, AttributeError):
         fd = -1
     if fd >= 0:
-        with _descriptor(name, fd) as it:
+        with _descriptor(name, fd, verb) as it:
             yield it
         return
     if not callable(getattr(source, "read", None)):
-        raise InvalidArgument(f"import: {type(source).__name__} is not a path, descriptor, bytes or binary file")
+        raise InvalidArgument(f"{verb}: {type(source).__name__} is not a path, descriptor, bytes or binary file")
     head = b""
     while len(head) < _HEAD:
         more = source.read(_HEAD - len(head))
         if not isinstance(more, bytes | bytearray):
-            raise InvalidArgument(f"import {name}: a binary file is needed, and this one reads {type(more).__name__}")
+            raise InvalidArgument(f"{verb} {name}: a binary file is needed, and this one reads {type(more).__name__}")
         if not more:
             break
         head += more
