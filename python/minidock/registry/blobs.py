@@ -68,6 +68,11 @@ def reader(what: str, answer: Answer, offset: int, size: int | None) -> BlobRead
 
     Raises Corrupt where the answer's headers contradict the size, RegistryError for a range that was not asked for.
     """
+    with answer.closed_on_failure():
+        return _checked(what, answer, offset, size)
+
+
+def _checked(what: str, answer: Answer, offset: int, size: int | None) -> BlobReader:
     if answer.status == 416:
         answer.close()
         total = _total(answer.header("content-range").partition("/")[2])
@@ -78,16 +83,13 @@ def reader(what: str, answer: Answer, offset: int, size: int | None) -> BlobRead
     if answer.status == 206:
         start, end, total = _content_range(what, answer.header("content-range"))
         if start != offset or (length is not None and length != end - start + 1):
-            answer.close()
             raise RegistryError(f"{what}: the registry sends other bytes than those from {offset} on")
         length = end - start + 1
         if total is None:
             total = size
         if total is not None and end != total - 1:
-            answer.close()
             raise RegistryError(f"{what}: the registry sends only the bytes {start} to {end}")
     if size is not None and total is not None and total != size:
-        answer.close()
         raise Corrupt(f"{what}: has {total} bytes in the registry, and the manifest says {size}")
     return BlobReader(what, answer, start, size if size is not None else total)
 

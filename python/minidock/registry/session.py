@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import random
 import threading
@@ -83,7 +84,7 @@ class Answer:
         if self.length is not None and self.length > limit:
             raise LimitExceeded(f"{self._guard.peer}: an answer of {self.length} bytes, and at most {limit} are read")
         with wire.guarded(self._guard), _translated(self._guard.peer):
-            self._guard.restart()
+            self._guard.resume()
             count = 0
             while piece := self._response.read1(min(1 << 16, limit + 1 - count)):
                 parts.append(piece)
@@ -96,7 +97,7 @@ class Answer:
     def readinto(self, view: memoryview) -> int:
         """Some of the body, 0 at its end. Raises RegistryUnreachable for a body that breaks off or stalls."""
         with wire.guarded(self._guard), _translated(self._guard.peer):
-            self._guard.restart()
+            self._guard.resume()
             raw = getattr(self._response, "_fp", None)
             if isinstance(raw, http.client.HTTPResponse) and raw.length is not None and not raw.chunked:
                 return self._direct(raw, view)
@@ -118,6 +119,15 @@ class Answer:
             raw.close()  # of the answer, not of the connection
             self._response.release_conn()
         return count
+
+    @contextlib.contextmanager
+    def closed_on_failure(self) -> Iterator[None]:
+        """Close the answer if the block fails."""
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
 
     def discard(self) -> None:
         """Give the connection back, if the rest is short."""
@@ -184,10 +194,13 @@ class Session:
                 attempts.total = self._attempts
                 if not attempts.more(pause):
                     raise limited
-            elif answer.status in _PASSING and attempts.more(failures.retry_after(answer.header("retry-after"))):
-                answer.close()
-            else:
+                continue
+            if answer.status not in _PASSING:
                 return answer
+            with answer.closed_on_failure():
+                if not attempts.more(failures.retry_after(answer.header("retry-after"))):
+                    return answer
+            answer.close()
 
     def _authorized(self, call: Call, cancel: Cancel | None) -> Answer:
         if call.authorization is not None:
@@ -198,8 +211,8 @@ class Session:
         answer = self._followed(call, header, cancel)
         if answer.status != 401 or origin(answer.url) != origin(call.url):
             return answer
-        challenges = answer.challenges()
-        renewed = self.authorizer.renewed(call, challenges, header, cancel)
+        with answer.closed_on_failure():
+            renewed = self.authorizer.renewed(call, answer.challenges(), header, cancel)
         if renewed is None:
             return answer
         answer.discard()

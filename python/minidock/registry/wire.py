@@ -63,12 +63,17 @@ class Guard:
         self._cancel = cancel
         self._head: int | None = None
         self._sending = False
-        self.restart()
+        self._restart()
 
-    def restart(self) -> None:
-        """Forget the time that passed between two calls: the caller was busy, not the peer."""
+    def _restart(self) -> None:
         self._idle_since = self._window = time.monotonic()
         self._bytes = 0
+
+    def resume(self) -> None:
+        """Leave out the time since the last byte: the caller was busy, not the peer."""
+        now = time.monotonic()
+        self._window += now - self._idle_since
+        self._idle_since = now
 
     def head(self, *, begins: bool) -> None:
         """Say that an answer's head begins or ended."""
@@ -90,14 +95,14 @@ class Guard:
         """Bytes left."""
         if not self._sending:
             self._sending = True
-            self.restart()
+            self._restart()
         self._moved(count)
 
     def received(self, count: int) -> None:
         """Bytes came. Raises Stalled for a trickle."""
         if self._sending:
             self._sending = False
-            self.restart()
+            self._restart()
         self._moved(count)
         if self._head is not None:
             self._head += count
