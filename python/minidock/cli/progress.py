@@ -129,6 +129,7 @@ class Bars:
 
     def _paint(self, columns: int, lines: int) -> None:
         from rich.console import Console
+        from rich.control import Control
         from rich.segment import ControlType, Segment, Segments
 
         if self._console is None:
@@ -138,16 +139,16 @@ class Bars:
         texts = frame(list(self._layers.values()), columns, lines - 1)
         # A terminal that became narrower has wrapped what was painted.
         above = min(sum(-(-max(1, width) // columns) for width in self._painted), lines - 1)
-        erase = [Segment("", None, [(ControlType.ERASE_IN_LINE, 0)]), Segment.line()]
+        erase = [Control((ControlType.ERASE_IN_LINE, 0)).segment, Segment.line()]
         parts = []
         if above:
-            parts.append(Segment("", None, [(ControlType.CARRIAGE_RETURN,), (ControlType.CURSOR_UP, above)]))
+            parts.append(Control(ControlType.CARRIAGE_RETURN, (ControlType.CURSOR_UP, above)).segment)
         for text in texts:
             parts += [Segment(text), *erase]
         below = max(0, above - len(texts))
         if below:
             parts += erase * below
-            parts.append(Segment("", None, [(ControlType.CURSOR_UP, below)]))
+            parts.append(Control((ControlType.CURSOR_UP, below)).segment)
         console.print(Segments(parts), end="", soft_wrap=True)  # one write
         self._painted = [len(text) for text in texts]
         self._size = (columns, lines)
