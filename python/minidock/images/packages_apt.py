@@ -63,7 +63,7 @@ Acquire::AllowDowngradeToInsecureRepositories "false";
 Acquire::Languages "none";
 Acquire::GzipIndexes "false";
 Acquire::PDiffs "false";
-quiet "2";
+quiet "1";
 """
 
 
@@ -358,7 +358,7 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], what: str) -> str:
     except OSError as error:
         raise from_os(error, "run", program) from error
     if done.returncode:
-        raise failure(what, done.stderr, done.returncode)
+        raise failure(what, done.stdout + done.stderr, done.returncode)
     return done.stdout
 
 
@@ -397,13 +397,10 @@ def _stanzas_with(data: bytes, needle: bytes) -> Iterable[str]:
     """Names of the packages whose stanza has a line."""
     at = data.find(needle)
     while at >= 0:
-        start = data.rfind(b"\n\n", 0, at) + 2 if data.rfind(b"\n\n", 0, at) >= 0 else 0
-        head = b"\n" + data[start:at]
-        name = head.partition(b"\nPackage: ")[2].partition(b"\n")[0].strip()
-        if not name:  # the field comes after the line
-            stop = data.find(b"\n\n", at)
-            name = data[at : stop if stop >= 0 else None].partition(b"\nPackage: ")[2].partition(b"\n")[0].strip()
-        yield name.decode("ascii", "replace")
+        before = data.rfind(b"\n\n", 0, at + 1)  # the needle may be the first line
+        after = data.find(b"\n\n", at + 1)
+        stanza = b"\n" + data[before + 2 if before >= 0 else 0 : after if after >= 0 else None]
+        yield stanza.partition(b"\nPackage: ")[2].partition(b"\n")[0].strip().decode("ascii", "replace")
         at = data.find(needle, at + 1)
 
 
