@@ -388,15 +388,21 @@ class ImageCollection:
         *,
         platform: str | None = None,
         on_loaded: Callable[[Loaded], None] | None = None,
+        progress: Callable[[ProgressEvent], None] | None = None,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
     ) -> builtins.list[Image]:
         """Load the images of an archive: of ``docker save``, or an OCI layout, as a tar or a directory.
 
         ``source`` as for :meth:`import_`. ``on_loaded`` is called after each image. Everything is checked against its
         digest; nothing is left of an image that is not what it should be, and the error comes after the others are in.
-        Raises InvalidArgument, NotFound for a path, Corrupt, Unsupported, LimitExceeded, NoSpace, and ImageNotFound
-        when there is none for ``platform``.
+        ``progress``, ``timeout`` and ``cancel`` as for :meth:`pull`.
+
+        Raises InvalidArgument, NotFound for a path, Corrupt, Unsupported, LimitExceeded, NoSpace, Cancelled, Timeout,
+        and ImageNotFound when there is none for ``platform``.
         """
         from minidock.images import content, loading
+        from minidock.images.progress import Reporter
 
         found = loading.load(
             self._store,
@@ -404,6 +410,8 @@ class ImageCollection:
             keep_blobs=content.keeps_blobs(self._engine.config),
             platform=None if platform is None else platforms.parse(platform),
             on_loaded=on_loaded,
+            reporter=Reporter(progress),
+            cancel=_cancel(cancel, timeout),
         )
         return [Image(self, row) for row in {one.row.id: one.row for one in found}.values()]
 

@@ -33,9 +33,12 @@ if TYPE_CHECKING:
     from minidock.images.archives import Archive, Part
     from minidock.images.contents import ArchiveLayer, Content
     from minidock.images.platforms import Platform
+    from minidock.images.progress import Reporter
+    from minidock.registry.cancel import Cancel
     from minidock.store.store import Store
 
 _PIPE = 1 << 20
+_TICK = 0.05
 _MAX_WORKERS = 4
 _MEDIA_TYPES = {"none": oci_image.LAYER, "gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
 _encoder = msgspec.json.Encoder()
@@ -63,8 +66,10 @@ def load(
     source: archives.Source,
     *,
     keep_blobs: bool,
-    platform: Platform | None = None,
-    on_loaded: Callable[[Loaded], None] | None = None,
+    platform: Platform | None,
+    on_loaded: Callable[[Loaded], None] | None,
+    reporter: Reporter,
+    cancel: Cancel,
 ) -> list[Loaded]:
     """Load all images of an archive; see :meth:`ImageCollection.load`."""
     _ = store.database
@@ -72,7 +77,7 @@ def load(
         images = contents.read(archive, platform)
         try:
             layers = _Layers(store, work, archive, images, keep_blobs=keep_blobs)
-            layers.fetch()
+            layers.fetch(reporter, cancel)
             done = []
             # Of the platforms of one name, what is loaded last is what the bare name means: the host's own.
             for number, image in sorted(enumerate(images), key=lambda pair: host().accepts(pair[1].platform)):
@@ -96,6 +101,8 @@ class _Job:
         self.layer = layer
         self.users: set[int] = set()
         self.progress = _native.Progress()
+        self.name = references.short_id(layer.diff_id)
+        self.total = 0
         self.blob: _Blob | None = None
 
 
@@ -123,25 +130,35 @@ class _Layers:
         assert blob is not None  # noqa: S101 - else its image is broken
         return blob
 
-    def fetch(self) -> None:
+    def fetch(self, reporter: Reporter, cancel: Cancel) -> None:
         """Unpack what the store does not have. A layer that is not what it should be breaks its images only.
 
-        Raises NoSpace, and what interrupts it.
+        Raises NoSpace, Cancelled, Timeout.
         """
+        cancel.check()
         held = {
             row.diff_id for row in self._store.layers.lease(self._work, [one.layer.diff_id for one in self._todo()])
         }
         jobs = [job for job in self._todo() if not self._is_there(job, held)]
         if not jobs:
             return
-        from concurrent.futures import ThreadPoolExecutor
+        from concurrent.futures import ThreadPoolExecutor, wait
 
         workers = min(_MAX_WORKERS, len(jobs), max(2, os.cpu_count() or 1))
         pool = ThreadPoolExecutor(workers, "minidock-load")
         try:
             # The largest first: it would otherwise be the last to end, alone.
-            for future in [pool.submit(self._run, job) for job in sorted(jobs, key=self._size, reverse=True)]:
-                future.result()
+            left = {pool.submit(self._run, job): job for job in sorted(jobs, key=self._size, reverse=True)}
+            while left:
+                done = wait(left, _TICK, "FIRST_COMPLETED").done
+                for future in done:
+                    future.result()
+                for job in map(left.pop, done):
+                    reporter.tell("Loading layer", job.name, job.total, job.total)
+                for job in left.values():
+                    if job.progress.read:
+                        reporter.tell("Loading layer", job.name, min(job.progress.read, job.total), job.total)
+                cancel.check()
         finally:
             for job in jobs:
                 job.progress.cancel()
@@ -153,6 +170,7 @@ class _Layers:
     def _size(self, job: _Job) -> int:
         part = self._archive.get(job.layer.path)
         part.close()
+        job.total = part.size
         return part.size
 
     def _is_there(self, job: _Job, held: set[str]) -> bool:
