@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Cli
+from tests.images import tar_of
+from tests.registry import Registry, push_image
 
 PROJECT = Path(__file__).parents[2]
 
@@ -21,15 +23,31 @@ def blocks(document: str, language: str) -> list[tuple[int, str]]:
     return [(text[: match.start()].count("\n") + 2, match.group(1)) for match in found]
 
 
-PYTHON = [("docs/python.md", line, code) for line, code in blocks("docs/python.md", "python")]
+def examples(*documents: str) -> list[tuple[str, int, str]]:
+    """The Python blocks of these documents."""
+    return [(document, line, code) for document in documents for line, code in blocks(document, "python")]
+
+
+PYTHON = examples("docs/python.md")
+WITH_REGISTRY = examples("docs/images.md")
+
+
+def run(code: str, env: dict[str, str], where: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code], env=env, capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, f"{where}: {done.stderr.decode()}"
 
 
 @pytest.mark.parametrize(("document", "line", "code"), PYTHON, ids=[f"{d}:{n}" for d, n, _ in PYTHON])
 def test_python_example(cli_busybox: Cli, document: str, line: int, code: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", code], env=cli_busybox.env, capture_output=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, f"{document}:{line}: {done.stderr.decode()}"
+    run(code, cli_busybox.env, f"{document}:{line}")
+
+
+@pytest.mark.parametrize(("document", "line", "code"), WITH_REGISTRY, ids=[f"{d}:{n}" for d, n, _ in WITH_REGISTRY])
+def test_example_with_a_registry(cli_busybox: Cli, registry: Registry, document: str, line: int, code: str) -> None:
+    push_image(registry, "team/app", "v1", [tar_of(("file", b"text"))])
+    run(code, {**cli_busybox.env, "EXAMPLE_REGISTRY": registry.host}, f"{document}:{line}")
 
 
 def test_every_document_that_the_readme_names_exists() -> None:
