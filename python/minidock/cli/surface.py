@@ -73,6 +73,7 @@ IMPLEMENTED = {
     "image push": ("transfer", "PUSH", "Upload an image to a registry"),
     "image import": ("imports", "IMPORT", "Make an image from a root filesystem archive"),
     "image from-packages": ("make", "FROM_PACKAGES", "Make a base image from a distribution's packages"),
+    "image from-rootfs": ("make", "FROM_ROOTFS", "Make an image from a directory of this host"),
     "image save": ("archives", "SAVE", "Write images to an archive"),
     "image load": ("archives", "LOAD", "Load images from an archive"),
     "image inspect": ("inspect", "IMAGE", "Show all details of images"),

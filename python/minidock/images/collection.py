@@ -230,6 +230,39 @@ class ImageCollection:
         )
         return Image(self, row)
 
+    def from_rootfs(
+        self,
+        directory: str | os.PathLike[str],
+        repository: str | None = None,
+        tag: str | None = None,
+        *,
+        exclude: str | Iterable[str] = (),
+        changes: Sequence[str] = (),
+        message: str | None = None,
+        platform: str | None = None,
+    ) -> Image:
+        """Make an image of one layer from a directory of the host, such as ``/``, as it is now.
+
+        What is mounted below is left out (its directory stays, empty), as are sockets, minidock's own roots and what
+        ``exclude`` matches: names anywhere, or paths from the top, with ``*``, ``?``, ``[…]`` and ``**``. Files that are
+        deleted meanwhile are left out; of one that grows, the image has what was there when it was opened. ``changes``
+        and ``message`` are as in :meth:`import_`.
+
+        Raises InvalidArgument, NotFound, Conflict for a file that changes whenever it is read, NoSpace.
+        """
+        from minidock.images.rootfs import from_rootfs
+
+        row = from_rootfs(
+            self._engine,
+            directory,
+            self._target(repository, tag),
+            exclude=[exclude] if isinstance(exclude, str) else exclude,
+            changes=[changes] if isinstance(changes, str) else changes,
+            message=message,
+            platform=platform,
+        )
+        return Image(self, row)
+
     def pull(
         self,
         name: str,

@@ -8,20 +8,17 @@ running dpkg and apt need (:mod:`packages_deb`); those install everything, in a 
 from __future__ import annotations
 
 import os
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from minidock import _native
-from minidock._errors import translate
-from minidock.errors import InvalidArgument, MinidockError, NotFound, Unsupported
+from minidock.errors import InvalidArgument, NotFound, Unsupported
 from minidock.images import packages_apt as apt
 from minidock.images import packages_configure, packages_deb, packages_sources, platforms
 from minidock.images.importing import add_image
 from minidock.images.inspection import format_time
-from minidock.images.layers import Unpacked, unpack
 from minidock.images.progress import ProgressEvent
+from minidock.images.reproducible import layer_of_tree, source_date_epoch
 from minidock.spec import oci_image
 from minidock.store.failures import translated
 from minidock.store.workspace import Workspace
@@ -125,7 +122,7 @@ def from_packages(
         packages_deb.refuse_devices(tree)
         say("Writing the layer")
         layer = work.join("layer")
-        written = write_layer(tree, layer, clamp=moment)
+        written = layer_of_tree(tree, layer, clamp=moment)
         created = format_time(moment * 10**9)
         image = oci_image.ImageConfig(
             architecture=where.architecture,
@@ -139,16 +136,6 @@ def from_packages(
         return add_image(store, work, image, [(written, layer)], target=target, now=moment * 10**9)
 
 
-def source_date_epoch() -> int | None:
-    """``SOURCE_DATE_EPOCH`` in seconds since 1970; None without it. Raises InvalidArgument."""
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    if not text:
-        return None
-    if not (text.isascii() and text.isdigit() and len(text) <= 11):
-        raise InvalidArgument(f"SOURCE_DATE_EPOCH {text[:100]!r}: not a number of seconds since 1970")
-    return int(text)
-
-
 def newest(released: int, times: Sequence[int]) -> int:
     """The image's time: the release's, or that of the newest package, which a security update may be.
 
@@ -156,37 +143,6 @@ def newest(released: int, times: Sequence[int]) -> int:
     """
     now = time.time()
     return max([released, *(moment for moment in times if moment <= now)])
-
-
-def write_layer(tree: str, layer: str, *, clamp: int | None) -> Unpacked:
-    """Turn a tree into a layer directory, through the tar that a reproducible layer is."""
-    r, w = os.pipe2(os.O_CLOEXEC)
-    failed: list[_native.NativeError] = []
-
-    def write() -> None:
-        try:
-            _native.tar_tree(tree, w, clamp=clamp)
-        except _native.NativeError as error:
-            failed.append(error)
-        finally:
-            os.close(w)
-
-    thread = threading.Thread(target=write, name="minidock-layer", daemon=True)
-    try:
-        thread.start()
-        try:
-            made = unpack(r, layer)
-        except MinidockError as error:
-            thread.join()
-            if failed:  # it explains why the tar ends too early
-                raise translate(failed[0]) from error
-            raise
-        thread.join()
-        if failed:
-            raise translate(failed[0])
-        return made
-    finally:
-        os.close(r)
 
 
 def image_entries(entries: Sequence[Entry], installed: set[str]) -> list[Entry]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from minidock.errors import Corrupt, Denied, InvalidArgument, MinidockError, NotFound, SystemFailure
-from minidock.images import packages, packages_apt, packages_configure, packages_deb
+from minidock.images import packages, packages_apt, packages_configure, packages_deb, reproducible
 from minidock.images import packages_sources as sources
 from minidock.images.packages_sources import Entry, Release
 
@@ -190,12 +190,12 @@ def test_time_of_an_image(monkeypatch: pytest.MonkeyPatch) -> None:
     assert packages.newest(1000, [10, 2000, 1500]) == 2000
     assert packages.newest(1000, [10, 1 << 40]) == 1000
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
-    assert packages.source_date_epoch() == 12
+    assert reproducible.source_date_epoch() == 12
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "-1")
     with pytest.raises(InvalidArgument):
-        packages.source_date_epoch()
+        reproducible.source_date_epoch()
     monkeypatch.delenv("SOURCE_DATE_EPOCH")
-    assert packages.source_date_epoch() is None
+    assert reproducible.source_date_epoch() is None
 
 
 # Package files

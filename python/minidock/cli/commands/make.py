@@ -58,3 +58,34 @@ FROM_PACKAGES = Command(
     minimum=2,
     maximum=2,
 )
+
+
+def _from_rootfs(session: Session, values: Values, arguments: list[str]) -> int:
+    """Make the image and print its id."""
+    image = session.engine.images.from_rootfs(
+        arguments[0],
+        _name(arguments[1]),
+        exclude=values["exclude"],
+        changes=values["change"],
+        message=values["message"],
+        platform=values["platform"],
+    )
+    line(image.id)
+    return 0
+
+
+FROM_ROOTFS = Command(
+    "[OPTIONS] DIRECTORY NAME[:TAG]",
+    "Make an image of one layer from a directory of this host, such as /, as it is now. What is mounted below, sockets "
+    "and minidock's own files are left out.",
+    [
+        Flag("exclude", "list", "Leave out a name, or a path from the top, with *, ?, [] and **"),
+        Flag("change", "list", "Dockerfile instruction for the image, such as 'CMD [\"sh\"]'", short="c"),
+        Flag("message", "string", "Comment in the image's history", short="m"),
+        Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
+    ],
+    _from_rootfs,
+    minimum=2,
+    maximum=2,
+    complete="files",
+)
