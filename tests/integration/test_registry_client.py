@@ -682,6 +682,59 @@ def test_registry_comes_back(registry: Registry, connect: Connect) -> None:
     assert repository.head("x") is not None  # the connection that was kept is broken
 
 
+def test_bodies_in_chunks(hostile: HostileRegistry, connect: Connect) -> None:
+    def chunked(body: bytes) -> bytes:
+        pieces = [body[at : at + 50_000] for at in range(0, len(body), 50_000)]
+        return b"".join(b"%x;ext=1\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\nTrailer: x\r\n\r\n"
+
+    hostile.add("app", "x", IMAGE)
+    as_chunks: dict[str, str | None] = {"Transfer-Encoding": "chunked"}
+    hostile.rule("/(blobs|manifests)/", edit=chunked, headers=as_chunks, times=3)
+    repository = connect(hostile)
+    assert fetch(repository) == LAYER
+    assert fetch(repository, size=None) == LAYER
+    assert repository.manifest("x").data == IMAGE.manifest
+    hostile.rule(
+        "/blobs/", edit=lambda body: chunked(body)[:100_000], headers=as_chunks, truncate_after=100_000, times=1
+    )
+    with pytest.raises(RegistryUnreachable):
+        fetch(repository)
+    hostile.rule("/blobs/", edit=lambda body: chunked(body + b"x"), headers=as_chunks, times=1)
+    with pytest.raises(Corrupt, match="more than"):
+        fetch(repository)
+    hostile.rule("/blobs/", edit=lambda body: b"no chunk at all\r\n", headers=as_chunks, times=1)
+    with pytest.raises(RegistryUnreachable):
+        fetch(repository)
+
+
+def test_further_places(
+    hostile: HostileRegistry, make_hostile: Callable[..., HostileRegistry], connect: Connect
+) -> None:
+    other = make_hostile()
+    other.add("else", "x", IMAGE)
+    hostile.challenge = 'Basic realm="x"'
+    url = f"{other.url}/v2/else/blobs/{DIGEST}"
+    places = ("file:///etc/passwd", "http://not.loopback.invalid/x", f"{other.url}/nothing", url)
+    with connect(hostile, login=ALICE).blob(DIGEST, size=len(LAYER), urls=places) as reader:
+        got = bytearray()
+        drain(reader, memoryview(bytearray(1 << 16)), got)
+    assert got == LAYER
+    assert all("authorization" not in seen.headers for seen in other.requests())
+
+
+def test_threads_share_a_token(token_registry: Registry, token_server: TokenServer, connect: Connect) -> None:
+    digest = push_blob(token_registry, "app", LAYER)
+    repository = connect(token_registry, login=ALICE)
+    got: list[bytes] = []
+    threads = [threading.Thread(target=lambda: got.append(fetch(repository, digest))) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [LAYER] * 6
+    assert len(token_server.issued) == 1
+
+
 # -- uploads that break
 
 
@@ -776,6 +829,19 @@ def test_upload_of_other_bytes(registry: Registry, connect: Connect, blob_file: 
     os.close(fd)
 
 
+def test_stalled_upload_ends(hostile: HostileRegistry, connect: Connect, blob_file: Callable[[bytes], int]) -> None:
+    data = bytes(20_000_000)
+    digest = digest_of(data)
+    hostile.rule("/uploads/.", gate=threading.Event())
+    fd = blob_file(data)
+    repository = connect(hostile, push=True, limits=SHORT, config=Config(max_download_attempts=1))
+    with pytest.raises(Timeout):
+        repository.upload(digest, len(data), fd, cancel=Cancel(timeout=0.5))
+    with pytest.raises(RegistryUnreachable, match="no answer for"):
+        repository.upload(digest, len(data), fd)
+    os.close(fd)
+
+
 def test_refused_push(hostile: HostileRegistry, connect: Connect, blob_file: Callable[[bytes], int]) -> None:
     hostile.rule("/uploads/", status=403)
     fd = blob_file(b"x")
@@ -809,7 +875,7 @@ def test_mirrors(make_hostile: Callable[..., HostileRegistry], docker_config: Pa
     broken, mirror, proxy = make_hostile(), make_hostile(), make_hostile()
     broken.rule("", status=404)
     mirror.add("library/app", "x", IMAGE)
-    config = Config(registry_mirrors=(broken.url, f"{mirror.url}/"))
+    config = Config(registry_mirrors=(broken.url, f"{mirror.url}/"), max_download_attempts=1)
     kept = Kept(**{"docker.io": ALICE})
     with Client(config, kept, environment={"HTTPS_PROXY": proxy.url}) as client:  # type: ignore[arg-type]
         repository = client.repository(parse("app"))
@@ -819,6 +885,17 @@ def test_mirrors(make_hostile: Callable[..., HostileRegistry], docker_config: Pa
             repository.manifest("y")
     assert proxy.requests("CONNECT")[0].path == "registry-1.docker.io:443"
     assert all("authorization" not in seen.headers for seen in mirror.requests())
+
+
+def test_dead_mirror_is_asked_once(make_hostile: Callable[..., HostileRegistry], docker_config: Path) -> None:
+    dead, mirror = make_hostile(), make_hostile()
+    dead.rule("", truncate_after=0)
+    mirror.add("library/app", "x", IMAGE)
+    with Client(Config(registry_mirrors=(dead.url, mirror.url)), Kept(), environment={}) as client:  # type: ignore[arg-type]
+        repository = client.repository(parse("app"))
+        assert repository.manifest("x").data == IMAGE.manifest
+        assert fetch(repository) == LAYER
+    assert len(dead.requests()) == 1
 
 
 def test_proxy(make_hostile: Callable[..., HostileRegistry], docker_config: Path, connect: Connect) -> None:

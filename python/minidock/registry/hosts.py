@@ -75,6 +75,7 @@ class Hosts:
     def __init__(self, insecure: Sequence[str], mirrors: Sequence[str], certificates: Sequence[str]) -> None:
         self._names: set[str] = set()
         self._networks: list[IPv4Network | IPv6Network] = []
+        self._resolved: dict[str, bool] = {}
         self._certificates = certificates
         self._contexts: dict[tuple[str, bool], ssl.SSLContext] = {}
         self._lock = threading.Lock()
@@ -114,10 +115,17 @@ class Hosts:
             return True
         if not self._networks:
             return False
-        return any(address in network for address in _addresses(_name(host)) for network in self._networks)
+        name = _name(host)
+        known = self._resolved.get(name)
+        if known is None:
+            known = any(address in network for address in _addresses(name) for network in self._networks)
+            self._resolved[name] = known
+        return known
 
     def has_certificates(self, host: str) -> bool:
         """Whether a directory of certificates is there for ``host``."""
+        if host.startswith("."):  # out of the directory
+            return False
         return any(os.path.isdir(os.path.join(directory, host)) for directory in self._certificates)
 
     def tls(self, host: str) -> ssl.SSLContext:

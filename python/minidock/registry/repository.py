@@ -16,8 +16,10 @@ from minidock.errors import (
     LimitExceeded,
     MinidockError,
     NotFound,
+    RateLimited,
     RegistryError,
     RegistryUnauthorized,
+    RegistryUnreachable,
     Unsupported,
 )
 from minidock.images.references import Reference, is_digest
@@ -61,6 +63,7 @@ class Repository:
         self._endpoints = endpoints
         self._push = push
         self._login = login
+        self._useless: set[str] = set()
         self._opened: dict[str, str] = {}
         """Upload sessions that registries opened where a mount was asked for, by digest."""
 
@@ -101,7 +104,7 @@ class Repository:
             raise
 
     def has_blob(self, digest: str, *, cancel: Cancel | None = None) -> int | None:
-        """The size of a blob in the registry, None if it is not there."""
+        """The size of a blob in the registry, None if it is not there or the registry does not tell."""
         answer = self.send("HEAD", f"blobs/{digest}", cancel=cancel)
         answer.close()
         if answer.status == 404:
@@ -274,8 +277,12 @@ class Repository:
     def _anywhere(self, ask: Callable[[Endpoint], T]) -> T:
         """Ask the mirrors, then the registry itself, whose failure counts."""
         for endpoint in self._endpoints[:-1]:
+            if endpoint.url in self._useless:
+                continue
             try:
                 return ask(endpoint)
+            except (RegistryUnreachable, RateLimited):
+                self._useless.add(endpoint.url)
             except (RegistryError, NotFound, Corrupt, Unsupported, LimitExceeded):
                 continue
         return ask(self._endpoints[-1])
@@ -307,7 +314,7 @@ class Repository:
             headers or {},
             scopes,
             body,
-            again,
+            again and not where.mirror,
             None if where.mirror else self._login,
         )
         return self._session.send(call, cancel)

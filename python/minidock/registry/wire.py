@@ -250,7 +250,7 @@ class _TlsPool(HTTPSConnectionPool):
             conn.connect()
 
 
-def manager(tls: ssl.SSLContext | None, proxy: str | None, *, connections: int = 8) -> urllib3.PoolManager:
+def manager(tls: ssl.SSLContext | None, proxy: str | None, *, connections: int = 16) -> urllib3.PoolManager:
     """Connections with one TLS configuration, through ``proxy`` or directly, as many of a host as threads want."""
     options: dict[str, Any] = {
         "num_pools": 32,

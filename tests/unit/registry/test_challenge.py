@@ -5,7 +5,7 @@ from __future__ import annotations
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidock.registry.challenge import Challenge, parse
@@ -90,6 +90,7 @@ def written(draw: st.DrawFn) -> tuple[str, list[Challenge]]:
     return ", ".join(text), expected
 
 
+@settings(deadline=None)
 @given(written())
 def test_what_is_written_is_read(case: tuple[str, list[Challenge]]) -> None:
     text, expected = case
@@ -97,6 +98,7 @@ def test_what_is_written_is_read(case: tuple[str, list[Challenge]]) -> None:
     assert found == expected
 
 
+@settings(deadline=None)
 @given(st.lists(st.text(st.sampled_from('Bearerlm=",\\ \t;xXy/:é\0'), max_size=60), max_size=3))
 def test_anything(headers: list[str]) -> None:
     for challenge in parse(headers):

@@ -77,6 +77,7 @@ def test_certificates(tmp_path: Path) -> None:
     context = hosts.tls("reg.test:5000")
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert len(context.get_ca_certs()) == len(hosts.tls("other.test").get_ca_certs()) + 1
+    assert not hosts.has_certificates("..")
     assert hosts.tls("other.test") is hosts.tls("third.test")
     (folder / "lost.key").write_bytes(b"")
     with pytest.raises(NotFound, match=r"missing client certificate lost\.cert"):

@@ -7,7 +7,7 @@ import time
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from minidock.config import Config, Proxies
@@ -103,6 +103,7 @@ def test_error_bodies() -> None:
         assert _from_json(body) is None
 
 
+@settings(deadline=None)
 @given(st.text(max_size=2000))
 def test_printable(text: str) -> None:
     shown = printable(text)
@@ -156,6 +157,7 @@ def test_quick_leaves_odd_answers_alone(old: str, new: str) -> None:
     assert quick._parse(TIDY.replace(old, new).encode("latin-1"), "x") is None
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200))
 def test_quick_takes_anything(answer: bytes) -> None:
     assert quick._parse(answer, "x") is None
