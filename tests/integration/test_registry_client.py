@@ -887,9 +887,9 @@ def test_mirrors(make_hostile: Callable[..., HostileRegistry], docker_config: Pa
     assert all("authorization" not in seen.headers for seen in mirror.requests())
 
 
-def test_dead_mirror_is_asked_once(make_hostile: Callable[..., HostileRegistry], docker_config: Path) -> None:
+def test_unwilling_mirror_is_asked_once(make_hostile: Callable[..., HostileRegistry], docker_config: Path) -> None:
     dead, mirror = make_hostile(), make_hostile()
-    dead.rule("", truncate_after=0)
+    dead.rule("", status=429, headers={"Retry-After": "3600"})
     mirror.add("library/app", "x", IMAGE)
     with Client(Config(registry_mirrors=(dead.url, mirror.url)), Kept(), environment={}) as client:  # type: ignore[arg-type]
         repository = client.repository(parse("app"))
