@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from typing import TYPE_CHECKING, TypeVar
+import contextlib
+import threading
+import time
+from functools import partial
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Generic, NoReturn, TypeVar
 
-from minidock.errors import Cancelled
+from minidock.errors import Cancelled, LimitExceeded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,27 +25,97 @@ def run_all(steps: Sequence[Callable[[], T]], workers: int, cancel: Cancel) -> l
     """Call all ``steps``, at most ``workers`` at a time, and return their results in order.
 
     The first failure cancels the others, is waited for with them, and raised; so does an interrupt of this thread.
+    Raises LimitExceeded where the host has no thread left.
     """
-    if not steps:
-        return []
-    pool = ThreadPoolExecutor(max(1, min(workers, len(steps))), "minidock-worker")
-    futures = [pool.submit(step) for step in steps]
+    run = _Run(steps)
     try:
-        pending = set(futures)
-        while pending:
-            # Short waits: signals are handled between them.
-            done, pending = wait(pending, timeout=_TICK, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
+        run.start(min(max(1, workers), len(steps)))
+        while len(run.results) < len(steps):
+            run.collect()
     except BaseException as first:
         cancel.cancel()
-        pool.shutdown(wait=True, cancel_futures=True)
-        if isinstance(first, Cancelled):
+        run.end()
+        cause = run.cause() if isinstance(first, Cancelled) else None
+        if cause is not None:
             # What went wrong first explains why the others were cancelled.
-            for future in futures:
-                error = None if future.cancelled() else future.exception()
-                if error is not None and not isinstance(error, Cancelled):
-                    raise error from None
+            raise cause from None
         raise
-    pool.shutdown()
-    return [future.result() for future in futures]
+    return [run.results[number] for number in range(len(steps))]
+
+
+class _Run(Generic[T]):
+    """The threads and what they report.
+
+    An interrupt may hit the owner's thread anywhere, so it shares with them no lock that Python's own code holds (as
+    executors and conditions have), and what it has not read is not counted as still to come.
+    """
+
+    def __init__(self, steps: Sequence[Callable[[], T]]) -> None:
+        self._steps = list(enumerate(steps))
+        self._steps.reverse()
+        self._lock = threading.Lock()
+        self._busy = 0
+        self._reports: SimpleQueue[tuple[int, Callable[[], T]]] = SimpleQueue()
+        self.results: dict[int, T] = {}
+
+    def start(self, count: int) -> None:
+        for number in range(count):
+            try:
+                threading.Thread(target=self._work, name=f"minidock-worker-{number}", daemon=True).start()
+            except RuntimeError as error:
+                if number == 0:
+                    raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
+                return  # fewer do it too
+
+    def _work(self) -> None:
+        while True:
+            with self._lock:
+                if not self._steps:
+                    return
+                number, step = self._steps.pop()
+                self._busy += 1
+            try:
+                result = step()
+            except BaseException as error:  # raised again by the owner
+                self._reports.put((number, partial(_fail, error)))
+            else:
+                self._reports.put((number, partial(_same, result)))
+            with self._lock:
+                self._busy -= 1
+
+    def collect(self) -> None:
+        """Wait for one report, shortly: signals are handled between the waits. Raises what a step has raised."""
+        with contextlib.suppress(Empty):
+            number, outcome = self._reports.get(timeout=_TICK)
+            self.results[number] = outcome()
+
+    def end(self) -> None:
+        """Begin no further step and wait for those under way, whoever interrupts: they use what the owner frees."""
+        while True:
+            try:
+                with self._lock:
+                    self._steps.clear()
+                while self._busy:
+                    time.sleep(_TICK / 10)
+                return
+            except KeyboardInterrupt:
+                continue
+
+    def cause(self) -> BaseException | None:
+        """The failure of a step that is not of another's making, among those that nobody has read."""
+        while not self._reports.empty():
+            try:
+                self._reports.get_nowait()[1]()
+            except Cancelled:
+                continue
+            except BaseException as error:
+                return error
+        return None
+
+
+def _same(result: T) -> T:
+    return result
+
+
+def _fail(error: BaseException) -> NoReturn:
+    raise error
