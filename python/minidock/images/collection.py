@@ -244,9 +244,9 @@ class ImageCollection:
         """Make an image of one layer from a directory of the host, such as ``/``, as it is now.
 
         What is mounted below is left out (its directory stays, empty), as are sockets, minidock's own roots and what
-        ``exclude`` matches: names anywhere, or paths from the top, with ``*``, ``?``, ``[…]`` and ``**``. Files that are
-        deleted meanwhile are left out; of one that grows, the image has what was there when it was opened. ``changes``
-        and ``message`` are as in :meth:`import_`.
+        ``exclude`` matches: names anywhere, or paths from the top, with ``*``, ``?``, ``[…]`` and ``**``. A file that
+        is deleted meanwhile is left out; of one that grows, the image has what was there when it was opened.
+        ``changes`` and ``message`` are as in :meth:`import_`.
 
         Raises InvalidArgument, NotFound, Conflict for a file that changes whenever it is read, NoSpace.
         """
