@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Protocol
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import Corrupt, NoSpace, RegistryUnreachable
-from minidock.images import downloads
+from minidock.errors import Corrupt, LimitExceeded, NoSpace, RegistryUnreachable
+from minidock.images import content, downloads
 from minidock.images.layers import prepare_directory
 from minidock.images.parallel import run_all
+from minidock.registry.session import sleep
 from minidock.store.layers import NewLayer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from minidock.errors import MinidockError
     from minidock.images.downloads import Claim
     from minidock.images.manifests import Layer
     from minidock.images.progress import Reporter
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 _BUFFER = 1 << 20
 _ATTEMPTS = 5
 _TICK = 0.1
+_PROGRESS = 64 << 10
+"""Bytes between two broken connections that count as progress."""
 
 
 class Origin(Protocol):
@@ -122,29 +126,28 @@ class Fetcher:
         if elsewhere():  # its last holder was done with it
             self.reporter.tell("Already exists", name)
             return
-        try:
-            unpacked = self._fetch(number, layer, claim)
-        except (Corrupt, NoSpace):
-            # Going on from wrong bytes is of no use, and a full disk needs the space.
-            claim.clear()
-            raise
+        unpacked = self._fetch(number, layer, claim)
         self._store.layers.register(self._work, unpacked)
         self._complete[layer.descriptor.digest] = claim.path
         self.reporter.tell("Pull complete", name)
 
     def _fetch(self, number: int, layer: Layer, claim: Claim) -> NewLayer:
+        """Download and unpack. What broke off stays for the next attempt; bytes that were refused do not."""
         for again in (False, True):
             fd, have = claim.open()
+            if have > layer.descriptor.size:
+                have = 0
             try:
-                if have > layer.descriptor.size:
-                    have = 0
                 directory = self._work.join(f"layer-{number}{'-again' if again else ''}")
                 return _Unpacking(self, layer, fd, have, directory).run()
-            except Corrupt:
-                # Perhaps the old bytes are to blame, of a machine that lost power.
-                if again or not have:
-                    raise
+            except _Refused as refused:
                 claim.clear()
+                # Perhaps the old bytes are to blame: of a machine that lost power, or of a registry that lied.
+                if again or not have or isinstance(refused.error, NoSpace):
+                    raise refused.error from refused.error.__cause__
+            except (Corrupt, NoSpace):
+                claim.clear()  # a registry that contradicts itself; a full disk, which needs the space
+                raise
             finally:
                 os.close(fd)
         raise AssertionError("the second attempt returns or raises")
@@ -177,11 +180,20 @@ class Fetcher:
                         f"fetch {descriptor.digest}: it ended after {spool.size} of {descriptor.size} bytes"
                     )
             except RegistryUnreachable:
-                failures = 1 if spool.size > before else failures + 1
+                # Who sends a few bytes at a time and hangs up makes no progress either.
+                failures = 1 if spool.size - before >= _PROGRESS else failures + 1
                 if failures >= self._attempts:
                     raise
                 self.reporter.tell("Retrying", name)
                 self.cancel.wait(min(0.25 * 2**failures, 5.0))
+
+
+class _Refused(Exception):  # noqa: N818 - goes no further than this module
+    """What came could not be unpacked, or is not what it should be; ``error`` says why."""
+
+    def __init__(self, error: MinidockError) -> None:
+        super().__init__(error)
+        self.error = error
 
 
 class _Unpacking:
@@ -200,7 +212,10 @@ class _Unpacking:
     def run(self) -> NewLayer:
         root = prepare_directory(self._directory)
         thread = threading.Thread(target=self._unpack, args=(root,), name="minidock-unpack", daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError as error:
+            raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
         try:
             try:
                 self._fetcher.download(self._layer.descriptor, self._spool, self._stop)
@@ -237,27 +252,62 @@ class _Unpacking:
             thread.join(_TICK)
 
     def _verified(self) -> NewLayer:
+        """The layer, if it is what the manifest and the configuration say. Raises _Refused."""
         descriptor = self._layer.descriptor
         if isinstance(self._failure, _native.NativeError):
             error = translate(self._failure)
-            raise type(error)(f"layer {descriptor.digest}: {error}") from self._failure
+            error = type(error)(f"layer {descriptor.digest}: {error}")
+            error.__cause__ = self._failure
+            raise _Refused(error)
         if self._failure is not None:
             raise self._failure
         result = self._result
         if result is None:
-            raise Corrupt(f"layer {descriptor.digest}: unpacking ended without a result")
+            raise AssertionError("unpacking ends with a result or a failure")
         # Which of them is wrong says who lied: the registry, or whoever wrote the manifest or the configuration.
         if result.digest != descriptor.digest or result.compressed_size != descriptor.size:
-            raise Corrupt(
-                f"layer {descriptor.digest}: the registry sent {result.compressed_size} bytes with the digest "
-                f"{result.digest}, not {descriptor.size} bytes with that one"
+            raise _Refused(
+                Corrupt(
+                    f"layer {descriptor.digest}: the registry sent {result.compressed_size} bytes with the digest "
+                    f"{result.digest}, not {descriptor.size} bytes with that one"
+                )
             )
         if result.diff_id != self._layer.diff_id:
-            raise Corrupt(
-                f"layer {descriptor.digest}: its tar has the digest {result.diff_id}, and the image's configuration "
-                f"says {self._layer.diff_id}"
+            raise _Refused(
+                Corrupt(
+                    f"layer {descriptor.digest}: its tar has the digest {result.diff_id}, and the image's "
+                    f"configuration says {self._layer.diff_id}"
+                )
             )
         return NewLayer(result.diff_id, result.size, self._directory, result.tar_size)
+
+
+def document(
+    origin: Origin, descriptor: Descriptor, *, attempts: int = _ATTEMPTS, cancel: Cancel | None = None
+) -> bytes:
+    """A small blob as a whole, checked against its descriptor, however often the connection breaks.
+
+    Raises Corrupt for other bytes, and as :meth:`Origin.blob`.
+    """
+    for attempt in range(1, max(1, attempts) + 1):
+        data = bytearray(descriptor.size)
+        view, done = memoryview(data), 0
+        try:
+            with origin.blob(descriptor.digest, size=descriptor.size, cancel=cancel) as reader:
+                while done < len(data) and (count := reader.readinto(view[done:])):
+                    done += count
+            break
+        except RegistryUnreachable:
+            if attempt >= attempts:
+                raise
+            sleep(min(0.25 * 2**attempt, 5.0), cancel)
+    text = bytes(data[:done])
+    if content.digest_of(text) != descriptor.digest or done != descriptor.size:
+        raise Corrupt(
+            f"configuration {descriptor.digest}: the registry sent {done} bytes with the digest "
+            f"{content.digest_of(text)}"
+        )
+    return text
 
 
 def short(digest: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
-from minidock.errors import Corrupt, ImageNotFound, LimitExceeded, NoSpace
-from minidock.images import content, downloads, manifests, platforms
+from minidock.errors import Corrupt, ImageNotFound, LimitExceeded, NoSpace, NotFound
+from minidock.images import content, downloads, fetching, manifests, platforms
 from minidock.images.fetching import Fetcher
 from minidock.images.inspection import seconds
 from minidock.spec.oci_image import Index, Manifest
@@ -15,6 +16,7 @@ from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from minidock.config import Config
+    from minidock.images.manifests import Layer
     from minidock.images.platforms import Platform
     from minidock.images.progress import Reporter
     from minidock.images.references import Reference
@@ -26,6 +28,8 @@ if TYPE_CHECKING:
 
 WORKERS = 4
 """Layers at a time, unless the configuration's ``max-concurrent-downloads`` says otherwise."""
+ATTEMPTS = 5
+"""Attempts of each blob without progress, unless ``max-download-attempts`` says otherwise."""
 _MAX_NESTING = 3
 
 
@@ -74,39 +78,43 @@ class Puller:
                 reporter=self._reporter,
                 cancel=self._cancel,
                 workers=self._config.max_concurrent_downloads or WORKERS,
-                attempts=self._config.max_download_attempts or 5,
+                attempts=self._config.max_download_attempts or ATTEMPTS,
             )
-            keep = content.keeps_blobs(self._config)
             try:
-                try:
-                    fetcher.fetch(layers)
-                except NoSpace:
-                    fetcher.discard()
-                    raise
-                blobs = [
-                    NewBlob(
-                        layer.descriptor.digest,
-                        layer.descriptor.size,
-                        layer.descriptor.media_type,
-                        fetcher.path(layer.descriptor.digest) if keep else None,
-                        layer.diff_id,
-                    )
-                    for layer in {layer.descriptor.digest: layer for layer in layers}.values()
-                ]
+                fetcher.fetch(layers)
+                blobs = self._layer_blobs(layers, fetcher)
                 for document in documents:
                     digest, path = content.stage(work, document.data)
                     blobs.append(NewBlob(digest, len(document.data), document.media_type, path))
                 image_id, path = content.stage(work, config)
                 blobs.append(NewBlob(image_id, len(config), chain.config.media_type, path))
-                row = ImageRow(image_id, config, documents[-1].digest, 0, seconds(image.created))
-                new = self._publish(reference, row, image.rootfs.diff_ids, blobs, top.digest)
+                row = ImageRow(image_id, config, content.digest_of(documents[-1].data), 0, seconds(image.created))
+                new = self._publish(reference, row, image.rootfs.diff_ids, blobs, top)
                 # What the store has not taken: it has the same bytes already, or keeps none.
                 fetcher.discard()
+            except NoSpace:
+                fetcher.discard()
+                raise
             finally:
                 # First what the image does not hold by now, then the claims that others wait for.
-                self._store.layers.release(work)
-                fetcher.close()
+                try:
+                    self._store.layers.release(work)
+                finally:
+                    fetcher.close()
         return Pulled(row, top.digest, new)
+
+    def _layer_blobs(self, layers: list[Layer], fetcher: Fetcher) -> list[NewBlob]:
+        keep = content.keeps_blobs(self._config)
+        return [
+            NewBlob(
+                layer.descriptor.digest,
+                layer.descriptor.size,
+                layer.descriptor.media_type,
+                fetcher.path(layer.descriptor.digest) if keep else None,
+                layer.diff_id,
+            )
+            for layer in {layer.descriptor.digest: layer for layer in layers}.values()
+        ]
 
     def _image_of(self, reference: Reference, top: Document, wanted: Platform, documents: list[Document]) -> Manifest:
         """The manifest of the image for a platform, below any number of indexes, which are added to ``documents``."""
@@ -133,22 +141,11 @@ class Puller:
     def _config_of(self, descriptor: Descriptor) -> bytes:
         """The configuration, checked against its descriptor."""
         if self._store.blobs.is_kept(descriptor.digest):
-            return content.read(self._store.paths, descriptor.digest)
-        data = bytearray(descriptor.size)
-        view, done = memoryview(data), 0
-        with self._repository.blob(descriptor.digest, size=descriptor.size, cancel=self._cancel) as reader:
-            while done < len(data):
-                count = reader.readinto(view[done:])
-                if count == 0:
-                    break
-                done += count
-        text = bytes(data[:done])
-        if content.digest_of(text) != descriptor.digest or done != descriptor.size:
-            raise Corrupt(
-                f"configuration {descriptor.digest}: the registry sent {done} bytes with the digest "
-                f"{content.digest_of(text)}"
-            )
-        return text
+            # It may be removed right now, or be damaged: then it comes again.
+            with contextlib.suppress(NotFound, Corrupt):
+                return content.read(self._store.paths, descriptor.digest)
+        attempts = self._config.max_download_attempts or ATTEMPTS
+        return fetching.document(self._repository, descriptor, attempts=attempts, cancel=self._cancel)
 
     def _check_platform(self, reference: Reference, *, image_platform: Platform, platform: Platform | None) -> None:
         if platform is not None and not platform.accepts(image_platform):
@@ -158,7 +155,7 @@ class Puller:
             )
 
     def _publish(
-        self, reference: Reference, row: ImageRow, diff_ids: list[str], blobs: list[NewBlob], digest: str
+        self, reference: Reference, row: ImageRow, diff_ids: list[str], blobs: list[NewBlob], top: Document
     ) -> bool:
         """Make the image visible; returns whether it, or its name, is new."""
         store = self._store
@@ -168,7 +165,13 @@ class Puller:
             named = tag is None or row.id in store.names.images(tag)
             new = there is None or there.hidden or not named
             store.images.add(
-                row, diff_ids, blobs=blobs, tag=tag, target=digest, join=True, digests=[(reference.name, digest)]
+                row,
+                diff_ids,
+                blobs=blobs,
+                tag=tag,
+                target=content.digest_of(top.data),  # as it is stored, whatever the registry's algorithm is
+                join=True,
+                digests=[(reference.name, top.digest)],
             )
             for blob in blobs:
                 store.blobs.seen(blob.digest, reference.name)
