@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import select
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from minidock.config import Config
+from minidock.config import Config, Proxies
 from minidock.errors import (
     Cancelled,
     Corrupt,
@@ -272,7 +275,7 @@ def test_search_by_catalog(
             client.search(f"{auth_registry.host}/web")
 
 
-def test_search_api(hostile: HostileRegistry, docker_config: Path) -> None:
+def test_search_api(hostile: HostileRegistry, docker_config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     results = [
         {"name": "one", "description": "A \u2014 b", "star_count": 7, "is_official": True, "is_automated": False},
         {"name": "two", "description": None, "star_count": 1},
@@ -286,6 +289,11 @@ def test_search_api(hostile: HostileRegistry, docker_config: Path) -> None:
         assert hostile.requests("GET", "/v1/search")[0].path == "/v1/search?q=some+words&n=25"
         assert client.search(f"{hostile.host}/x", filters={"is-official": ["true"]}) == [one]
         assert client.search(f"{hostile.host}/x", filters={"stars": ["8"]}) == []
+        monkeypatch.setattr("minidock.registry.search._HUB_INDEX", hostile.url)
+        assert client.search("x", 1) == [one]
+        hostile.rule("/v1/search", status=400)
+        with pytest.raises(RegistryError, match="refused with 400"):
+            client.search("x")
 
 
 # -- credentials
@@ -909,6 +917,154 @@ def test_proxy(make_hostile: Callable[..., HostileRegistry], docker_config: Path
         manifest = client.repository(parse("registry.test:5000/app")).manifest("x")
     assert manifest.data == IMAGE.manifest
     assert {seen.headers["proxy-authorization"] for seen in proxy.requests()} == {"Basic dXNlcjpwQHNz"}
+
+
+class Tunnel:
+    """A proxy that knows CONNECT only, and connects to this machine whatever the name; ``seen`` are its requests."""
+
+    def __init__(self) -> None:
+        self.seen: list[bytes] = []
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://user:p%40ss@127.0.0.1:{self._listener.getsockname()[1]}"
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            self._threads.append(threading.Thread(target=self._serve, args=(client,), daemon=True))
+            self._threads[-1].start()
+
+    def _serve(self, client: socket.socket) -> None:
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += client.recv(4096)
+        self.seen.append(head)
+        port = int(head.split()[1].rpartition(b":")[2])
+        with client, socket.create_connection(("127.0.0.1", port)) as server:
+            client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            while True:
+                for ready in select.select([client, server], [], [])[0]:
+                    data = ready.recv(65536)
+                    if not data:
+                        return
+                    (server if ready is client else client).sendall(data)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(10)
+
+
+def test_tunnel(tls_registry: Registry, docker_config: Path) -> None:
+    """TLS to a host that only the proxy can find, with the CA of that host."""
+    pushed = push_image(tls_registry, "app", "x")
+    name = f"registry.test:{tls_registry.port}"
+    (tls_registry.certs_d / name).symlink_to(tls_registry.host)
+    tunnel = Tunnel()
+    try:
+        proxies = Proxies(https_proxy=tunnel.url)
+        with Client(Config(proxies=proxies), Kept(), environment=tls_registry.env) as client:  # type: ignore[arg-type]
+            assert client.repository(parse(f"{name}/app")).manifest("x").digest == pushed.manifest
+        with (
+            Client(Config(proxies=proxies), Kept(), environment={}) as client,  # type: ignore[arg-type]
+            pytest.raises(RegistryUnreachable, match="certificate is not trusted"),
+        ):
+            client.repository(parse(f"{name}/app")).manifest("x")
+    finally:
+        tunnel.close()
+    assert tunnel.seen[0].startswith(f"CONNECT {name} ".encode())
+    assert b"proxy-authorization: basic dxnlcjpwqhnz" in tunnel.seen[0].lower()
+
+
+def test_password_does_not_go_over_plain_http(
+    hostile: HostileRegistry, docker_config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("minidock.registry.hosts.is_loopback", lambda host: False)
+    hostile.challenge = 'Basic realm="x"'
+    hostile.add("library/app", "x", IMAGE)
+    config = Config(registry_mirrors=(hostile.url,), max_download_attempts=1)
+    nowhere = {"HTTPS_PROXY": "http://127.0.0.1:1", "NO_PROXY": "127.0.0.1"}
+    with (
+        Client(config, Kept(everywhere=ALICE), environment=nowhere) as client,  # type: ignore[arg-type]
+        pytest.raises(RegistryUnreachable),
+    ):
+        client.repository(parse("app")).manifest("x")
+    assert hostile.requests()
+    assert all("authorization" not in seen.headers for seen in hostile.requests())
+
+
+def test_insecure_tls(make_registry: Callable[..., Registry], authority: Authority, connect: Connect) -> None:
+    registry = make_registry(authority=authority)
+    pushed = push_image(registry, "app", "x")
+    assert connect(registry, env={}).manifest("x").digest == pushed.manifest  # this machine's needs no CA
+
+
+def test_ipv6(make_registry: Callable[..., Registry], connect: Connect, blob_file: Callable[[bytes], int]) -> None:
+    repository = connect(make_registry(address="[::1]"), push=True)
+    fd = blob_file(LAYER)
+    repository.upload(DIGEST, len(LAYER), fd)
+    os.close(fd)
+    assert fetch(repository) == LAYER
+
+
+@pytest.mark.parametrize("head", [b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: ", b"a", b"\0\n"])
+def test_endless_heads(head: bytes, connect: Connect) -> None:
+    """An answer that never comes to its body, at full speed."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def serve() -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            with client, contextlib.suppress(OSError):
+                client.recv(65536)
+                while True:
+                    client.sendall(head if head.endswith(b"\n") else head + b"x" * 10_000)
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    reference = parse(f"127.0.0.1:{listener.getsockname()[1]}/app")
+    try:
+        assert quick.head(Config(), reference, {}) is None
+        with (
+            Client(Config(max_download_attempts=1), Kept(), environment={}) as client,  # type: ignore[arg-type]
+            pytest.raises(RegistryError),
+        ):
+            client.repository(reference).manifest("x")
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join(10)
+
+
+def test_stalled_tls_handshake_ends(docker_config: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:  # which nobody accepts from
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+        (tmp_path / host).mkdir()
+        with (
+            Client(Config(), Kept(), environment={"MINIDOCK_CERTS_D": str(tmp_path)}) as client,  # type: ignore[arg-type]
+            pytest.raises(Timeout),
+        ):
+            client.repository(parse(f"{host}/app"), cancel=Cancel(timeout=0.7))
+
+
+def test_stalled_tls_stream_ends(
+    make_hostile: Callable[..., HostileRegistry], authority: Authority, connect: Connect
+) -> None:
+    hostile = make_hostile(authority=authority)
+    hostile.add("app", "x", IMAGE)
+    hostile.rule("/blobs/", stall_after=1000)
+    repository = connect(hostile, env={})
+    view = memoryview(bytearray(4096))
+    with repository.blob(DIGEST, size=len(LAYER), cancel=Cancel(timeout=0.7)) as reader, pytest.raises(Timeout):
+        drain(reader, view)
 
 
 # -- the quick way

@@ -199,7 +199,11 @@ class _TlsSocket(ssl.SSLSocket):
             try:
                 return super().do_handshake(block)
             except TimeoutError:
-                guard.waited()
+                try:
+                    guard.waited()
+                except BaseException:
+                    self.close()  # ssl does so after an OSError only
+                    raise
 
 
 def context(verify: bool) -> ssl.SSLContext:
