@@ -57,6 +57,8 @@ MAX_LAYERS = 500
 """The kernel stacks no more."""
 _MAX_ENTRIES = 5000
 _SIZE_MAX = 1 << 50
+_SHOWN = 30
+"""Platforms of an index that an error names."""
 
 T = TypeVar("T")
 
@@ -159,11 +161,18 @@ def parse_config(data: bytes) -> ImageConfig:
 
 
 def layers(manifest: Manifest, config: ImageConfig) -> list[Layer]:
-    """Pair a manifest's layers with their diff_ids, lowest first. Raises Corrupt when there are not as many."""
+    """Pair a manifest's layers with their diff_ids, lowest first.
+
+    Raises Corrupt when there are not as many, or one blob shall be two different tars.
+    """
     diff_ids = config.rootfs.diff_ids
     if len(diff_ids) != len(manifest.layers):
         raise Corrupt(f"read manifest: {len(manifest.layers)} layers, and its configuration speaks of {len(diff_ids)}")
-    return [Layer(*pair) for pair in zip(manifest.layers, diff_ids, strict=True)]
+    found = [Layer(*pair) for pair in zip(manifest.layers, diff_ids, strict=True)]
+    forms = {(layer.descriptor.digest, layer.descriptor.size, layer.diff_id) for layer in found}
+    if len(forms) != len({layer.descriptor.digest for layer in found}):
+        raise Corrupt("read manifest: it has one layer twice, with two sizes or with two diff_ids in the configuration")
+    return found
 
 
 def choose(index: Index, wanted: Platform, subject: str) -> Descriptor:
@@ -185,9 +194,13 @@ def choose(index: Index, wanted: Platform, subject: str) -> Descriptor:
     if best is None:
         raise ImageNotFound(
             f"no matching manifest for {wanted} in the manifest list of {subject}; it has "
-            f"{', '.join(dict.fromkeys(there)) or 'no images'}: choose one with --platform"
+            f"{_listed(list(dict.fromkeys(there))) or 'no images'}: choose one with --platform"
         )
     return best[1]
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(name[:40] for name in names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")
 
 
 def images_of(index: Index) -> Sequence[Descriptor]:
@@ -207,7 +220,7 @@ def _checked(media_type: str, data: bytes, what: str, foreign: tuple[str, ...]) 
     if claimed != media_type and (claimed or media_type in (DOCKER_MANIFEST, DOCKER_INDEX)):
         raise Corrupt(f"read {what}: it calls itself {str(claimed)[:100]!r}, and came as {media_type}")
     if document.get("schemaVersion") != 2:
-        raise Corrupt(f"read {what}: schemaVersion is {str(document.get('schemaVersion'))[:20]}, not 2")
+        raise Corrupt(f"read {what}: schemaVersion is {str(document.get('schemaVersion'))[:20]!r}, not 2")
     for key in foreign:
         if key in document:
             raise Corrupt(f"read {what}: it has {key!r}, which another kind of document has")
@@ -220,8 +233,12 @@ def _load(data: bytes, what: str) -> dict[str, Any]:
         raise LimitExceeded(f"read {what}: {len(data)} bytes, more than {MAX_DOCUMENT}")
     try:
         document = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        if b"\\u" in data:
+            json.dumps(document, ensure_ascii=False).encode()
     except RecursionError as error:
         raise LimitExceeded(f"read {what}: nested too deep") from error
+    except UnicodeEncodeError as error:
+        raise Corrupt(f"read {what}: half a surrogate pair, which is no character") from error
     except ValueError as error:
         raise Corrupt(f"read {what}: {_short(error)}") from error
     if not isinstance(document, dict):
