@@ -8,6 +8,7 @@ import os
 from types import TracebackType
 
 from minidock.errors import MinidockError
+from minidock.store.failures import translated
 from minidock.store.locks import lock, try_lock
 from minidock.store.paths import Paths
 from minidock.store.trees import remove_tree
@@ -26,11 +27,12 @@ class Workspace:
     def __init__(self, paths: Paths, kind: str, *, repair: bool = False) -> None:
         self._repair = repair
         path = f"{paths.tmp}/{kind}-{os.urandom(6).hex()}"
-        # The sweep takes the same lock, so it never sees a directory between its making and its locking.
-        with lock(paths.tmp):
+        # The sweep takes the same lock, so it never sees a directory between its making and its locking. Whoever only
+        # asks whether the owner lives may, and has the directory's lock for that moment.
+        with translated("make", path), lock(paths.tmp):
             os.mkdir(path, 0o700)
             self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(self._fd, fcntl.LOCK_EX)
         self.path = path
 
     @property
@@ -55,6 +57,12 @@ class Workspace:
             os.close(self._fd)
             self._fd = -1
 
+    def abandon(self) -> None:
+        """Leave the directory as the work of a dead process: the next engine compares all rows and directories."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
     def __enter__(self) -> Workspace:
         return self
 
@@ -62,8 +70,7 @@ class Workspace:
         self, kind: type[BaseException] | None, _error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         if self._repair and kind is not None and not issubclass(kind, MinidockError):
-            os.close(self._fd)
-            self._fd = -1
+            self.abandon()
             return
         self.close()
 
