@@ -26,6 +26,9 @@ _KNOWN = frozenset(
 )
 
 
+_MAX_TEXT = 100
+
+
 class Platform(NamedTuple):
     """Operating system, architecture and variant."""
 
@@ -86,6 +89,8 @@ def parse(text: str | None) -> Platform:
     """
     if text is None:
         return host()
+    if len(text) > _MAX_TEXT:
+        raise InvalidArgument(f"platform {text[:_MAX_TEXT]!r}…: expected os[/architecture[/variant]]")
     parts = text.strip().lower().split("/")
     if len(parts) > 3 or not all(parts):
         raise InvalidArgument(f"platform {text!r}: expected os[/architecture[/variant]], such as linux/arm64")

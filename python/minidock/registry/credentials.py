@@ -246,6 +246,7 @@ class _Document:
         if not text.strip():
             return cls({}, subject)
         try:
+            text.decode()  # the decoder looks at no string that stays as it is
             keys = decoding.decode(text, dict[str, msgspec.Raw])
         except _BAD_JSON as error:
             raise _damaged(subject, "not a JSON object", error) from error

@@ -1,0 +1,1 @@
+"""Fuzz targets for the parsers that are Python: what strangers send may be refused, and nothing else."""

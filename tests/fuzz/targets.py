@@ -1,0 +1,264 @@
+"""What is fuzzed. A target takes any bytes; only a MinidockError may come out, and what it accepts has to hold."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from minidock.errors import MinidockError
+from minidock.images import manifests, platforms, references
+from minidock.registry import challenge, credentials, failures
+from minidock.registry.credentials import Credentials, Login
+
+_MAX = 1 << 20
+
+
+def manifest(data: bytes) -> None:
+    """A manifest or an index by its own words, then as each of the types that a registry might call it."""
+    for kind in (*sorted(manifests.MANIFESTS), *sorted(manifests.INDEXES)):
+        try:
+            found = manifests.parse(kind, data)
+        except MinidockError as error:
+            _one_line(error)
+            continue
+        msgspec.json.encode(found)
+        other = manifests.MANIFESTS if kind in manifests.INDEXES else manifests.INDEXES
+        for wrong in other:
+            try:
+                manifests.parse(wrong, data)
+            except MinidockError:
+                continue
+            raise AssertionError(f"{kind} and {wrong} at once")
+    kind = manifests.media_type_of(data)
+    manifests.parse(kind, data)
+
+
+def index(data: bytes) -> None:
+    """An index, and the choice of a platform in it."""
+    for kind in sorted(manifests.INDEXES):
+        try:
+            found = manifests.parse_index(kind, data)
+        except MinidockError as error:
+            _one_line(error)
+            continue
+        msgspec.json.encode(found)
+        manifests.images_of(found)
+        for wanted in ("linux/amd64", "linux/arm64", "linux/arm/v7"):
+            chosen = manifests.choose(found, platforms.parse(wanted), "test")
+            assert references.is_digest(chosen.digest)
+
+
+def config(data: bytes) -> None:
+    """An image's configuration."""
+    found = manifests.parse_config(data)
+    assert all(references.is_digest(diff_id) for diff_id in found.rootfs.diff_ids)
+    msgspec.json.encode(found)
+    try:
+        layers = manifests.parse_manifest(sorted(manifests.MANIFESTS)[0], data)
+    except MinidockError:
+        return
+    manifests.layers(layers, found)
+
+
+def reference(data: bytes) -> None:
+    """A reference as a user types it: what is accepted means the same when it is written in full or as Docker does."""
+    text = data.decode("utf-8", "surrogateescape")
+    platforms_text = text.partition("\n")[0]
+    try:
+        platforms.parse(platforms_text)
+    except MinidockError as error:
+        _one_line(error)
+    found = references.parse(text)
+    assert text.isascii()
+    assert references.parse(found.canonical) == found
+    assert references.parse(found.familiar) == found
+    full = found.with_default_tag()
+    assert references.from_canonical(full.canonical) == full
+    assert ".." not in found.path.split("/")
+    credentials.registry_host(found.domain)
+
+
+def auth_header(data: bytes) -> None:
+    """``WWW-Authenticate`` of a registry's answer, and its ``Retry-After``."""
+    text = data.decode("latin-1")
+    for found in challenge.parse([text, *text.split("\n")]):
+        assert found.scheme == found.scheme.lower()
+        assert found.scheme.isascii()
+        for name in found.parameters:
+            assert name == name.lower()
+    pause = failures.retry_after(text)
+    assert pause is None or pause >= 0
+
+
+def error_body(data: bytes) -> None:
+    """The body of a registry's refusal."""
+    found = failures._from_json(data)
+    if found is not None:
+        codes, text = found
+        assert len(text) < 10_000
+        assert text.isprintable()
+        assert all(len(code) <= 64 for code in codes)
+    assert "\n" not in failures.printable(data.decode("utf-8", "replace"))
+
+
+def credential_file(data: bytes) -> None:
+    """Docker's config.json: looked up, changed and put back; it runs no helper but one that is not there."""
+    shared = Path("/dev/shm")  # memory: what is written is synced
+    folder = (shared if shared.is_dir() else Path("/tmp")) / f"minidock-fuzz-{os.getpid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = folder / "config.json"
+    try:
+        file.write_bytes(data)
+        kept = Credentials(str(folder))
+        for host in ("a.test", "docker.io", "127.0.0.1:5000"):
+            try:
+                found = kept.lookup(host)
+            except MinidockError as error:
+                _one_line(error)
+                assert file.read_bytes() == data
+                continue
+            if found is not None:
+                assert found.registry_token.isascii()
+                for secret in (found.password, found.identity_token):
+                    assert len(secret) < 4 or secret in found.username or secret not in repr(found)
+        try:
+            kept.save("new.test", Login("alice", "s3cret"))
+        except MinidockError:
+            assert file.read_bytes() == data
+            raise
+        before = _object(data)
+        after = _object(file.read_bytes())
+        assert {k: v for k, v in after.items() if k != "auths"} == {k: v for k, v in before.items() if k != "auths"}
+        assert list(after)[-len(before) :] == list(before) or not before
+        assert kept.lookup("new.test") == ("alice", "s3cret", "", "")
+        kept.erase("new.test")
+        rest = _object(file.read_bytes())
+        assert "new.test" not in rest["auths"]
+        lost = (before.get("auths") or {}).keys() - rest["auths"].keys()
+        assert all(credentials.hostname(name) == "new.test" for name in lost)
+        assert os.listdir(folder) == ["config.json"]
+    finally:
+        shutil.rmtree(folder)
+
+
+def _object(data: bytes) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(data or b"{}") if data.strip() else {}
+    return found
+
+
+def _one_line(error: MinidockError) -> None:
+    text = str(error)
+    assert len(text) < 2000, f"an error of {len(text)} characters"
+    assert "\n" not in text, repr(text)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "manifest": manifest,
+    "index": index,
+    "config": config,
+    "reference": reference,
+    "auth_header": auth_header,
+    "error_body": error_body,
+    "credential_file": credential_file,
+}
+
+# what mutations put in, beside bytes of chance
+_JSON_WORDS = [
+    *(b"null", b"[]", b"{}", b"-1", b"0", b"1e999", b"1E400", b"-0", b"18446744073709551616", b"1.5", b"NaN", b"true"),
+    *(
+        b'""',
+        b'"\\ud800"',
+        b'"\\u0000"',
+        b'"\\n"',
+        b'"\xff"',
+        b"\xef\xbb\xbf",
+        b",",
+        b":",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b'"',
+    ),
+    *(b'"mediaType":"application/vnd.oci.image.index.v1+json",', b'"manifests":[],', b'"layers":[],', b'"size":-1,'),
+    *(b'"schemaVersion":2,', b'"SchemaVersion":2,', b'"config":{},', b'"config":null,', b'"fsLayers":[],'),
+    *(
+        b"sha256:",
+        b"sha512:",
+        b'"digest":"sha256:..",',
+        b'"urls":["http://x"],',
+        b'"platform":null,',
+        b'"variant":"v9",',
+    ),
+    *(b"9" * 5000, b'"' + b"a" * 5000 + b'":1,'),
+]
+WORDS: dict[str, list[bytes]] = {
+    "manifest": _JSON_WORDS,
+    "index": _JSON_WORDS,
+    "config": [
+        *_JSON_WORDS,
+        *(b'"rootfs":null,', b'"diff_ids":null,', b'"history":null,', b'"Env":null,', b'"created":"x",', b'"os":"",'),
+    ],
+    "reference": [
+        *(b"/", b"//", b":", b"@", b"@sha256:", b"..", b"__", b"___", b"-", b".", b"_", b"[::1]:5000/", b"localhost/"),
+        *(b"docker.io/", b"index.docker.io/", b"library/", b"A", b"\xc3\xa4", b"\xff", b"\0", b" ", b"\n", b"a" * 300),
+        *(b"0" * 64, b"f" * 128, b"linux/", b":" * 50),
+    ],
+    "auth_header": [
+        *(b'"', b"\\", b"=", b",", b" ", b"\t", b"Bearer ", b"Basic ", b"Negotiate abc==", b'realm="', b'scope="'),
+        *(
+            b"\\" * 999,
+            b'"' * 99,
+            b"a=" * 999,
+            b", " * 999,
+            b"\xff",
+            b"\r\n",
+            b"realm=x,",
+            b"Mon, 01 Jan 0001 00:00:00 GMT",
+        ),
+        *(b"9" * 400, b"-1", b"+0000", b"Fri, 31 Dec 9999 23:59:60 -9999"),
+    ],
+    "error_body": [*_JSON_WORDS, b'"errors":', b'"code":', b'"message":', b'"details":', b"\x1b[31m", b"\xe2\x80\xae"],
+    "credential_file": [
+        *_JSON_WORDS,
+        *(b'"auths":', b'"auth":', b'"username":"a",', b'"identitytoken":"t",', b'"registrytoken":"a b",'),
+        *(b'"credsStore":"no-such-helper",', b'"credsStore":"../x",', b'"credHelpers":{"a.test":"no-such-helper"},'),
+        *(b"OnM=", b"Og==", b"YTpi", b'"new.test":{"auth":"YTpi"},', b'"https://new.test/v1/":{},', b"\t", b"\n"),
+    ],
+}
+
+
+def bombs(name: str) -> list[bytes]:
+    """Inputs that are too large to keep: deep, long, wide."""
+    deep = 100_000
+    made = [b"[" * deep, b'{"a":' * deep, b"[" * deep + b"]" * deep, b'{"a":' * deep + b"1" + b"}" * deep]
+    made += [b'"' + b"\\u0041" * 100_000 + b'"', b"1" * _MAX, b"\0" * _MAX, b"\xff" * _MAX, b"a" * _MAX, b"," * _MAX]
+    made += [b"a/" * 100_000, b'Bearer a="' + b"\\" * 100_000, b"Basic " * 20_000, b"Bearer " + b"a=b," * 20_000]
+    wide = b",".join(b'"k%d":{}' % n for n in range(50_000))
+    made += [b"{" + wide + b"}", b'{"auths":{' + wide + b"}}", b'{"errors":[' + b"{}," * 50_000 + b"{}]}"]
+    nested = b"[" * deep + b"]" * deep
+    for key in (
+        b"auths",
+        b"config",
+        b"layers",
+        b"manifests",
+        b"rootfs",
+        b"annotations",
+        b"errors",
+        b"credHelpers",
+        b"x",
+    ):
+        made.append(b'{"schemaVersion":2,"' + key + b'":' + nested + b"}")
+    if name == "manifest":
+        layer = b'{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%b","size":1}' % (b"0" * 64)
+        head = (
+            b'{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%b"'
+        )
+        made.append(head % (b"0" * 64) + b',"size":2},"layers":[' + b",".join([layer] * 20_000) + b"]}")
+    return made
