@@ -175,13 +175,12 @@ def test_image_says_what_it_is_and_nothing_of_the_host(debian: minidock.Engine) 
     (line,) = debian.images.history(image)
     assert line.created_by == "minidock image from-packages debian:bookworm"
     top = tree_of(debian, "debian")
-    name = os.uname().nodename
     for path in ("etc/hostname", "etc/resolv.conf", "etc/hosts", "etc/machine-id"):
         assert not os.path.exists(f"{top}/{path}"), path
-    for path in ("etc", "var/log", "var/lib", "var/cache"):
-        found = subprocess.run(
-            ["grep", "-rlwF", "--", name, f"{top}/{path}"], capture_output=True, text=True, check=False
-        )
+    name = os.uname().nodename
+    if len(name) > 6:  # a short one is found by chance
+        places = [f"{top}/{path}" for path in ("etc", "var/log", "var/lib", "var/cache")]
+        found = subprocess.run(["grep", "-rlwF", "--", name, *places], capture_output=True, text=True, check=False)
         assert found.stdout == ""
     newest = max(os.lstat(os.path.join(folder, one)).st_mtime for folder, _, files in os.walk(top) for one in files)
     assert newest <= image.row.created
