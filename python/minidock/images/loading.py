@@ -25,6 +25,7 @@ from minidock.store.blobs import NewBlob
 from minidock.store.failures import translated
 from minidock.store.images import ImageRow
 from minidock.store.layers import NewLayer
+from minidock.store.trees import remove_tree
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -89,6 +90,11 @@ def load(
             if layers.failure is not None:
                 text = str(layers.failure)
                 raise type(layers.failure)(f"load {archive.name}: {text}") from layers.failure
+        except BaseException:
+            # On a full disk, the database needs the room to note what goes.
+            for name in os.listdir(work.path):
+                remove_tree(work.join(name))
+            raise
         finally:
             store.layers.release(work)
     return done
