@@ -43,7 +43,8 @@ class _Key(NamedTuple):
     realm: str
     service: str
     scopes: tuple[str, ...]
-    user: str
+    login: Login | None
+    """With its password: who only knows the name gets no token of another's."""
 
 
 class _Token(NamedTuple):
@@ -64,9 +65,10 @@ class Authorizer:
         self._lock = threading.Lock()
         self._locks: dict[_Key, threading.Lock] = {}
         self._challenges: dict[str, Challenge] = {}
+        self._open: set[str] = set()
         self._tokens: dict[_Key, _Token] = {}
         self._logins: dict[str, Login | None] = {}
-        self._identities: dict[tuple[str, str, str], str] = {}
+        self._identities: dict[tuple[str, str, Login], str] = {}
 
     def header(self, call: Call, cancel: Cancel | None) -> str | None:
         """What to send before the endpoint asks: what it asked for before."""
@@ -90,6 +92,18 @@ class Authorizer:
         header = self._header(call, challenge, rejected, cancel)
         return None if header == rejected else header
 
+    def discovered(self, call: Call, cancel: Cancel | None) -> str | None:
+        """What to send to an endpoint that has not asked, if there is a login for it and it asks at its front door."""
+        endpoint = call.endpoint
+        if endpoint.url in self._challenges or endpoint.url in self._open or self._login(call) is None:
+            return None
+        answer = self._session.send(Call(endpoint, "GET", f"{endpoint.url}/v2/", authorization=""), cancel)
+        answer.discard()
+        if answer.status != 401:
+            self._open.add(endpoint.url)
+            return None
+        return self.renewed(call, answer.challenges(), None, cancel)
+
     def identity(self, call: Call) -> str:
         """The identity token that the endpoint's token server gave out, or nothing."""
         challenge = self._challenges.get(call.endpoint.url)
@@ -97,7 +111,7 @@ class Authorizer:
         if challenge is None or login is None:
             return ""
         parameters = challenge.parameters
-        return self._identities.get((parameters.get("realm", ""), parameters.get("service", ""), login.username), "")
+        return self._identities.get((parameters.get("realm", ""), parameters.get("service", ""), login), "")
 
     def remember(self, host: str, login: Login) -> None:
         """Use these credentials for ``host`` from now on, whatever is kept elsewhere."""
@@ -112,7 +126,7 @@ class Authorizer:
             if direct != rejected:
                 return direct
         realm, service = challenge.parameters.get("realm", ""), challenge.parameters.get("service", "")
-        key = _Key(realm, service, call.scopes, login.username if login is not None else "")
+        key = _Key(realm, service, call.scopes, login)
         with self._lock:
             lock = self._locks.setdefault(key, threading.Lock())
         while not lock.acquire(timeout=0.5):
@@ -152,7 +166,7 @@ class Authorizer:
         what = f"get a token for {host} from {where.netloc}"
         identity = ""
         if login is not None:
-            identity = self._identities.get((key.realm, key.service, key.user)) or login.identity_token
+            identity = self._identities.get((key.realm, key.service, login)) or login.identity_token
         answer, life = self._ask(_Asking(what, call, key, login, identity), cancel)
         token = answer.token or answer.access_token or ""
         if not token:
@@ -160,7 +174,7 @@ class Authorizer:
         if len(token) > _MAX_TOKEN or not _is_word(token):
             raise RegistryError(f"{what}: the token has characters that no token has, or too many")
         if answer.refresh_token and login is not None:
-            self._identities[(key.realm, key.service, key.user)] = answer.refresh_token
+            self._identities[(key.realm, key.service, login)] = answer.refresh_token
         return _Token(token, time.monotonic() + life)
 
     def _ask(self, asking: _Asking, cancel: Cancel | None) -> tuple[_TokenAnswer, float]:
