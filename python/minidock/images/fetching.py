@@ -152,18 +152,18 @@ class Fetcher:
                 os.close(fd)
         raise AssertionError("the second attempt returns or raises")
 
-    def download(self, descriptor: Descriptor, spool: _native.Spool, stop: threading.Event) -> None:
-        """Append to ``spool`` what it lacks of a blob, however often the connection breaks."""
+    def download(self, descriptor: Descriptor, sink: _Unpacking) -> None:
+        """Append to ``sink`` what it lacks of a blob, however often the connection breaks."""
         name, failures = short(descriptor.digest), 0
         view = memoryview(bytearray(min(_BUFFER, max(1, descriptor.size))))
-        while spool.size < descriptor.size:
-            before = spool.size
+        while sink.size < descriptor.size:
+            before = sink.size
             try:
                 with self._origin.blob(
                     descriptor.digest, offset=before, size=descriptor.size, cancel=self.cancel
                 ) as reader:
                     skip = before - reader.offset
-                    while not stop.is_set() and spool.size < descriptor.size:
+                    while not sink.stop.is_set() and sink.size < descriptor.size:
                         self.cancel.check()
                         count = reader.readinto(view)
                         if count == 0:
@@ -171,17 +171,17 @@ class Fetcher:
                         used = min(skip, count)
                         skip -= used
                         if used < count:
-                            spool.write(view[used:count])
-                            self.reporter.tell("Downloading", name, spool.size, descriptor.size)
-                if stop.is_set():
+                            sink.write(view[used:count])
+                            self.reporter.tell("Downloading", name, sink.size, descriptor.size)
+                if sink.stop.is_set():
                     return
-                if spool.size < descriptor.size:
+                if sink.size < descriptor.size:
                     raise RegistryUnreachable(
-                        f"fetch {descriptor.digest}: it ended after {spool.size} of {descriptor.size} bytes"
+                        f"fetch {descriptor.digest}: it ended after {sink.size} of {descriptor.size} bytes"
                     )
             except RegistryUnreachable:
                 # Who sends a few bytes at a time and hangs up makes no progress either.
-                failures = 1 if spool.size - before >= _PROGRESS else failures + 1
+                failures = 1 if sink.size - before >= _PROGRESS else failures + 1
                 if failures >= self._attempts:
                     raise
                 self.reporter.tell("Retrying", name)
@@ -203,35 +203,50 @@ class _Unpacking:
         self._fetcher = fetcher
         self._layer = layer
         self._directory = directory
-        self._spool = _native.Spool(fd, have)
+        try:
+            self._spool = _native.Spool(fd, have)
+        except _native.NativeError as error:
+            raise translate(error) from error
         self._progress = _native.Progress()
-        self._stop = threading.Event()
+        self.stop = threading.Event()
+        """Set when nobody needs more bytes: the unpacking has failed."""
         self._result: _native.LayerResult | None = None
         self._failure: BaseException | None = None
 
-    def run(self) -> NewLayer:
-        root = prepare_directory(self._directory)
-        thread = threading.Thread(target=self._unpack, args=(root,), name="minidock-unpack", daemon=True)
+    @property
+    def size(self) -> int:
+        """Bytes that are there."""
+        return self._spool.size
+
+    def write(self, data: memoryview) -> None:
+        """Append bytes. Raises NoSpace, SystemFailure."""
         try:
-            thread.start()
-        except RuntimeError as error:
-            raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
-        try:
-            try:
-                self._fetcher.download(self._layer.descriptor, self._spool, self._stop)
-            except BaseException:
-                self._spool.fail()
-                raise
-            self._spool.finish()
-            self._fetcher.reporter.tell("Download complete", short(self._layer.descriptor.digest))
-            self._wait(thread)
+            self._spool.write(data)
         except _native.NativeError as error:
             raise translate(error) from error
+
+    def run(self) -> NewLayer:
+        """Download, unpack, compare. Raises _Refused, and what goes wrong on the way."""
+        try:
+            root = prepare_directory(self._directory)
+            thread = threading.Thread(target=self._unpack, args=(root,), name="minidock-unpack", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
+            try:
+                self._fetcher.download(self._layer.descriptor, self)
+                self._spool.finish()
+                self._fetcher.reporter.tell("Download complete", short(self._layer.descriptor.digest))
+                self._wait(thread)
+            finally:
+                self._spool.fail()
+                self._progress.cancel()
+                thread.join()
+            return self._verified()
         finally:
-            self._spool.fail()
-            self._progress.cancel()
-            thread.join()
-        return self._verified()
+            # It has a descriptor of its own, which a traceback that somebody keeps would hold open.
+            del self._spool
 
     def _unpack(self, root: str) -> None:
         try:
@@ -240,7 +255,7 @@ class _Unpacking:
             )
         except BaseException as error:  # raised again by the thread that waits
             self._failure = error
-            self._stop.set()
+            self.stop.set()
 
     def _wait(self, thread: threading.Thread) -> None:
         """Wait for the unpacking, which nearly keeps up with the download."""
