@@ -232,17 +232,36 @@ def copy_range(source: int, offset: int, size: int, out: int) -> None:
     Raises Corrupt when the file is shorter.
     """
     end = offset + size
-    with contextlib.suppress(OSError):  # across file systems, to a pipe: the other call can
-        while offset < end:
-            done = os.copy_file_range(source, out, end - offset, offset_src=offset)
-            if not done:
-                break
-            offset += done
-    while offset < end:
-        done = os.sendfile(out, source, offset, min(end - offset, 1 << 30))
-        if not done:
-            raise Corrupt("a file became shorter while it was read")
-        offset += done
+    # Across file systems and to a pipe only the second way works, to a file that is appended to only the third.
+    for step in (_copy_file_range, _sendfile, _read_write):
+        try:
+            while offset < end:
+                done = step(source, offset, min(end - offset, _STEP), out)
+                if not done:
+                    raise Corrupt("a file became shorter while it was read")
+                offset += done
+            return
+        except OSError as error:
+            if error.errno not in _OTHER_WAY or step is _read_write:
+                raise
+
+
+_STEP = 128 << 20
+_OTHER_WAY = (errno.EINVAL, errno.EXDEV, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
+
+
+def _copy_file_range(source: int, offset: int, size: int, out: int) -> int:
+    return os.copy_file_range(source, out, size, offset_src=offset)
+
+
+def _sendfile(source: int, offset: int, size: int, out: int) -> int:
+    return os.sendfile(out, source, offset, size)
+
+
+def _read_write(source: int, offset: int, size: int, out: int) -> int:
+    data = os.pread(source, min(size, _CHUNK), offset)
+    write_all(out, data)
+    return len(data)
 
 
 def _inflate(name: str, fd: int, start: int, out: int) -> None:
