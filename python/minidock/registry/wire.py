@@ -52,6 +52,10 @@ class Hopeless(RegistryUnreachable):
     """What another attempt would not change: no such host, a certificate that is not trusted."""
 
 
+class NobodyThere(RegistryUnreachable):
+    """The port is closed: nobody may ever have listened there."""
+
+
 class Guard:
     """Watches the socket calls of one request. ``peer`` is for messages."""
 
@@ -285,7 +289,7 @@ def _connect(host: str, port: int) -> socket.socket:
     guard = _guard()
     addresses = _resolve(host, port, guard)
     limit = _connect_limit(guard, len(addresses))
-    cause = "it has no address"
+    cause, refused = "it has no address", bool(addresses)
     for family, kind, protocol, _, address in addresses:
         made = _Socket(family, kind | socket.SOCK_CLOEXEC, protocol)
         try:
@@ -297,10 +301,11 @@ def _connect(host: str, port: int) -> socket.socket:
         except OSError as error:
             made.close()
             cause = (error.strerror or str(error)).lower()
+            refused = refused and error.errno == errno.ECONNREFUSED
         except BaseException:
             made.close()
             raise
-    raise RegistryUnreachable(f"connect to {host}:{port}: {cause}")
+    raise (NobodyThere if refused else RegistryUnreachable)(f"connect to {host}:{port}: {cause}")
 
 
 def _connect_limit(guard: Guard, addresses: int) -> float:
