@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 # No test sees the developer's own logins; the fixture `docker_config` gives a test a place for its own.
 os.environ["DOCKER_CONFIG"] = "/proc/no-docker-config"
+
+# What is not on loopback is asked of a proxy that is not there: no test ever reaches a registry of the world.
+NO_WAY_OUT = {"http-proxy": "http://127.0.0.1:9", "https-proxy": "http://127.0.0.1:9"}
 
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
 
@@ -93,7 +97,7 @@ def roots(request: pytest.FixtureRequest) -> Iterator[Roots]:
     base.mkdir(mode=0o700)
     parent = f"/{base.name}"
     config = base / "config.json"
-    config.write_text(f'{{"cgroup-parent": "{parent}"}}')
+    config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT}))
     before = Snapshot.take()
     yield Roots(base / "data", base / "run", parent, config)
     leaks = Snapshot.leaks_of(base, parent, before)

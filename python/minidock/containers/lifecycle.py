@@ -29,6 +29,7 @@ from minidock.errors import (
     CommandNotFound,
     Conflict,
     ContainerNotFound,
+    ImageNotFound,
     InvalidArgument,
     MinidockError,
     NameInUse,
@@ -36,6 +37,7 @@ from minidock.errors import (
     SystemFailure,
     Unsupported,
 )
+from minidock.images.references import is_id
 from minidock.security import lsm
 from minidock.spec.docker import ZERO_TIME, ContainerState
 from minidock.store.cleaner import cleaner
@@ -108,7 +110,7 @@ class Lifecycle:
         if made.rootfs is None:
             if not image:
                 raise InvalidArgument("an image is needed, or the option rootfs")
-            row, configuration = self._image(image)
+            row, configuration = self._image(image, made.pull, made.platform)
         elif image:
             raise InvalidArgument("image and rootfs exclude each other")
         container_id = os.urandom(32).hex()
@@ -145,17 +147,26 @@ class Lifecycle:
             warnings=made.warnings,
         )
 
-    def _image(self, name: str) -> tuple[ImageRow, ImageConfig]:
-        """Return an image's row and configuration."""
-        images = self.engine.images
-        row, _ = images.resolve(name)
+    def _image(self, name: str, pull: str, platform: str | None) -> tuple[ImageRow, ImageConfig]:
+        """Return the row and configuration of an image, pulled if ``pull`` says so: always, missing or never."""
+        row = None
+        if pull != "always":
+            try:
+                row, _ = self.engine.images.resolve(name, platform)
+            except ImageNotFound:  # it is there for other platforms
+                if pull == "never":
+                    raise
         if row is None:
-            return self._image(images.get(name).id)  # raises, in the right words
+            images = self.engine.images
+            if pull == "never" or is_id(name):
+                row = images.get(name, platform=platform).row  # raises, in the right words
+            else:
+                row = images.pull(name, platform=platform).row
         known = self._images.get(row.id)
         if known is None:
             if len(self._images) > 256:
                 self._images.clear()
-            known = self._images[row.id] = images.decode_config(row)
+            known = self._images[row.id] = self.engine.images.decode_config(row)
         return row, known
 
     def _id_maps(self) -> tuple[list[tuple[int, int, int]], list[tuple[int, int, int]]]:

@@ -18,8 +18,9 @@ class CreateOptions(TypedDict, total=False):
 
     name: str
     platform: str
+    """``os[/arch[/variant]]``: which image of a name that has several, and what is pulled."""
     pull: str
-    """``missing`` or ``never`` (``always`` comes with the registry client)."""
+    """``missing`` (the default: an image that is not here is pulled), ``always`` or ``never``."""
     rootfs: str
     """A directory of the host used, copy-on-write, instead of an image."""
     hostname: str

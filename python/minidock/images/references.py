@@ -123,6 +123,11 @@ def id_digits(text: str) -> str | None:
     return digits if 0 < len(digits) <= 64 and _HEX.issuperset(digits) else None
 
 
+def is_id(text: str) -> bool:
+    """Whether ``text`` can only be an image id, whole or, with ``sha256:``, its beginning; never a name."""
+    return text.startswith("sha256:") or (len(text) == 64 and _HEX.issuperset(text))
+
+
 def short_id(image_id: str) -> str:
     """The 12 digits that lists show."""
     return image_id.removeprefix("sha256:")[:12]

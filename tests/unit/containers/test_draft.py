@@ -218,7 +218,6 @@ def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
         ({"gpus": "all"}, "GPUs are not supported"),
         ({"network": "mynet"}, "network mynet not found"),
         ({"network": "bridge"}, "network bridge not found"),
-        ({"pull": "always"}, "registry client"),
         ({"storage_opt": {"size": "1g"}}, "pquota"),
         ({"devices": ["vendor.com/gpu=0"]}, "CDI"),
         ({"extra_hosts": ["a:host-gateway"]}, "host-gateway"),

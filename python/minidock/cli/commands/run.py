@@ -9,7 +9,7 @@ from minidock.cli.commands.create_flags import CREATE_FLAGS, RUN_FLAGS
 from minidock.cli.flags import Command
 from minidock.cli.output import complain, line
 from minidock.cli.words import UsageError
-from minidock.errors import MinidockError
+from minidock.errors import ImageNotFound, MinidockError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,10 +47,41 @@ def _create(session: Session, values: Values, arguments: list[str]) -> Container
         if not arguments:
             raise UsageError("an image is needed, or --rootfs (see 'minidock run --help')", 1)
         image, arguments = arguments[0], arguments[1:]
-    container = session.engine.containers.create(image, arguments or None, **options)
+    container = _created(session, image, arguments, options, quiet=values["quiet"])
     for warning in container.warnings:
         session.warn(warning)
     return container
+
+
+def _created(
+    session: Session, image: str | None, command: list[str], options: dict[str, Any], *, quiet: bool
+) -> Container:
+    """Create the container; its image is pulled first, shown on standard error, if ``--pull`` says so."""
+    pull = options.pop("pull", "missing")
+    if pull not in ("always", "missing", "never"):
+        raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
+    if image is None:
+        return session.engine.containers.create(None, command or None, **options)
+    if pull != "always":
+        try:
+            return session.engine.containers.create(image, command or None, pull="never", **options)
+        except ImageNotFound:
+            if pull == "never":
+                raise
+    _pull(session, image, options.get("platform"), quiet=quiet, missing=pull == "missing")
+    return session.engine.containers.create(image, command or None, pull="never", **options)
+
+
+def _pull(session: Session, image: str, platform: str | None, *, quiet: bool, missing: bool) -> None:
+    from minidock.cli.commands.transfer import pull_image
+    from minidock.images import references
+
+    if references.is_id(image):
+        raise ImageNotFound(f"no such image: {image}")
+    reference = references.parse(image).with_default_tag()
+    if missing and not quiet:
+        complain(f"Unable to find image '{reference.familiar}' locally")
+    pull_image(session, reference, platform=platform, quiet=quiet, fd=2)
 
 
 def _pair(entry: str, flag: str) -> tuple[str, str]:

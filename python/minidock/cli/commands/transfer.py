@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import complain, line
 from minidock.cli.surface import NO_TRUST
@@ -9,20 +11,33 @@ from minidock.cli.words import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
     from minidock.images.image import Image
     from minidock.images.references import Reference
 
 INTERRUPTED = 130
+_PULL_INTERRUPTED = "the pull was interrupted; the next one goes on from here"
+_PUSH_INTERRUPTED = "the push was interrupted; the next one sends what is missing"
 
 
 def pull_image(session: Session, reference: Reference, *, platform: str | None, quiet: bool, fd: int) -> Image:
-    """Pull one image and show how it goes on ``fd``."""
+    """Pull one image and show how it goes on ``fd``. An interrupt ends the program."""
     from minidock.cli.progress import shown
 
-    with shown(fd, quiet=quiet) as progress:
+    with _interruptible(_PULL_INTERRUPTED), shown(fd, quiet=quiet) as progress:
         return session.engine.images.pull(reference.canonical, platform=platform, progress=progress)
+
+
+@contextlib.contextmanager
+def _interruptible(words: str) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        complain(f"minidock: {words}")
+        raise SystemExit(INTERRUPTED) from None
 
 
 def _pull(session: Session, values: Values, arguments: list[str]) -> int:
@@ -38,15 +53,11 @@ def _pull(session: Session, values: Values, arguments: list[str]) -> int:
         reference = reference.with_default_tag()
         if not quiet:
             line(f"Using default tag: {reference.tag}")
-    try:
-        if values["all-tags"]:
-            with shown(1, quiet=quiet) as progress:
-                session.engine.images.pull_all(reference.name, platform=platform, progress=progress)
-        else:
-            pull_image(session, reference, platform=platform, quiet=quiet, fd=1)
-    except KeyboardInterrupt:
-        complain("minidock: the pull was interrupted; the next one goes on from here")
-        return INTERRUPTED
+    if values["all-tags"]:
+        with _interruptible(_PULL_INTERRUPTED), shown(1, quiet=quiet) as progress:
+            session.engine.images.pull_all(reference.name, platform=platform, progress=progress)
+    else:
+        pull_image(session, reference, platform=platform, quiet=quiet, fd=1)
     line(reference.canonical)
     return 0
 
@@ -64,14 +75,10 @@ def _push(session: Session, values: Values, arguments: list[str]) -> int:
         reference = reference.with_default_tag()
         if not quiet:
             line(f"Using default tag: {reference.tag}")
-    try:
-        with shown(1, quiet=quiet) as progress:
-            session.engine.images.push(
-                reference.canonical, all_tags=values["all-tags"], platform=values["platform"], progress=progress
-            )
-    except KeyboardInterrupt:
-        complain("minidock: the push was interrupted; the next one sends what is missing")
-        return INTERRUPTED
+    with _interruptible(_PUSH_INTERRUPTED), shown(1, quiet=quiet) as progress:
+        session.engine.images.push(
+            reference.canonical, all_tags=values["all-tags"], platform=values["platform"], progress=progress
+        )
     if quiet:
         line(reference.canonical)
     return 0

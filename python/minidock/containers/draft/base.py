@@ -62,6 +62,7 @@ class Draft:
         self.name: str | None = None
         self.cidfile: str | None = None
         self.platform: str | None = None
+        self.pull = "missing"
         self.rootfs: str | None = None
         self.timeout_ms: int | None = None
         self.env_file_entries: list[str] = []

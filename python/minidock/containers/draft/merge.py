@@ -9,6 +9,7 @@ from minidock.containers.draft.base import SHM_SIZE
 from minidock.containers.draft.resources import check_cgroup_parent
 from minidock.containers.parse import cpuset, keyvalues, sizes, sysctls
 from minidock.errors import InvalidArgument, Unsupported
+from minidock.images import platforms
 from minidock.spec.docker import Ulimit
 
 if TYPE_CHECKING:
@@ -38,13 +39,9 @@ def merge(draft: Draft, image: ImageConfig | None, host: Host) -> None:
 
 
 def _check_platform(draft: Draft, image: ImageConfig, host: Host) -> None:
-    has = f"{image.os}/{image.architecture}"
+    has = platforms.Platform(image.os, image.architecture, image.variant)
     if draft.platform is not None:
-        parts = draft.platform.lower().split("/")
-        wanted = parts[:2] if len(parts) > 1 else (["linux", *parts] if parts[0] != "linux" else ["linux"])
-        aliases = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "armhf": "arm", "i386": "386"}
-        wanted = [aliases.get(part, part) for part in wanted]
-        if len(parts) > 3 or not all(parts) or has.split("/")[: len(wanted)] != wanted:
+        if not platforms.parse(draft.platform).accepts(has):
             raise InvalidArgument(
                 f"image with reference {draft.config.image} was found but its platform ({has}) "
                 f"does not match the specified platform ({draft.platform})"

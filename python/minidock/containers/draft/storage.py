@@ -13,11 +13,10 @@ def _platform(draft: Draft, value: object) -> None:
     draft.platform = text(value) or None
 
 
-def _pull(_draft: Draft, value: object) -> None:
-    if value == "always":
-        raise Unsupported('"always" needs the registry client, which this version does not have; use missing or never')
-    if value not in ("missing", "never"):
+def _pull(draft: Draft, value: object) -> None:
+    if value not in ("always", "missing", "never"):
         raise InvalidArgument(f'invalid pull option: "{text(value)}": must be one of "always", "missing" or "never"')
+    draft.pull = text(value)
 
 
 def _rootfs(draft: Draft, value: object) -> None:
