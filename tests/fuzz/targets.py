@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -12,9 +13,12 @@ from typing import Any
 import msgspec
 
 from minidock.errors import MinidockError
-from minidock.images import manifests, platforms, references
+from minidock.images import contents, manifests, platforms, references
+from minidock.images.archives import TarArchive
 from minidock.registry import challenge, credentials, failures
 from minidock.registry.credentials import Credentials, Login
+from tests.images import tar_of
+from tests.registry import Image, build_image, digest_of
 
 _MAX = 1 << 20
 
@@ -64,6 +68,39 @@ def config(data: bytes) -> None:
     except MinidockError:
         return
     manifests.layers(layers, found)
+
+
+def archive(data: bytes) -> None:
+    """The tar of `save`: which images it has; nothing is unpacked."""
+    fd = os.memfd_create("archive")
+    try:
+        os.write(fd, data)
+        found = contents.read(TarArchive("test", fd, 0), None)
+    finally:
+        os.close(fd)
+    for content in found:
+        assert all(references.parse(name).canonical == name for name in content.names)
+
+
+def archive_json(data: bytes) -> None:
+    """``index.json`` and ``manifest.json``, in an archive that is good but for them."""
+    image = _image()
+    plain = [(f"blobs/sha256/{digest_of(blob)[7:]}", blob) for blob in (image.manifest, image.config, *image.layers)]
+    layout = ("oci-layout", b'{"imageLayoutVersion": "1.0.0"}')
+    errors = []
+    for names in (("index.json",), ("manifest.json",), ("index.json", "manifest.json")):
+        try:
+            archive(tar_of(layout, *((name, data) for name in names), *plain))
+        except MinidockError as error:
+            _one_line(error)
+            errors.append(error)
+    if len(errors) == 3:
+        raise errors[0]
+
+
+@functools.cache
+def _image() -> Image:
+    return build_image([tar_of(("a", b"1"))], compress="none")
 
 
 def reference(data: bytes) -> None:
@@ -159,6 +196,8 @@ def _one_line(error: MinidockError) -> None:
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
+    "archive": archive,
+    "archive_json": archive_json,
     "manifest": manifest,
     "index": index,
     "config": config,
@@ -199,6 +238,26 @@ _JSON_WORDS = [
     *(b"9" * 5000, b'"' + b"a" * 5000 + b'":1,'),
 ]
 WORDS: dict[str, list[bytes]] = {
+    "archive": [
+        *(b"\0" * 512, b"ustar\00000", b"ustar  \0", b"0", b"1", b"2", b"5", b"L", b"x", b"g", b"S", b"K"),
+        *(
+            b"77777777777\0",
+            b"\x80" + b"\xff" * 11,
+            b"-1",
+            b"18 path=../../x\n",
+            b"20 size=99999999999\n",
+            b"../",
+            b"/",
+        ),
+        *(b"index.json", b"manifest.json", b"oci-layout", b"blobs/sha256/"),
+    ],
+    "archive_json": [
+        *_JSON_WORDS,
+        b'"RepoTags":["a:b"],',
+        b'"Layers":null,',
+        b'"Config":"../x",',
+        b'"annotations":null,',
+    ],
     "manifest": _JSON_WORDS,
     "index": _JSON_WORDS,
     "config": [
@@ -255,6 +314,8 @@ def bombs(name: str) -> list[bytes]:
         b"x",
     ):
         made.append(b'{"schemaVersion":2,"' + key + b'":' + nested + b"}")
+    if name == "archive_json":
+        made.append(b"[" + b",".join([b'{"Config":"a","Layers":[]}'] * 20_000) + b"]")
     if name == "manifest":
         layer = b'{"mediaType":"application/vnd.oci.image.layer.v1.tar","digest":"sha256:%b","size":1}' % (b"0" * 64)
         head = (

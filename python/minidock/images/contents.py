@@ -6,7 +6,6 @@ read yet.
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +14,7 @@ from msgspec import Struct, field
 from minidock.errors import Corrupt, ImageNotFound, InvalidArgument, LimitExceeded, MinidockError, Unsupported
 from minidock.images import content, manifests, references, tars
 from minidock.images.platforms import Platform
-from minidock.spec import decoding
+from minidock.spec import decoding, strict_json
 from minidock.spec.oci_image import CONFIG, INDEX, Descriptor, ImageConfig, Manifest
 
 if TYPE_CHECKING:
@@ -138,7 +137,9 @@ class _Layouts:
     def read(self) -> list[Content]:
         archive = self._archive
         if archive.has("oci-layout"):
-            layout = _convert(_json(archive.read("oci-layout", 1 << 16), "oci-layout"), _Layout, "oci-layout")
+            layout = _convert(
+                strict_json.loads(archive.read("oci-layout", 1 << 16), "oci-layout"), _Layout, "oci-layout"
+            )
             if not layout.version.startswith("1."):
                 raise Unsupported(f"OCI layout of version {layout.version[:20]!r}; minidock knows 1")
         index = manifests.parse_index(INDEX, archive.read("index.json", manifests.MAX_DOCUMENT))
@@ -257,7 +258,7 @@ def _agree(archive: Archive, found: list[Content]) -> None:
 
 
 def _entries(archive: Archive) -> list[_Entry]:
-    document = _json(archive.read("manifest.json", manifests.MAX_DOCUMENT), "manifest.json")
+    document = strict_json.loads(archive.read("manifest.json", manifests.MAX_DOCUMENT), "manifest.json")
     if not isinstance(document, list):
         raise Corrupt("manifest.json: not a list of images")
     for one in document:
@@ -313,22 +314,6 @@ def _reference(text: str, where: str) -> str | None:
 
 def _blob(digest: str) -> str:
     return f"blobs/sha256/{digest.removeprefix('sha256:')}"
-
-
-def _json(data: bytes, what: str) -> Any:
-    try:
-        return json.loads(data.decode(), object_pairs_hook=_unique)
-    except RecursionError as error:
-        raise LimitExceeded(f"{what}: nested too deep") from error
-    except ValueError as error:
-        raise Corrupt(f"{what}: {_short(error)}") from error
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found
 
 
 def _convert(document: Any, kind: Any, what: str) -> Any:

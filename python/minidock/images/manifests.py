@@ -6,14 +6,13 @@ itself contradicts, a manifest that has an index's fields (CVE-2021-41190), a ke
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import msgspec
 
 from minidock.errors import Corrupt, ImageNotFound, LimitExceeded, Unsupported
 from minidock.images.references import is_digest
-from minidock.spec import decoding
+from minidock.spec import decoding, strict_json
 from minidock.spec.oci_image import (
     CONFIG,
     DOCKER_CONFIG,
@@ -231,32 +230,12 @@ def _load(data: bytes, what: str) -> dict[str, Any]:
     """The JSON object in ``data``; keys that come twice, or at the top in another spelling, are refused."""
     if len(data) > max(MAX_DOCUMENT, MAX_CONFIG):
         raise LimitExceeded(f"read {what}: {len(data)} bytes, more than {MAX_DOCUMENT}")
-    try:
-        document = json.loads(data.decode(), object_pairs_hook=_unique, parse_constant=_no_constant)
-        if b"\\u" in data:
-            json.dumps(document, ensure_ascii=False).encode()
-    except RecursionError as error:
-        raise LimitExceeded(f"read {what}: nested too deep") from error
-    except UnicodeEncodeError as error:
-        raise Corrupt(f"read {what}: half a surrogate pair, which is no character") from error
-    except ValueError as error:
-        raise Corrupt(f"read {what}: {_short(error)}") from error
+    document = strict_json.loads(data, f"read {what}")
     if not isinstance(document, dict):
         raise Corrupt(f"read {what}: not a JSON object")
     if len({key.lower() for key in document}) != len(document):
         raise Corrupt(f"read {what}: a key comes twice, in another case")
     return document
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key comes twice in one object")
-    return found
-
-
-def _no_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
 
 
 def _convert(document: dict[str, Any], kind: type[T], what: str) -> T:
