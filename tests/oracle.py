@@ -119,8 +119,9 @@ class _Check:
         }
         self.expect(image_id in documents, f"image {image_id}: its configuration is not kept")
         self.expect(manifest in documents, f"image {image_id}: its manifest {manifest} is not kept")
-        if manifest in documents:
-            text = json.loads((self.data / "content/sha256" / manifest.removeprefix("sha256:")).read_bytes())
+        path = self.data / "content/sha256" / (manifest or "").removeprefix("sha256:")
+        if manifest in documents and digest_of_file(path) == manifest:
+            text = json.loads(path.read_bytes())
             self.expect(text["config"]["digest"] == image_id, f"image {image_id}: its manifest is another's")
             self.expect(len(text["layers"] or []) == len(wanted), f"image {image_id}: layers of its manifest")
 

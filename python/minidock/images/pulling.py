@@ -89,7 +89,7 @@ class Puller:
                 image_id, path = content.stage(work, config)
                 blobs.append(NewBlob(image_id, len(config), chain.config.media_type, path))
                 row = ImageRow(image_id, config, content.digest_of(documents[-1].data), 0, seconds(image.created))
-                new = self._publish(reference, row, image.rootfs.diff_ids, blobs, top)
+                pulled = self._publish(reference, row, image.rootfs.diff_ids, blobs, top)
                 # What the store has not taken: it has the same bytes already, or keeps none.
                 fetcher.discard()
             except NoSpace:
@@ -101,7 +101,7 @@ class Puller:
                     self._store.layers.release(work)
                 finally:
                     fetcher.close()
-        return Pulled(row, top.digest, new)
+        return pulled
 
     def _layer_blobs(self, layers: list[Layer], fetcher: Fetcher) -> list[NewBlob]:
         keep = content.keeps_blobs(self._config)
@@ -156,8 +156,8 @@ class Puller:
 
     def _publish(
         self, reference: Reference, row: ImageRow, diff_ids: list[str], blobs: list[NewBlob], top: Document
-    ) -> bool:
-        """Make the image visible; returns whether it, or its name, is new."""
+    ) -> Pulled:
+        """Make the image visible."""
         store = self._store
         tag = reference.canonical if reference.tag is not None and reference.digest is None else None
         with store.database.transaction():
@@ -175,7 +175,7 @@ class Puller:
             )
             for blob in blobs:
                 store.blobs.seen(blob.digest, reference.name)
-        return new
+            return Pulled(store.images.by_id(row.id) or row, top.digest, new)
 
 
 def _platform(image: ImageConfig) -> Platform:

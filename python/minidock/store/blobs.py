@@ -113,14 +113,15 @@ class BlobTable:
         return [digest for digest, kept in rows if kept]
 
     def forget_lost(self) -> None:
-        """Note which kept blobs have no file any more."""
-        present = set(os.listdir(self.paths.content))
-        lost = [
-            row[0]
-            for row in self.database.rows("SELECT digest FROM blobs WHERE kept")
-            if row[0].removeprefix("sha256:") not in present
-        ]
-        self.drop(lost)
+        """Note which kept blobs have no file any more, or one of another size (the machine lost power)."""
+        with os.scandir(self.paths.content) as entries:
+            sizes = {f"sha256:{entry.name}": entry.stat(follow_symlinks=False).st_size for entry in entries}
+        rows = self.database.rows("SELECT digest, size FROM blobs WHERE kept")
+        self.drop([digest for digest, size in rows if digest not in sizes or size not in (0, sizes[digest])])
+        for digest, size in rows:
+            if not size and sizes.get(digest):
+                # Of a store whose schema did not know it.
+                self.database.execute("UPDATE blobs SET size = ? WHERE digest = ?", (sizes[digest], digest))
 
     def _rows(self, where: str, values: tuple[object, ...]) -> list[BlobRow]:
         rows = self.database.rows(f"SELECT digest, size, media_type, diff_id, kept FROM blobs {where}", values)  # noqa: S608

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -103,6 +104,10 @@ class ImageTable:
                 " JOIN layers ON layers.id = layer_id WHERE image_id = images.id) WHERE id = ?",
                 (row.id,),
             )
+            # What a repair has found lost and this image needs no more.
+            self.database.execute(
+                "DELETE FROM layers WHERE diff_id LIKE 'lost:%' AND id NOT IN (SELECT layer_id FROM image_layers)"
+            )
             self._add_blobs(row.id, blobs, move)
             for repository, digest in digests:
                 self.names.add_digest(repository, digest, row.id)
@@ -127,6 +132,8 @@ class ImageTable:
         for blob in blobs:
             if blob.path is not None:
                 target = self.paths.blob(blob.digest)
+                if _is_damaged(target, blob):
+                    move(target, f"{blob.path}.damaged")
                 if not os.path.lexists(target):
                     move(blob.path, target)
             self.blobs.put(image_id, blob, kept=blob.path is not None)
@@ -148,6 +155,16 @@ class ImageTable:
         if len(rows) > 1:
             raise InvalidArgument(f"multiple images have an id that begins with {digits}; give more digits")
         return rows[0] if rows else None
+
+    def is_whole(self, image_id: str) -> bool:
+        """Whether the image's configuration and manifest are kept, and no repair has found one of its layers lost."""
+        row = self.database.row(
+            "SELECT (SELECT count(*) FROM blobs WHERE digest IN (images.id, images.manifest) AND kept) = 2"
+            " AND NOT EXISTS (SELECT 1 FROM image_layers JOIN layers ON layers.id = layer_id"
+            " WHERE image_id = images.id AND diff_id LIKE 'lost:%') FROM images WHERE id = ?",
+            (image_id,),
+        )
+        return row is not None and bool(row[0])
 
     def all(self) -> list[ImageRow]:
         """All images but hidden ones, newest first."""
@@ -207,6 +224,19 @@ class ImageTable:
             ImageRow(row[0], row[1], row[2], row[3], row[4], bool(row[5]))
             for row in self.database.rows(statement, values)
         ]
+
+
+def _is_damaged(path: str, blob: NewBlob) -> bool:
+    """Whether a file of the content store is not what its name says: of layers the size is compared."""
+    try:
+        if os.lstat(path).st_size != blob.size:
+            return True
+        if blob.diff_id is not None:
+            return False
+        with open(path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest() != blob.digest.removeprefix("sha256:")
+    except FileNotFoundError:
+        return False
 
 
 def _moves() -> tuple[Callable[[str, str], None], Callable[[], None]]:
