@@ -58,15 +58,22 @@ class _Engine(NamedTuple):
         self("push", *self.insecure, reference)
 
     def forget(self, *references: str) -> None:
-        """Remove images that may be there, with everything that was theirs alone."""
+        """Remove images that may be there."""
+        null = subprocess.DEVNULL
         for reference in references:
-            subprocess.run(
-                [*self.words, "rmi", "-f", reference],
-                env=self.env,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                check=False,
-            )
+            for command in (["rmi", "-f", reference], ["image", "inspect", reference]):
+                done = subprocess.run([*self.words, *command], env=self.env, stdout=null, stderr=null, check=False)
+            if not done.returncode:
+                raise RuntimeError(f"{self.name} still has {reference}")
+
+    def empty(self, reference: str) -> None:
+        """Like :meth:`forget` of the only image; nothing of its layers may stay."""
+        self.forget(reference)
+        root = Path(self.env["MINIDOCK_DATA_ROOT"])
+        if self.name == "minidock" and root.exists():
+            done = subprocess.run(["du", "-sm", str(root)], check=True, stdout=subprocess.PIPE, text=True)
+            if (left := int(done.stdout.split()[0])) > 20:
+                raise RuntimeError(f"minidock keeps {left} MB of what it removed")
 
     def identity(self, reference: str) -> str:
         """The image's id."""
@@ -201,7 +208,7 @@ def _pull(how: str, count: int, limits: Mapping[str, float], most: float = 0) ->
         push_big_image(registry, how)
         reference = f"{registry.host}/bench:{how}"
         works = {
-            name: _Work(lambda e=engine: e.pull(reference), lambda e=engine: e.forget(reference))  # type: ignore[misc]
+            name: _Work(lambda e=engine: e.pull(reference), lambda e=engine: e.empty(reference))  # type: ignore[misc]
             for name, engine in engines.items()
         }
         if not _ONLY or "floor" in _ONLY:
@@ -363,7 +370,7 @@ def load(count: int) -> Row:
             docker("save", "-o", f"{docker.inside}/load.tar", name)
             docker.forget(name, reference)
             works = {
-                e.name: _Work(lambda e=e: e("load", "-i", f"{e.inside}/load.tar"), lambda e=e: e.forget(name))  # type: ignore[misc]
+                e.name: _Work(lambda e=e: e("load", "-i", f"{e.inside}/load.tar"), lambda e=e: e.empty(name))  # type: ignore[misc]
                 for e in engines.values()
             }
             times = _alternated(works, count)
@@ -427,7 +434,7 @@ def pull_memory(count: int) -> Row:
         try:
             for _ in range(count):
                 for engine in engines.values():
-                    engine.forget(reference)
+                    engine.empty(reference)
                     command = [*engine.words, "pull", *engine.insecure, reference]
                     peaks[engine.name].append(_peak(*command, env=engine.env))
         finally:
