@@ -389,6 +389,24 @@ def test_token_server_fails(token_registry: Registry, token_server: TokenServer,
         connect(token_registry, login=ALICE).head("x")
 
 
+@pytest.mark.parametrize("status", [403, 404])
+def test_registry_that_hides(hostile: HostileRegistry, connect: Connect, status: int) -> None:
+    """Without a login it says that there is nothing, and asks for one nowhere but at /v2/."""
+    hostile.add("app", "x", IMAGE)
+    hostile.rule("/v2/$", status=200, times=1)  # the question for the protocol
+    hostile.rule("/v2/$", status=401, headers={"WWW-Authenticate": 'Basic realm="x"'})
+    hostile.rule("/manifests/", status=status, times=1)
+    assert connect(hostile, login=ALICE).manifest("x").data == IMAGE.manifest
+    hostile.clear()
+    hostile.rule("/manifests/", status=404)
+    for login in (ALICE, None):
+        repository = connect(hostile, login=login)
+        for _ in range(2):
+            with pytest.raises(ImageNotFound):
+                repository.manifest("x")
+    assert len([seen for seen in hostile.requests("GET") if seen.path == "/v2/"]) == 3
+
+
 def test_token_server_must_be_safe(hostile: HostileRegistry, connect: Connect, authority: Authority) -> None:
     hostile.add("app", "x", IMAGE)
     for realm in ("", "ftp://a/token", "http://user:pw@127.0.0.1/token", "file:///etc/passwd"):

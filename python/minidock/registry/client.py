@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from minidock.errors import RegistryError, RegistryUnauthorized, RegistryUnreachable
 from minidock.registry import failures, wire
 from minidock.registry.auth import Authorizer
-from minidock.registry.hosts import CERTIFICATES, Endpoint, Hosts, api_host, is_loopback
+from minidock.registry.hosts import Endpoint, Hosts, api_host, is_loopback
+from minidock.registry.kinds import CERTIFICATES
 from minidock.registry.proxies import Chooser
 from minidock.registry.repository import Repository
 from minidock.registry.session import Call, Session

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ipaddress import IPv4Network, IPv6Network
 
 HUB = "registry-1.docker.io"
-CERTIFICATES = ("/etc/docker/certs.d", "/etc/minidock/certs.d")
 
 
 class Origin(NamedTuple):

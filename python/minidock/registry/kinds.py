@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+CERTIFICATES = ("/etc/docker/certs.d", "/etc/minidock/certs.d")
+"""Directories with a directory of certificates for each ``host[:port]``; $MINIDOCK_CERTS_D replaces them."""
+
 MAX_MANIFEST = 4 << 20
 ACCEPT = ", ".join(
     (

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from minidock.images.references import DEFAULT_DOMAIN, DEFAULT_TAG, Reference, is_digest
-from minidock.registry.kinds import ACCEPT, Head
+from minidock.registry.kinds import ACCEPT, CERTIFICATES, Head
 
 if TYPE_CHECKING:
     import _socket
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 _PATIENCE = 2.0
 _MAX_HEAD = 16 << 10
 _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
-_CERTIFICATES = ("/etc/docker/certs.d", "/etc/minidock/certs.d")
 _NAME = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
@@ -37,12 +36,12 @@ def head(config: Config, reference: Reference, environment: Mapping[str, str] | 
     if not colon:
         host, port = reference.domain, ""
     loopback = host == "localhost" or host.startswith("127.")
-    if loopback and not port:
-        return None  # https or http: two ports to try
+    if not port:
+        return None  # this machine: two ports to try; elsewhere: registries for everybody, which want a token
     if not loopback and (config.insecure_registries or _has_proxy(config, env)):
         return None
     directories = env.get("MINIDOCK_CERTS_D")
-    for directory in directories.split(":") if directories else _CERTIFICATES:
+    for directory in directories.split(":") if directories else CERTIFICATES:
         if os.path.isdir(f"{directory}/{reference.domain}"):
             return None
     wanted = reference.digest or reference.tag or DEFAULT_TAG
@@ -51,7 +50,7 @@ def head(config: Config, reference: Reference, environment: Mapping[str, str] | 
         f"User-Agent: minidock\r\nAccept: {ACCEPT}\r\nConnection: close\r\n\r\n"
     )
     try:
-        answer = _ask(host, int(port or 443), request.encode("ascii"), secure=not loopback)
+        answer = _ask(host, int(port), request.encode("ascii"), secure=not loopback)
     except (OSError, ValueError, OverflowError):
         return None
     return _parse(answer, wanted)
@@ -86,10 +85,11 @@ def _ask(host: str, port: int, request: bytes, *, secure: bool) -> bytes:
 
 
 def _connect(host: str, port: int) -> _socket.socket:
-    # What `socket` is built on; that one's import takes longer than the whole question.
+    # What `socket` is built on; that one's import takes longer than the whole question, as does the codec for names
+    # that are no bytes.
     import _socket
 
-    family, kind, protocol, _, address = _socket.getaddrinfo(host, port, 0, _socket.SOCK_STREAM)[-1]
+    family, kind, protocol, _, address = _socket.getaddrinfo(host.encode("ascii"), port, 0, _socket.SOCK_STREAM)[-1]
     made = _socket.socket(family, kind, protocol)
     try:
         made.settimeout(_PATIENCE)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import random
+import os
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,6 +156,7 @@ class Session:
         self.limits = limits
         self._proxies = proxies
         self._attempts = max(1, attempts)
+        self._reached: set[str] = set()
         self._agent = agent
         self._managers: dict[tuple[int, str | None], urllib3.PoolManager] = {}
         self._lock = threading.Lock()
@@ -178,24 +179,25 @@ class Session:
         redirect that must not be followed, Cancelled, Timeout.
         """
         attempts = self.attempts(cancel)
-        attempts.total = self._attempts if call.again else 1
         while True:
             try:
                 answer = self._authorized(call, cancel)
             except wire.Hopeless:
                 raise
-            except RegistryUnreachable:
-                if not attempts.more():
+            except RegistryUnreachable as error:
+                # A registry that has answered is about to come back; of another one nobody knows that it exists.
+                unknown = isinstance(error, wire.NobodyThere) and call.endpoint.host not in self._reached
+                if not call.again or (unknown and attempts.done > 1) or not attempts.more():
                     raise
                 continue
+            self._reached.add(call.endpoint.host)
             if answer.status == 429:
                 # It did not do what was asked, so asking again is safe for all calls.
                 limited, pause = failures.limited(answer, call.endpoint.host)
-                attempts.total = self._attempts
                 if not attempts.more(pause):
                     raise limited
                 continue
-            if answer.status not in _PASSING:
+            if answer.status not in _PASSING or not call.again:
                 return answer
             with answer.closed_on_failure():
                 if not attempts.more(failures.retry_after(answer.header("retry-after"))):
@@ -209,6 +211,13 @@ class Session:
             return self._followed(call, None, cancel)  # where the registry lets uploads go to
         header = self.authorizer.header(call, cancel)
         answer = self._followed(call, header, cancel)
+        if answer.status in (403, 404) and header is None:
+            # Some registries do not ask for a login, but hide what is there from those without one.
+            with answer.closed_on_failure():
+                known = self.authorizer.discovered(call, cancel)
+            if known is not None:
+                answer.discard()
+                return self._followed(call, known, cancel)
         if answer.status != 401 or origin(answer.url) != origin(call.url):
             return answer
         with answer.closed_on_failure():
@@ -286,20 +295,20 @@ class Attempts:
     """Counts attempts and sleeps between them: longer each time, or as long as the registry wishes."""
 
     def __init__(self, total: int, cancel: Cancel | None) -> None:
-        self.total = total
+        self._total = total
         self._cancel = cancel
-        self._done = 1
+        self.done = 1
         self._slept = 0.0
 
     def more(self, wish: float | None = None) -> bool:
         """Sleep before another attempt; False: that was the last, or the wish is longer than anybody waits."""
-        if self._done >= self.total:
+        if self.done >= self._total:
             return False
-        pause = min(8.0, 0.25 * 2 ** (self._done - 1)) * random.uniform(0.5, 1.0)  # noqa: S311 - no secret
+        pause = min(8.0, 0.25 * 2 ** (self.done - 1)) * (0.5 + os.urandom(1)[0] / 512)
         pause = pause if wish is None else max(wish, 0.1)
         if pause > _MAX_PAUSE or self._slept + pause > _MAX_PAUSES:
             return False
-        self._done += 1
+        self.done += 1
         self._slept += pause
         sleep(pause, self._cancel)
         return True
