@@ -6,10 +6,9 @@ import contextlib
 import os
 from typing import TYPE_CHECKING, BinaryIO, overload
 
-from minidock.errors import ContainerNotFound, Corrupt, Denied, ImageNotFound, InvalidArgument, NoSpace
+from minidock.errors import ContainerNotFound, Denied, ImageNotFound, InvalidArgument, NoSpace
 from minidock.images import platforms, references
 from minidock.images.image import Image
-from minidock.spec import decoding
 
 if TYPE_CHECKING:
     import builtins
@@ -515,14 +514,9 @@ class ImageCollection:
 
     def decode_config(self, row: ImageRow) -> ImageConfig:
         """An image's configuration. Raises Corrupt when it is none."""
-        import msgspec
+        from minidock.images import current
 
-        from minidock.spec.oci_image import ImageConfig
-
-        try:
-            return decoding.decode(row.config, ImageConfig)
-        except (msgspec.DecodeError, msgspec.ValidationError) as error:
-            raise Corrupt(f"read the configuration of image {row.id}: {error}") from error
+        return current.config_of(row)
 
     def ensure_hello(self) -> None:
         """Make the built-in image if it is not there, or is of another version of minidock."""

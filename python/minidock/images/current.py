@@ -11,6 +11,7 @@ from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from minidock.images.references import Reference
+    from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
     from minidock.store.store import Store
 
@@ -64,9 +65,25 @@ def _chosen(store: Store, digest: str, wanted: Platform, *, strict: bool) -> str
     return None
 
 
-def platform_of(row: ImageRow) -> Platform:
-    """The platform that an image's configuration names."""
+def config_of(row: ImageRow) -> ImageConfig:
+    """An image's configuration. Raises Corrupt when it is none."""
+    import msgspec
+
+    from minidock.errors import Corrupt, MinidockError
     from minidock.spec.oci_image import ImageConfig
 
-    config = decoding.decode(row.config, ImageConfig)
+    try:
+        try:
+            return decoding.decode(row.config, ImageConfig)
+        except msgspec.ValidationError:
+            from minidock.images import manifests
+
+            return manifests.parse_config(row.config)  # which also takes Go's null for an empty list
+    except (msgspec.DecodeError, UnicodeDecodeError, MinidockError) as error:
+        raise Corrupt(f"read the configuration of image {row.id}: {error}") from error
+
+
+def platform_of(row: ImageRow) -> Platform:
+    """The platform that an image's configuration names."""
+    config = config_of(row)
     return Platform(config.os or "linux", config.architecture, config.variant)
