@@ -14,7 +14,15 @@ import msgspec
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import Corrupt, ImageNotFound, InvalidArgument, NotFound
+from minidock.errors import (
+    Corrupt,
+    ImageNotFound,
+    InvalidArgument,
+    NotFound,
+    RateLimited,
+    RegistryError,
+    RegistryUnreachable,
+)
 from minidock.images import content, manifests, references
 from minidock.images.fetching import short
 from minidock.images.parallel import run_all
@@ -55,6 +63,7 @@ class Pusher:
         self._store = store
         self._repository = repository
         self._workers = config.max_concurrent_uploads or WORKERS
+        self._keep = content.keeps_blobs(config)
         self._reporter = reporter
         self._cancel = cancel
         self._name = f"{repository.host}/{repository.path}"
@@ -191,15 +200,23 @@ class Pusher:
         for source in self._store.blobs.repositories(digest, self._repository.host):
             if source == self._repository.path:
                 self._store.blobs.unseen(digest, self._name)
-            elif self._repository.mount(digest, source, cancel=self._cancel):
+            elif self._mount(digest, source):
                 self._reporter.tell(f"Mounted from {source}", name)
                 return True
             else:
                 self._store.blobs.unseen(digest, f"{self._repository.host}/{source}")
         return False
 
+    def _mount(self, digest: str, source: str) -> bool:
+        try:
+            return self._repository.mount(digest, source, cancel=self._cancel)
+        except (RegistryUnreachable, RateLimited):
+            raise
+        except RegistryError:
+            return False  # whoever may write here need not be let in there
+
     def _compress(self, work: Workspace, row: ImageRow, layer: manifests.Layer, name: str) -> Descriptor:
-        """Write a layer again from its files, compress it, keep that, and upload it."""
+        """Write a layer again from its files, compress it, upload that, and keep it if blobs are kept."""
         found = self._store.layers.get(layer.diff_id)
         if found is None:
             raise ImageNotFound(f"push {row.id}: its layer {layer.diff_id} is not in the store")
@@ -227,7 +244,7 @@ class Pusher:
             raise translate(error) from error
         finally:
             os.close(fd)
-        blob = NewBlob(form.digest, form.size, form.media_type, path, layer.diff_id)
+        blob = NewBlob(form.digest, form.size, form.media_type, path if self._keep else None, layer.diff_id)
         self._store.images.add_blobs(row.id, [blob])
         return form
 
