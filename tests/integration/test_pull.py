@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import os
 import random
@@ -105,6 +106,23 @@ def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
         process.kill()
         process.wait()
     return process.returncode, errors.decode()
+
+
+def short_lived(registry: HostileRegistry, tokens: HostileRegistry, scope: str) -> dict[str, int]:
+    """Let a registry want tokens that are good for two requests each; returns how often each was shown."""
+    count = itertools.count()
+    tokens.serve("/token", b"", "application/json")
+    tokens.rule("/token", edit=lambda _: json.dumps({"token": f"t{next(count)}", "expires_in": 3600}).encode())
+    shown: dict[str, int] = {}
+
+    def accept(headers: dict[str, str]) -> bool:
+        token = headers.get("authorization", "")
+        shown[token] = shown.get(token, 0) + 1
+        return token.startswith("Bearer t") and shown[token] <= 2
+
+    registry.challenge = f'Bearer realm="{tokens.url}/token",service="s",scope="{scope}"'
+    registry.accept = accept
+    return shown
 
 
 # what is named
