@@ -92,7 +92,7 @@ def _graft(tree: list[Any], chance: random.Random) -> None:
             places.append((node, key))
             if isinstance(node[key], dict | list):
                 pending.append(node[key])
-    if not places:
+    if not places or len(places) > 2000:
         return
     node, key = chance.choice(places)
     other, name = chance.choice(places)
@@ -108,7 +108,7 @@ def _graft(tree: list[Any], chance: random.Random) -> None:
         case 4 if isinstance(node, dict):
             node[chance.choice((key.upper(), key + "x", "", "\ud800"))] = copy.deepcopy(other[name])
         case _:
-            node[key] = [copy.deepcopy(node[key])] * chance.choice((1, 2, 600))
+            node[key] = [copy.deepcopy(node[key])] * chance.choice((1, 2, 200))
 
 
 def inputs(name: str, rounds: int, seed: int) -> Iterator[tuple[str, bytes]]:
