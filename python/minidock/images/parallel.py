@@ -119,3 +119,33 @@ def _same(result: T) -> T:
 
 def _fail(error: BaseException) -> NoReturn:
     raise error
+
+
+def watched(work: Callable[[], T], stop: Callable[[], None], cancel: Cancel, tick: Callable[[], None]) -> T:
+    """Do ``work``, a native call that blocks, on another thread; ``tick`` is called ten times a second meanwhile.
+
+    Whatever is raised here meanwhile (Cancelled, Timeout, an interrupt) calls ``stop`` and waits for the end of it.
+    """
+    outcome: list[Callable[[], T]] = []
+
+    def run() -> None:
+        try:
+            outcome.append(partial(_same, work()))
+        except BaseException as error:  # raised again by the owner
+            outcome.append(partial(_fail, error))
+
+    thread = threading.Thread(target=run, name="minidock-native", daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
+    try:
+        while not outcome:
+            thread.join(_TICK)
+            cancel.check()
+            tick()
+    finally:
+        if not outcome:
+            stop()
+        thread.join()
+    return outcome[0]()

@@ -25,7 +25,7 @@ from minidock.errors import (
 )
 from minidock.images import content, manifests, references
 from minidock.images.fetching import short
-from minidock.images.parallel import run_all
+from minidock.images.parallel import run_all, watched
 from minidock.spec import oci_image
 from minidock.spec.oci_image import Descriptor, Index, Manifest
 from minidock.store.blobs import NewBlob
@@ -221,22 +221,27 @@ class Pusher:
         if found is None:
             raise ImageNotFound(f"push {row.id}: its layer {layer.diff_id} is not in the store")
         directory, path = self._store.paths.layer(found.id), work.join(f"blob-{layer.diff_id[7:]}")
-        progress = _native.Progress()
+        progress, total = _native.Progress(), found.tar_size or found.size
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise from_os(error, "write", path) from error
         try:
             self._reporter.tell("Compressing", name)
-            result = _native.reassemble_layer(
-                f"{directory}/fs",
-                f"{directory}/tar-split.zst",
-                fd,
-                diff_id=layer.diff_id,
-                compression="gzip",
-                progress=progress,
+            result = watched(
+                partial(
+                    _native.reassemble_layer,
+                    f"{directory}/fs",
+                    f"{directory}/tar-split.zst",
+                    fd,
+                    diff_id=layer.diff_id,
+                    compression="gzip",
+                    progress=progress,
+                ),
+                progress.cancel,
+                self._cancel,
+                lambda: self._reporter.tell("Compressing", name, min(progress.size, total), total),
             )
-            self._cancel.check()
             form = Descriptor(oci_image.LAYER_GZIP, result.digest, result.compressed_size)
             if not self._has(form.digest, name):
                 self._send(form, fd, name)
