@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
+    from minidock.images.image import Image
     from minidock.spec.docker import ContainerInspect, ContainerState, ContainerSummary
 
 
@@ -197,6 +198,31 @@ class Container:
     def remove(self, *, force: bool = False) -> None:
         """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set."""
         self._lifecycle.remove(self.record.id, force=force)
+
+    def commit(
+        self,
+        repository: str | None = None,
+        tag: str | None = None,
+        *,
+        message: str = "",
+        author: str = "",
+        changes: Sequence[str] = (),
+    ) -> Image:
+        """Make an image of it: one more layer over its image with what it has written, and its configuration.
+
+        The container must not run. ``changes`` are Dockerfile instructions, as for ``images.import_``. The same files
+        give the same layer; no time in it is later than the environment's ``SOURCE_DATE_EPOCH``.
+
+        Raises Unsupported for one that runs, that has no image or no writable layer of its own; InvalidArgument,
+        NoSpace.
+        """
+        from minidock.images.committing import commit
+
+        collection = self._lifecycle.engine.images
+        target = collection.target(repository, tag)
+        changes = [changes] if isinstance(changes, str) else changes
+        row = commit(self._lifecycle, self.record.id, target, message=message, author=author, changes=changes)
+        return collection.get(row.id)
 
     def top(self) -> list[int]:
         """Return the host pids of its processes. Raises Conflict unless it is running."""

@@ -380,7 +380,7 @@ class Lifecycle:
         record, state = self.settle(self.store.containers.get(container_id))
         record.state = state
         if state.status != states.RUNNING:
-            self._wait_for_the_last_run(record.id)
+            self.wait_for_the_last_run(record.id)
         walls = self.walls.walls(record.host_config)
         if record.app_armor_profile not in ("", lsm.UNCONFINED):
             with _translated():
@@ -415,7 +415,7 @@ class Lifecycle:
                 self._not_started(record, None)
             raise
 
-    def _wait_for_the_last_run(self, container_id: str) -> None:
+    def wait_for_the_last_run(self, container_id: str) -> None:
         """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.
 
         Raises Timeout.

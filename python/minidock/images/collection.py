@@ -145,20 +145,22 @@ class ImageCollection:
 
     def summaries(self, name: str | None = None) -> builtins.list[ImageSummary]:
         """What ``GET /images/json`` returns, newest first."""
+        return [self.summary(image) for image in self.list(name)]
+
+    def summary(self, image: Image, *, containers: bool = False) -> ImageSummary:
+        """One entry of ``GET /images/json``; with ``containers`` those made from the image are counted."""
         from minidock.spec.docker_images import ImageSummary
 
-        return [
-            ImageSummary(
-                id=image.id,
-                parent_id="",
-                repo_tags=image.tags,
-                repo_digests=image.repo_digests,
-                created=image.row.created,
-                size=image.size,
-                labels=image.labels or None,
-            )
-            for image in self.list(name)
-        ]
+        return ImageSummary(
+            id=image.id,
+            parent_id="",
+            repo_tags=image.tags,
+            repo_digests=image.repo_digests,
+            created=image.row.created,
+            size=image.size,
+            labels=image.labels or None,
+            containers=len(self._store.containers.of_image(image.id)) if containers else -1,
+        )
 
     def import_(
         self,
@@ -185,7 +187,7 @@ class ImageCollection:
         if isinstance(changes, str):
             changes = [changes]
         row = import_image(
-            self._store, source, self._target(repository, tag), changes=changes, message=message, platform=platform
+            self._store, source, self.target(repository, tag), changes=changes, message=message, platform=platform
         )
         return Image(self, row)
 
@@ -218,7 +220,7 @@ class ImageCollection:
         row = from_packages(
             self._engine,
             release,
-            self._target(repository, tag),
+            self.target(repository, tag),
             include=include,
             variant=variant,
             platform=platform,
@@ -254,7 +256,7 @@ class ImageCollection:
         row = from_rootfs(
             self._engine,
             directory,
-            self._target(repository, tag),
+            self.target(repository, tag),
             exclude=[exclude] if isinstance(exclude, str) else exclude,
             changes=[changes] if isinstance(changes, str) else changes,
             message=message,
@@ -449,7 +451,7 @@ class ImageCollection:
 
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""
-        target = self._target(repository, tag)
+        target = self.target(repository, tag)
         if target is None:
             raise InvalidArgument("tag: the new name is empty")
         row, reference = self.resolve(name)
@@ -524,7 +526,8 @@ class ImageCollection:
 
         ensure(self._store)
 
-    def _target(self, repository: str | None, tag: str | None) -> Reference | None:
+    def target(self, repository: str | None, tag: str | None) -> Reference | None:
+        """The name that these mean together, ``latest`` unless there is a tag; None without a repository."""
         if not repository:
             if tag:
                 raise InvalidArgument(f"tag {tag!r}: given without a repository")

@@ -20,6 +20,7 @@ from minidock.images import archives, content, contents, manifests, references
 from minidock.images.inspection import seconds
 from minidock.images.layers import prepare_directory
 from minidock.images.platforms import host
+from minidock.images.writing import LAYER_TYPES
 from minidock.spec import oci_image
 from minidock.store.blobs import NewBlob
 from minidock.store.failures import translated
@@ -41,7 +42,6 @@ if TYPE_CHECKING:
 _PIPE = 1 << 20
 _TICK = 0.05
 _MAX_WORKERS = 4
-_MEDIA_TYPES = {"none": oci_image.LAYER, "gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
 _encoder = msgspec.json.Encoder()
 
 
@@ -239,7 +239,7 @@ class _Layers:
         finally:
             part.close()
         _check(layer, result)
-        media_type = _MEDIA_TYPES[result.compression] if layer.descriptor is None else layer.descriptor.media_type
+        media_type = LAYER_TYPES[result.compression] if layer.descriptor is None else layer.descriptor.media_type
         new = NewLayer(result.diff_id, result.size, directory, result.tar_size)
         self._store.layers.register(self._work, new)
         job.blob = _Blob(result.digest, result.compressed_size, media_type, kept)

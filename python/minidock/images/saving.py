@@ -294,19 +294,14 @@ class _Plan:
         for blob in self._store.blobs.of_layer(layer.diff_id):
             compression = manifests.LAYERS.get(blob.media_type)
             if blob.kept and compression is not None:
-                media_type = {"none": oci_image.LAYER, "gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
-                descriptor = Descriptor(media_type[compression], blob.digest, blob.size)
+                descriptor = Descriptor(writing.LAYER_TYPES[compression], blob.digest, blob.size)
                 self._layer(descriptor, layer)
                 return descriptor
         return None
 
     def _plain(self, layer: LayerRow) -> Descriptor:
         """A layer as it is put together."""
-        size = layer.tar_size
-        if size is None:  # of a version that did not note it
-            size = _reassemble(self._store, layer)
-            self._store.layers.set_tar_size(layer.id, size)
-        descriptor = Descriptor(oci_image.LAYER, layer.diff_id, size)
+        descriptor = Descriptor(oci_image.LAYER, layer.diff_id, writing.tar_size(self._store, layer))
         self._layer(descriptor, layer)
         return descriptor
 
@@ -380,13 +375,3 @@ class _Plan:
                 tags = found.setdefault(name.reference.familiar_name, {})
                 tags[name.reference.tag or references.DEFAULT_TAG] = layers[-1].digest.removeprefix("sha256:")
         return found
-
-
-def _reassemble(store: Store, layer: LayerRow) -> int:
-    """The length of a layer's tar, found out by putting it together."""
-    with translated("open", os.devnull):
-        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
-    try:
-        return writing.reassemble(store.paths, layer, null)
-    finally:
-        os.close(null)

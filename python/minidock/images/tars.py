@@ -286,3 +286,67 @@ def header(path: str, size: int, *, directory: bool = False) -> bytes:
 def padding(size: int) -> int:
     """Bytes between the end of a content of ``size`` bytes and the next header."""
     return -size % BLOCK
+
+
+def copy_without(source: int, out: int, left_out: frozenset[str]) -> None:
+    """Copy a tar that minidock writes, from pipe to pipe, but for members of these paths, which have no content.
+
+    Raises OSError.
+    """
+    held = b""
+    size_of_next: int | None = None
+    while block := _exactly(source, BLOCK):
+        if block.count(0) == BLOCK:
+            _write(out, held + block + _exactly(source, BLOCK))
+            return
+        size = _octal(block[124:136])
+        if block[156] == ord("x"):
+            records = _exactly(source, size + padding(size))
+            held += block + records
+            size_of_next = _stated_size(records[:size])
+            continue
+        if size_of_next is not None:
+            size, size_of_next = size_of_next, None
+        if _text(block[:100].rstrip(b"\0")).rstrip("/") not in left_out:
+            _write(out, held + block)
+            left = size + padding(size)
+            while left:
+                left -= os.splice(source, out, left) or _ended()
+        held = b""
+
+
+def _exactly(fd: int, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = os.read(fd, size - len(data))
+        if not more:
+            break
+        data += more
+    return data
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _octal(field: bytes) -> int:
+    if field[0] & 0x80:
+        return int.from_bytes(field[1:], "big")
+    return int(field.strip(b"\0 ") or b"0", 8)
+
+
+def _stated_size(data: bytes) -> int | None:
+    """The record ``size`` of an extended header that minidock wrote."""
+    while data:
+        head, _, rest = data.partition(b" ")
+        length = int(head)
+        if rest.startswith(b"size="):
+            return int(data[len(head) + 6 : length])
+        data = data[length:]
+    return None
+
+
+def _ended() -> int:
+    raise BrokenPipeError("the tar ends too early")

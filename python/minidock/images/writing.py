@@ -13,6 +13,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.errors import Corrupt
 from minidock.images import archives, tars
+from minidock.spec import oci_image
 from minidock.store.failures import from_os, translated
 
 if TYPE_CHECKING:
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
     from minidock.store.paths import Paths
     from minidock.store.store import Store
+
+LAYER_TYPES = {"none": oci_image.LAYER, "gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
+"""Media types of layers in manifests that minidock writes, by compression."""
 
 _END = bytes(2 * tars.BLOCK)
 _WORKERS = 4
@@ -74,6 +78,20 @@ def reassemble(paths: Paths, layer: LayerRow, out: int, progress: _native.Progre
         failure = translate(error)
         raise type(failure)(f"layer {layer.diff_id}: {failure}") from error
     return result.tar_size
+
+
+def tar_size(store: Store, layer: LayerRow) -> int:
+    """The length of a layer's tar; found out by putting it together when an older version did not note it."""
+    if layer.tar_size is not None:
+        return layer.tar_size
+    with translated("open", os.devnull):
+        null = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        size = reassemble(store.paths, layer, null)
+    finally:
+        os.close(null)
+    store.layers.set_tar_size(layer.id, size)
+    return size
 
 
 class _Writer:

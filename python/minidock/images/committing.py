@@ -1,0 +1,312 @@
+"""``commit``: what a container has written becomes one more layer over its image."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from msgspec import UNSET
+
+from minidock import _native
+from minidock._errors import translate
+from minidock.containers import states
+from minidock.errors import Conflict, Corrupt, InvalidArgument, Unsupported
+from minidock.images import changes as dockerfile
+from minidock.images import content, manifests, reproducible, tars
+from minidock.images.inspection import format_time
+from minidock.images.writing import LAYER_TYPES, tar_size
+from minidock.spec import oci_image
+from minidock.spec.oci_image import Descriptor
+from minidock.store.blobs import NewBlob
+from minidock.store.images import ImageRow
+from minidock.store.layers import NewLayer
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.record import Record
+    from minidock.images.layers import Unpacked
+    from minidock.images.references import Reference
+    from minidock.spec.docker import ContainerConfig
+    from minidock.store.layers import LayerRow
+    from minidock.store.store import Store
+
+_EMPTY_TAR = 1024
+_PLACES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
+"""Files that minidock mounts over; where the image has none, an empty one is made for that."""
+_MOUNT_POINTS = ("dev", "proc", "sys")
+_encoder = msgspec.json.Encoder()
+
+
+def commit(
+    lifecycle: Lifecycle,
+    container_id: str,
+    target: Reference | None,
+    *,
+    message: str,
+    author: str,
+    changes: Sequence[str],
+) -> ImageRow:
+    """Make an image of a container that does not run; see :meth:`Container.commit`."""
+    for what, text in (("message", message), ("author", author)):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidArgument(f"{what} {text!r}: not valid UTF-8") from error
+    store = lifecycle.store
+    record = _stopped(lifecycle, container_id)
+    config = _defaults(record.config)
+    dockerfile.apply(config, changes)
+    epoch = reproducible.source_date_epoch()
+    now = time.time_ns() if epoch is None else min(time.time_ns(), epoch * 10**9)
+    with Workspace(store.paths, "commit") as work:
+        base = store.images.by_id(record.image)
+        if base is None:
+            raise Corrupt(f"commit container {record.id[:12]}: its image {record.image} is lost")
+        image = manifests.parse_config(base.config)
+        layers = store.layers.of_image(base.id)
+        try:
+            store.layers.lease(work, [layer.diff_id for layer in layers])
+            made = _layer(store, record, layers, work.join("layer"), epoch)
+            created = format_time(now)
+            history = [
+                *(image.history or ()),
+                oci_image.History(
+                    created=created,
+                    created_by=" ".join(record.config.cmd or ()),
+                    author=author,
+                    comment=message,
+                    empty_layer=made is None,
+                ),
+            ]
+            document = _encoder.encode(
+                oci_image.ImageConfig(
+                    architecture=image.architecture,
+                    os=image.os or "linux",
+                    variant=image.variant,
+                    os_version=image.os_version,
+                    os_features=image.os_features,
+                    author=author,
+                    comment=message,
+                    created=created,
+                    config=config,
+                    history=history,
+                    rootfs=oci_image.RootFS(
+                        "layers", [*image.rootfs.diff_ids, *([] if made is None else [made.diff_id])]
+                    ),
+                )
+            )
+            return _publish(lifecycle, work, record, document, layers, made, target, now)
+        finally:
+            store.layers.release(work)
+
+
+def _stopped(lifecycle: Lifecycle, container_id: str) -> Record:
+    """The record of a container that has no processes and a writable layer of its own."""
+    record, state = lifecycle.settle(lifecycle.store.containers.get(container_id))
+    short = record.id[:12]
+    if state.status == states.RUNNING or lifecycle.store.containers.get(record.id).state == states.RUNNING:
+        raise Unsupported(
+            f"commit container {short}: it is running, and pausing it for that comes with the issue "
+            "'Container lifecycle: supervise, observe, control'; wait for its end"
+        )
+    lifecycle.wait_for_the_last_run(record.id)
+    if not record.image:
+        raise Unsupported(
+            f"commit container {short}: it was made from a directory of the host, not from an image: "
+            f"minidock export {short} | minidock import - NAME"
+        )
+    if record.snapshot.get("type") != "overlay":
+        raise Unsupported(
+            f"commit container {short}: its files are a plain copy, as overlayfs was not used, and what it has changed "
+            f"is not known: minidock export {short} | minidock import - NAME"
+        )
+    return record
+
+
+def _defaults(config: ContainerConfig) -> oci_image.ExecutionConfig:
+    """A container's configuration as that of an image; what belongs to one run only is left out."""
+
+    def known(value: Any, missing: Any) -> Any:
+        return missing if value is UNSET else value
+
+    return oci_image.ExecutionConfig(
+        user=config.user,
+        exposed_ports=dict(known(config.exposed_ports, None) or {}) or None,
+        env=list(config.env or ()) or None,
+        entrypoint=list(config.entrypoint or ()) or None,
+        cmd=list(config.cmd or ()) or None,
+        volumes=dict(config.volumes or {}) or None,
+        working_dir=config.working_dir,
+        labels=dict(config.labels or {}) or None,
+        stop_signal=known(config.stop_signal, ""),
+        healthcheck=known(config.healthcheck, None),
+        on_build=list(config.on_build or ()) or None,
+        shell=list(known(config.shell, None) or ()) or None,
+        args_escaped=known(config.args_escaped, False),
+    )
+
+
+def _layer(
+    store: Store, record: Record, layers: Sequence[LayerRow], directory: str, epoch: int | None
+) -> Unpacked | None:
+    """Make a layer of what the container has written; None when that is nothing."""
+    upper = record.snapshot["upper"]
+    idmap = record.snapshot.get("idmap")
+    below = [store.paths.layer(layer.id) + "/fs" for layer in reversed(layers)]
+    top = idmap is None and bool(below) and not _same(upper, below[0])
+    left_out = _made_for_mounts(upper, below, is_mapped=idmap is not None)
+
+    def tar(fd: int) -> None:
+        try:
+            _native.tar_tree(upper, fd, idmap=idmap, clamp=epoch, top=top)
+        except _native.NativeError as error:
+            raise translate(error) from error
+
+    def write(fd: int) -> None:
+        if left_out:
+            _filtered(tar, fd, left_out)
+        else:
+            tar(fd)
+
+    made = reproducible.layer_of(write, directory)
+    return None if made.tar_size <= _EMPTY_TAR else made
+
+
+def _filtered(tar: Any, fd: int, left_out: frozenset[str]) -> None:
+    """Pass what ``tar`` writes on to ``fd``, but for some members."""
+    r, w = os.pipe2(os.O_CLOEXEC)
+    failures: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            tar(w)
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            os.close(w)
+
+    thread = threading.Thread(target=run, name="minidock-commit", daemon=True)
+    thread.start()
+    try:
+        tars.copy_without(r, fd, left_out)
+    except OSError:
+        if not failures:  # nobody reads, or the tar ended early, which has a reason
+            os.close(r)
+            r = -1
+            thread.join()
+        if not failures:
+            raise
+    finally:
+        if r >= 0:
+            os.close(r)
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def _made_for_mounts(upper: str, below: Sequence[str], *, is_mapped: bool) -> frozenset[str]:
+    """What is in the writable layer only because something is mounted there in every container."""
+    found: set[str] = set()
+    for path in _PLACES:
+        status = _look(f"{upper}/{path}")
+        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1:
+            found.add(path)
+    for path in _MOUNT_POINTS:
+        status = _look(f"{upper}/{path}")
+        if status is not None and stat.S_ISDIR(status.st_mode) and not _entries(f"{upper}/{path}"):
+            found.add(path)
+    etc = f"{upper}/etc"
+    if any(path.startswith("etc/") for path in found) and {f"etc/{name}" for name in _entries(etc)} <= found:
+        lower = next((f"{layer}/etc" for layer in below if _look(f"{layer}/etc") is not None), None)
+        if not _is_opaque(etc) and (lower is None or is_mapped or _same(etc, lower)):
+            found.add("etc")
+    return frozenset(found)
+
+
+def _look(path: str) -> os.stat_result | None:
+    try:
+        return os.lstat(path)
+    except OSError:
+        return None
+
+
+def _entries(path: str) -> list[str]:
+    try:
+        return os.listdir(path)
+    except OSError:
+        return []
+
+
+def _same(first: str, second: str) -> bool:
+    """Whether two directories have the same mode and owner."""
+    one, other = _look(first), _look(second)
+    if one is None or other is None:
+        return False
+    return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
+
+
+def _is_opaque(path: str) -> bool:
+    with contextlib.suppress(OSError):
+        return os.getxattr(path, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
+    return False
+
+
+def _publish(  # noqa: PLR0917 - all of what an image is
+    lifecycle: Lifecycle,
+    work: Workspace,
+    record: Record,
+    document: bytes,
+    below: Sequence[LayerRow],
+    made: Unpacked | None,
+    target: Reference | None,
+    now: int,
+) -> ImageRow:
+    """Add the image, unless the container was started meanwhile."""
+    store = lifecycle.store
+    image_id, config_path = content.stage(work, document)
+    blobs = [NewBlob(image_id, len(document), oci_image.CONFIG, config_path)]
+    descriptors = []
+    for layer in below:
+        descriptor = _descriptor(store, layer)
+        descriptors.append(descriptor)
+        blobs.append(NewBlob(descriptor.digest, descriptor.size, descriptor.media_type, None, layer.diff_id))
+    if made is not None:
+        descriptors.append(Descriptor(oci_image.LAYER, made.diff_id, made.tar_size))
+    manifest = _encoder.encode(
+        oci_image.Manifest(
+            schema_version=2,
+            media_type=oci_image.MANIFEST,
+            config=Descriptor(oci_image.CONFIG, image_id, len(document)),
+            layers=descriptors,
+        )
+    )
+    digest, path = content.stage(work, manifest)
+    blobs.append(NewBlob(digest, len(manifest), oci_image.MANIFEST, path))
+    row = ImageRow(image_id, document, digest, 0, now // 10**9)
+    with store.database.transaction():
+        if store.containers.get(record.id).state == states.RUNNING:
+            raise Conflict(f"commit container {record.id[:12]}: it was started meanwhile")
+        store.images.add(
+            row,
+            [*(layer.diff_id for layer in below), *([] if made is None else [made.diff_id])],
+            layers=[] if made is None else [NewLayer(made.diff_id, made.size, work.join("layer"), made.tar_size)],
+            blobs=list({blob.digest: blob for blob in blobs}.values()),
+            tag=None if target is None else target.canonical,
+        )
+    return row
+
+
+def _descriptor(store: Store, layer: LayerRow) -> Descriptor:
+    """A layer in the form in which it travels best: as it came if that is kept, else uncompressed."""
+    for blob in store.blobs.of_layer(layer.diff_id):
+        if blob.kept and blob.media_type in manifests.LAYERS:
+            return Descriptor(LAYER_TYPES[manifests.LAYERS[blob.media_type]], blob.digest, blob.size)
+    return Descriptor(oci_image.LAYER, layer.diff_id, tar_size(store, layer))
