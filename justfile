@@ -54,7 +54,7 @@ test: setup lint test-rust
 
 # the repeated tests with their full counts (hours)
 soak: setup
-    MINIDOCK_SOAK=1 python -m pytest --timeout 7200 tests/security tests/faults tests/integration
+    MINIDOCK_SOAK=1 python -m pytest --timeout 7200 tests/security tests/faults tests/fuzz tests/integration
 
 # the benchmarks beside today's engines, into benches/RESULTS.md (needs the peers script, see benches/README.md)
 bench *args: setup
