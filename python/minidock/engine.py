@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from minidock.images.collection import ImageCollection
     from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
+    from minidock.spec.docker_system import DiskUsage
     from minidock.store.store import Store
 
 
@@ -141,6 +142,17 @@ class Engine:
         from minidock.info import info
 
         return info(self)
+
+    def df(self) -> DiskUsage:
+        """Return what everything takes up on disk (``GET /system/df``), which is what walking the data root finds.
+
+        An image's ``size`` is that of its layers' files, of the records that rebuild their tars and of the blobs that
+        are kept; ``shared_size`` is what other images have of it too. ``layers_size`` is all images together with
+        unfinished downloads, each thing counted once.
+        """
+        from minidock.usage import df
+
+        return df(self)
 
     def version(self) -> dict[str, Any]:
         """Return what ``docker version`` prints of the server (``GET /version``)."""

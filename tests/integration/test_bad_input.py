@@ -55,7 +55,8 @@ def tree(engine: minidock.Engine) -> set[str]:
         ({"name": "../x"}, InvalidArgument),
         ({"env_file": "/nope"}, InvalidArgument),
         ({"rootfs": "/"}, InvalidArgument),
-        ({"platform": "linux/s390x"}, InvalidArgument),
+        ({"platform": "linux/s390x", "pull": "never"}, ImageNotFound),
+        ({"platform": "linux/nope"}, InvalidArgument),
         ({"network": "nope"}, Unsupported),
         ({"gpus": "all"}, Unsupported),
         ({"runtime": "/nope/crun"}, MinidockError),
@@ -116,7 +117,7 @@ def test_files_that_cannot_run(engine: minidock.Engine, busybox: str, tmp_path: 
 def test_unknown_images(engine: minidock.Engine) -> None:
     for name in ("nosuch", "nosuch:tag", "localhost:5000/x/y", "sha256:" + "0" * 64, "0" * 12):
         with pytest.raises(ImageNotFound):
-            engine.containers.create(name, ["true"])
+            engine.containers.create(name, ["true"], pull="never")
     for name in ("", "UPPER", "a b", "x:", "../x", "-x", "x@sha256:short", "a" * 300):
         with pytest.raises(MinidockError) as caught:
             engine.containers.create(name, ["true"])

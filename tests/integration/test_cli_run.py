@@ -48,7 +48,7 @@ def test_exit_codes(cli_busybox: Cli, argv: list[str], code: int) -> None:
 
 
 def test_unknown_image_is_125(cli: Cli) -> None:
-    done = cli("run", "--rm", "no-such-image", "true")
+    done = cli("run", "--rm", "--pull", "never", "no-such-image", "true")
     assert (done.returncode, done.stdout) == (125, b"")
     assert done.stderr.startswith(b"minidock: ")
     assert done.stderr.count(b"\n") == 1
@@ -67,7 +67,7 @@ def test_unknown_image_is_125(cli: Cli) -> None:
         (["--cpuset-cpus", "0-4294967295", "busybox", "true"], b"0-4294967295"),
         (["--network", "bridge", "busybox", "true"], b"bridge"),
         (["--gpus", "all", "busybox", "true"], b"GPU"),
-        (["--pull", "always", "busybox", "true"], b"always"),
+        (["--pull", "sometimes", "busybox", "true"], b"invalid pull option: 'sometimes'"),
         (["Bad Name", "true"], b"Bad Name"),
         (["busybox", ""], b"no command"),
     ],

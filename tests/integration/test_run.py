@@ -296,7 +296,7 @@ def test_what_run_refuses(engine: minidock.Engine, busybox: str, options: dict[s
 
 def test_no_such_image(engine: minidock.Engine) -> None:
     with pytest.raises(ImageNotFound, match="nosuch"):
-        engine.containers.run("nosuch", ["true"])
+        engine.containers.run("nosuch", ["true"], pull="never")
     with pytest.raises(InvalidArgument):
         engine.containers.run("Not A Reference", ["true"])
     with pytest.raises(InvalidArgument):

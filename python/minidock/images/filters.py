@@ -24,25 +24,45 @@ def select(images: Sequence[Image], filters: Mapping[str, Sequence[str]], collec
     Raises InvalidArgument for a filter that does not exist or a value that it cannot have, ImageNotFound for an image
     that ``before`` or ``since`` names.
     """
-    found = list(images)
-    for name, values in filters.items():
+    for name in filters:
         if name not in NAMES:
             raise InvalidArgument(f"invalid filter '{name}'")
-        if name == "dangling":
-            wanted = _boolean(values)
-            found = [image for image in found if (not image.tags) == wanted]
-        elif name == "label":
-            found = [image for image in found if all(_has_label(image.labels, value) for value in values)]
-        elif name == "reference":
-            found = _named(found, [_pattern(value) for value in values], collection)
-        elif name == "until":
-            limit = min(_moment(value) for value in values)
-            found = [image for image in found if image.row.created < limit]
+    found = list(images)
+    if "reference" in filters:
+        found = _named(found, [_pattern(value) for value in filters["reference"]], collection)
+    if "dangling" in filters:
+        # An image that only a registry's digest names is neither: Docker shows it in both cases.
+        if _boolean(filters["dangling"]):
+            found = [image for image in found if not image.tags]
         else:
-            for value in values:
-                created = collection.get(value).row.created
-                found = [i for i in found if (i.row.created < created if name == "before" else i.row.created > created)]
+            found = [image for image in found if image.tags or image.repo_digests]
+    for value in filters.get("label", ()):
+        found = [image for image in found if _has_label(image.labels, value)]
+    for value in filters.get("before", ()):
+        moment = _created(collection.get(value))
+        found = [image for image in found if _created(image) < moment]
+    for value in filters.get("since", ()):
+        moment = _created(collection.get(value))
+        found = [image for image in found if _created(image) > moment]
+    limit = _until(filters)
+    if limit is not None:
+        found = [image for image in found if _created(image) < limit]
     return found
+
+
+def _created(image: Image) -> float:
+    """When an image was made, to the fraction of a second."""
+    text = image.config.created or ""
+    digits = text.partition(".")[2]
+    fraction = digits[: len(digits) - len(digits.lstrip("0123456789"))]
+    return image.row.created + (float(f"0.{fraction}") if fraction else 0.0)
+
+
+def _until(filters: Mapping[str, Sequence[str]]) -> float | None:
+    values = filters.get("until", ())
+    if len(values) > 1:
+        raise InvalidArgument("invalid filter 'until': more than one time is given")
+    return _moment(values[0]) if values else None
 
 
 def prune_filter(
@@ -52,16 +72,12 @@ def prune_filter(
 
     Raises InvalidArgument for a filter that does not exist or a value that it cannot have.
     """
-    limit: float | None = None
     for name, values in filters.items():
         if name not in ("dangling", "label", "label!", "until"):
             raise InvalidArgument(f"invalid filter '{name}'")
         if name == "dangling":
             everything = everything or not _boolean(values)
-        elif name == "until":
-            if len(values) > 1:
-                raise InvalidArgument("invalid filter 'until': more than one time is given")
-            limit = _moment(values[0])
+    limit = _until(filters)
 
     def chosen(row: ImageRow) -> bool:
         if limit is not None and row.created >= limit:
@@ -89,17 +105,19 @@ def _has_label(labels: Mapping[str, str], wanted: str) -> bool:
 
 
 def _named(images: list[Image], patterns: list[re.Pattern[str]], collection: ImageCollection) -> list[Image]:
+    """The images that have a name or a digest which matches, each with those of them."""
     found = []
     for image in images:
-        names = [tag for tag in image.tags if any(_fits(pattern, tag) for pattern in patterns)]
-        if names:
-            found.append(Image(collection, image.row, names))
+        tags = [tag for tag in image.tags if _fits(patterns, tag, tag.rpartition(":")[0])]
+        digests = [one for one in image.repo_digests if _fits(patterns, one, one.partition("@")[0])]
+        if tags or digests:
+            found.append(Image(collection, image.row, tags, digests))
     return found
 
 
-def _fits(pattern: re.Pattern[str], tag: str) -> bool:
-    """Docker: the pattern is that of the whole name, or of the name without its tag."""
-    return pattern.fullmatch(tag) is not None or pattern.fullmatch(tag.rpartition(":")[0]) is not None
+def _fits(patterns: list[re.Pattern[str]], whole: str, repository: str) -> bool:
+    """Docker: a pattern is that of the whole name, or of its repository."""
+    return any(pattern.fullmatch(whole) or pattern.fullmatch(repository) for pattern in patterns)
 
 
 def _pattern(text: str) -> re.Pattern[str]:

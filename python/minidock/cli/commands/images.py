@@ -8,8 +8,8 @@ from minidock.cli.commands.remove import confirmed, grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
 from minidock.cli.output import complain, line
-from minidock.cli.surface import IMAGES
 from minidock.cli.units import decimal_size, duration, ellipsis, local_time
+from minidock.cli.words import UsageError
 from minidock.errors import ImageNotFound, MinidockError
 
 TYPE_CHECKING = False
@@ -18,88 +18,36 @@ if TYPE_CHECKING:
 
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
-    from minidock.images.image import Image
-
-NONE = "<none>"
-
-
-class _Line:
-    """One line of ``images``: an image under one of its names."""
-
-    __slots__ = ("image", "repository", "tag")
-
-    def __init__(self, image: Image, name: str) -> None:
-        self.image = image
-        head, colon, tag = name.rpartition(":")
-        self.repository, self.tag = (head, tag) if colon and "/" not in tag else (name or NONE, NONE)
-
-    @property
-    def age(self) -> str:
-        """How long ago the image was made, or N/A when it does not say."""
-        created = self.image.row.created
-        return f"{duration(time.time() - created)} ago" if created > 0 else "N/A"
-
-
-def _lines(images: list[Image]) -> list[_Line]:
-    """A line for each name; a nameless image has one line."""
-    return [_Line(image, name) for image in images for name in (image.tags or [""])]
-
-
-def _listing(full: bool) -> Listing:
-    fields: dict[str, Any] = {
-        "ID": lambda it: it.image.id if full else it.image.id.removeprefix("sha256:")[:12],
-        "Repository": lambda it: it.repository,
-        "Tag": lambda it: it.tag,
-        "Digest": lambda it: NONE,
-        "CreatedSince": lambda it: it.age,
-        "CreatedAt": lambda it: local_time(it.image.row.created),
-        "Size": lambda it: decimal_size(it.image.size),
-        "Containers": lambda it: "N/A",
-        "VirtualSize": lambda it: decimal_size(it.image.size, 4),
-        "SharedSize": lambda it: "N/A",
-        "UniqueSize": lambda it: "N/A",
-    }
-    headers = {
-        "ID": "IMAGE ID",
-        "Repository": "REPOSITORY",
-        "Tag": "TAG",
-        "Digest": "DIGEST",
-        "CreatedSince": "CREATED",
-        "CreatedAt": "CREATED AT",
-        "Size": "SIZE",
-        "Containers": "CONTAINERS",
-        "VirtualSize": "SIZE",
-        "SharedSize": "SHARED SIZE",
-        "UniqueSize": "UNIQUE SIZE",
-    }
-    return Listing(
-        "*formatter.imageContext",
-        fields=fields,
-        headers=headers,
-        columns=("Repository", "Tag", "ID", "CreatedSince", "Size"),
-        raw=[
-            ("repository", "Repository"),
-            ("tag", "Tag"),
-            ("image_id", "ID"),
-            ("created_at", "CreatedAt"),
-            ("virtual_size", "Size"),
-        ],
-    )
 
 
 def _list(session: Session, values: Values, arguments: list[str]) -> int:
     """Print the images in the form that the flags ask for."""
+    from minidock.cli.commands import image_rows
     from minidock.images.filters import select
 
+    if values["tree"]:
+        for name, flag in (("quiet", "quiet"), ("no-trunc", "no-trunc"), ("digests", "digests"), ("format", "format")):
+            if values[name]:
+                raise UsageError(f"--{flag} is not supported with --tree", 1)
     collection = session.engine.images
-    found = collection.list(arguments[0] if arguments else None, all=values["all"])
-    if "filter" in values:
-        found = select(found, grouped(values["filter"]), collection)
-    listing = _listing(values["no-trunc"])
+    found = collection.list(all=values["all"])
+    filters = grouped(values["filter"])
+    if arguments:
+        filters.setdefault("reference", []).append(arguments[0])
+    if filters:
+        found = select(found, filters, collection)
+    if values["tree"]:
+        from minidock.cli.commands import image_tree
+
+        image_tree.show(session.engine, found)
+        return 0
+    form = values["format"] or ""
+    count = "Containers" in form or form == "json" or "json" in form
+    listing = image_rows.listing(values["no-trunc"])
     columns = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] if values["digests"] else listing.columns
-    rows = _lines(found)
-    if values["quiet"]:
-        rows = list({row.image.id: row for row in rows}.values())
+    rows = image_rows.lines(
+        [image.summary(containers=count) for image in found], digests=values["digests"] or "{{.Digest}}" in form
+    )
     listing.show(rows, values["format"], quiet=values["quiet"], columns=columns)
     return 0
 
@@ -109,7 +57,7 @@ def _remove(session: Session, values: Values, arguments: list[str]) -> int:
     failed = 0
     for name in arguments:
         try:
-            for step in session.engine.images.remove(name, force=values["force"]):
+            for step in session.engine.images.remove(name, force=values["force"], platforms=values["platform"]):
                 line(f"Untagged: {step.untagged}" if step.untagged else f"Deleted: {step.deleted}")
         except MinidockError as error:
             complain(f"minidock: {error}")
@@ -157,7 +105,8 @@ def _history(session: Session, values: Values, arguments: list[str]) -> int:
         columns=names,
         raw=[(name.lower(), name) for name in names],
     )
-    listing.show(session.engine.images.get(arguments[0]).history(), values["format"], quiet=values["quiet"])
+    image = session.engine.images.get(arguments[0], platform=values["platform"])
+    listing.show(image.history(), values["format"], quiet=values["quiet"])
     return 0
 
 
@@ -166,7 +115,7 @@ def _prune(session: Session, values: Values, arguments: list[str]) -> int:
     what = "all images without at least one container associated to them" if values["all"] else "all dangling images"
     if not values["force"] and not confirmed(f"This will remove {what}."):
         return 0
-    done = session.engine.images.prune(all=values["all"])
+    done = session.engine.images.prune(all=values["all"], filters=grouped(values["filter"]))
     if done.images_deleted:
         line("Deleted Images:")
         for step in done.images_deleted:
@@ -177,7 +126,7 @@ def _prune(session: Session, values: Values, arguments: list[str]) -> int:
 
 
 LIST = Command(
-    "[OPTIONS] [REPOSITORY[:TAG]]",
+    "[OPTIONS] [REPOSITORY[:TAG|@DIGEST]]",
     "List images, newest first.",
     [
         Flag("all", "bool", "List intermediate images too (there are none before the builder exists)", short="a"),
@@ -186,7 +135,7 @@ LIST = Command(
         Flag("format", "string", "'table', 'table TEMPLATE', 'json', or a Go template"),
         Flag("no-trunc", "bool", "Show ids uncut"),
         Flag("quiet", "bool", "Show ids only", short="q"),
-        Flag("tree", reason=IMAGES),
+        Flag("tree", "bool", "Show all names of an image together, the platforms of a name below it, and disk usage"),
     ],
     _list,
     maximum=1,
@@ -197,8 +146,8 @@ REMOVE = Command(
     "Remove names of images, and an image with its last name.",
     [
         Flag("force", "bool", "Remove it even if stopped containers use it or it has several names", short="f"),
-        Flag("no-prune", reason=IMAGES),
-        Flag("platform", "list", reason=IMAGES),
+        Flag("no-prune", "bool", "Keep parents without a name (there are none before the builder exists)"),
+        Flag("platform", "list", "Remove only the image for this platform, OS[/ARCH[/VARIANT]]"),
     ],
     _remove,
     minimum=1,
@@ -220,7 +169,7 @@ HISTORY = Command(
         Flag("format", "string", "'table', 'table TEMPLATE', 'json', or a Go template"),
         Flag("human", "bool", "Sizes and dates in words", short="H", default=True),
         Flag("no-trunc", "bool", "Show ids and commands uncut"),
-        Flag("platform", "string", reason=IMAGES),
+        Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
         Flag("quiet", "bool", "Show ids only", short="q"),
     ],
     _history,
@@ -233,7 +182,7 @@ PRUNE = Command(
     "Remove images without a name that no container uses.",
     [
         Flag("all", "bool", "Remove images with names too", short="a"),
-        Flag("filter", "filter", reason=IMAGES),
+        Flag("filter", "filter", "Only those that match: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]"),
         Flag("force", "bool", "Do not ask", short="f"),
     ],
     _prune,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import show_documents
 from minidock.cli.output import complain
-from minidock.cli.surface import IMAGES, NETWORKS, NO_PLUGINS, NO_SWARM, VOLUMES
+from minidock.cli.surface import NETWORKS, NO_PLUGINS, NO_SWARM, VOLUMES
 from minidock.cli.words import UsageError
 from minidock.errors import MinidockError, NotFound
 
@@ -29,30 +29,34 @@ _LATER = {
 }
 
 
-def _container(session: Session, name: str, size: bool) -> dict[str, Any]:
+def _container(session: Session, name: str, values: Values) -> dict[str, Any]:
     import msgspec
 
-    document: dict[str, Any] = msgspec.to_builtins(session.engine.containers.get(name).inspect(size=size))
+    document: dict[str, Any] = msgspec.to_builtins(session.engine.containers.get(name).inspect(size=values["size"]))
     return document
 
 
-def _image(session: Session, name: str, size: bool) -> dict[str, Any]:
+def _image(session: Session, name: str, values: Values) -> dict[str, Any]:
     return session.engine.images.get(name).attrs
 
 
-def _any(session: Session, name: str, size: bool) -> dict[str, Any]:
+def _image_for(session: Session, name: str, values: Values) -> dict[str, Any]:
+    return session.engine.images.get(name, platform=values["platform"]).attrs
+
+
+def _any(session: Session, name: str, values: Values) -> dict[str, Any]:
     try:
-        return _container(session, name, size)
+        return _container(session, name, values)
     except NotFound:
         pass
     try:
-        return _image(session, name, size)
+        return _image(session, name, values)
     except MinidockError:
         raise NotFound(f"no such object: {name}") from None
 
 
 def _show(
-    read: Callable[[Session, str, bool], dict[str, Any]],
+    read: Callable[[Session, str, Values], dict[str, Any]],
 ) -> Callable[[Session, Values, list[str]], int]:
     def show(session: Session, values: Values, arguments: list[str]) -> int:
         return _inspect(session, values, arguments, read)
@@ -61,7 +65,7 @@ def _show(
 
 
 def _inspect(
-    session: Session, values: Values, arguments: list[str], read: Callable[[Session, str, bool], dict[str, Any]]
+    session: Session, values: Values, arguments: list[str], read: Callable[[Session, str, Values], dict[str, Any]]
 ) -> int:
     """Print what was found, then complain about the rest."""
     if values["format"] and values["format"] != "json":
@@ -70,7 +74,7 @@ def _inspect(
     complaints: list[str] = []
     for name in arguments:
         try:
-            documents.append(read(session, name, "size" in values and values["size"]))
+            documents.append(read(session, name, values))
         except MinidockError as error:
             complaints.append(str(error))
     if documents or not values["format"]:
@@ -115,8 +119,8 @@ CONTAINER = Command(
 IMAGE = Command(
     "[OPTIONS] IMAGE [IMAGE...]",
     "Show all details of images as JSON.",
-    [_FORMAT, Flag("platform", "string", reason=IMAGES)],
-    _show(_image),
+    [_FORMAT, Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]")],
+    _show(_image_for),
     minimum=1,
     complete="images",
 )

@@ -44,7 +44,7 @@ def _labels(it: ContainerSummary) -> str:
     return ",".join(f"{key}={value}" for key, value in sorted(it.labels.items()))
 
 
-def _listing(full: bool) -> Listing:
+def listing(full: bool) -> Listing:
     """The list's fields; ``full`` shows ids, commands and mounts uncut."""
 
     def command(it: ContainerSummary) -> str:
@@ -126,9 +126,9 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
         limit=limit if limit > 0 else None,
     )
     found = [container.summary(size=with_size and not values["quiet"]) for container in containers]
-    listing = _listing(values["no-trunc"])
-    columns = [*listing.columns, "Size"] if values["size"] else listing.columns
-    listing.show(found, values["format"], quiet=values["quiet"], columns=columns)
+    shown = listing(values["no-trunc"])
+    columns = [*shown.columns, "Size"] if values["size"] else shown.columns
+    shown.show(found, values["format"], quiet=values["quiet"], columns=columns)
     return 0
 
 

@@ -1,0 +1,173 @@
+"""``system df``."""
+
+from __future__ import annotations
+
+from minidock.cli.flags import Command, Flag
+from minidock.cli.listing import Listing, Row
+from minidock.cli.output import align, line, write
+from minidock.cli.units import decimal_size
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+    from minidock.spec.docker import ContainerSummary
+    from minidock.spec.docker_system import DiskUsage
+
+_RUNNING = ("running", "paused", "restarting")
+_IMAGE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
+_CONTAINER = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
+_VOLUME = ("VOLUME NAME", "LINKS", "SIZE")
+_CACHE = ("CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED")
+
+
+class Kind:
+    """One line of the summary: how many there are, how many are in use, their bytes, and those not in use."""
+
+    __slots__ = ("active", "reclaimable", "size", "title", "total")
+
+    def __init__(self, title: str, total: int = 0, active: int = 0, size: int = 0, reclaimable: int = 0) -> None:
+        self.title = title
+        self.total = total
+        self.active = active
+        self.size = size
+        self.reclaimable = reclaimable
+
+    @property
+    def share(self) -> str:
+        """The reclaimable bytes, and how many percent of all they are."""
+        text = decimal_size(self.reclaimable, 4)
+        return f"{text} ({self.reclaimable * 100 // self.size}%)" if self.size > 0 else text
+
+
+def _written(container: ContainerSummary) -> int:
+    return container.size_rw if isinstance(container.size_rw, int) else 0
+
+
+def kinds(usage: DiskUsage) -> list[Kind]:
+    """The four lines of the summary."""
+    active = [image for image in usage.images if image.containers > 0]
+    used = sum(image.size - image.shared_size for image in active)
+    images = Kind("Images", len(usage.images), len(active), usage.layers_size, usage.layers_size - used)
+    sizes = [(it.state in _RUNNING, _written(it)) for it in usage.containers]
+    containers = Kind(
+        "Containers",
+        len(sizes),
+        sum(running for running, _ in sizes),
+        sum(size for _, size in sizes),
+        sum(size for running, size in sizes if not running),
+    )
+    return [images, containers, Kind("Local Volumes"), Kind("Build Cache")]
+
+
+def _summary() -> Listing:
+    return Listing(
+        "*formatter.diskUsageContext",
+        fields={
+            "Type": lambda it: it.title,
+            "TotalCount": lambda it: str(it.total),
+            "Active": lambda it: str(it.active),
+            "Size": lambda it: decimal_size(it.size, 4),
+            "Reclaimable": lambda it: it.share,
+        },
+        headers={
+            "Type": "TYPE",
+            "TotalCount": "TOTAL",
+            "Active": "ACTIVE",
+            "Size": "SIZE",
+            "Reclaimable": "RECLAIMABLE",
+        },
+        columns=("Type", "TotalCount", "Active", "Size", "Reclaimable"),
+        raw=[
+            ("type", "Type"),
+            ("total", "TotalCount"),
+            ("active", "Active"),
+            ("size", "Size"),
+            ("reclaimable", "Reclaimable"),
+        ],
+    )
+
+
+def _rows(usage: DiskUsage, full: bool) -> tuple[list[Row], list[Row]]:
+    """The images, each under its first name, and the containers."""
+    from minidock.cli.commands import image_rows, ps
+
+    images = image_rows.listing(full, _IMAGE)
+    shown = []
+    for image in usage.images:
+        first, *_ = [*image_rows.lines([image], digests=False)]
+        first.digest = ""
+        if not image.repo_tags:
+            first.repository = image_rows.NONE
+        shown.append(Row(first, images.fields, images.methods, images.template_type))
+    containers = ps.listing(full)
+    containers.fields["Size"] = lambda it: decimal_size(_written(it))
+    return shown, [Row(it, containers.fields, containers.methods, containers.template_type) for it in usage.containers]
+
+
+def _verbose(usage: DiskUsage) -> None:
+    from minidock.cli.commands import image_rows, ps
+
+    images, containers = _rows(usage, full=False)
+    parts = (
+        ("Images space usage", image_rows.listing(full=False), _IMAGE, images),
+        ("Containers space usage", ps.listing(full=False), _CONTAINER, containers),
+    )
+    for title, listing, columns, rows in parts:
+        write(
+            f"{title}:\n\n"
+            + align([[listing.headers[name] for name in columns], *([row[n] for n in columns] for row in rows)])
+            + "\n"
+        )
+    write(f"Local Volumes space usage:\n\n{align([_VOLUME])}\nBuild cache usage: 0B\n\n{align([_CACHE])}\n")
+
+
+class _Whole:
+    """What a template of ``--verbose`` runs on."""
+
+    template_type = "*formatter.diskUsageContext"
+
+    def __init__(self, usage: DiskUsage) -> None:
+        images, containers = _rows(usage, full=True)
+        self._parts: dict[str, list[Row]] = {
+            "Images": images,
+            "Containers": containers,
+            "Volumes": [],
+            "BuildCache": [],
+        }
+
+    def template_field(self, name: str) -> list[Row]:
+        return self._parts[name]
+
+    def template_json(self) -> dict[str, list[Row]]:
+        return self._parts
+
+
+def _df(session: Session, values: Values, arguments: list[str]) -> int:
+    """Print how much of the disk images and containers take up."""
+    usage = session.engine.df()
+    form = values["format"]
+    if not values["verbose"]:
+        _summary().show(kinds(usage), form, quiet=False)
+    elif not form or form == "table":
+        _verbose(usage)
+    else:
+        from minidock.cli.gotemplate import TemplateError, parse
+
+        try:
+            line(parse("{{json .}}" if form == "json" else form).render(_Whole(usage)))
+        except TemplateError as error:
+            raise TemplateError(f"template parsing error: {error}") from None
+    return 0
+
+
+DF = Command(
+    "[OPTIONS]",
+    "Show how much of the disk images and containers take up, and how much of it nothing uses.",
+    [
+        Flag("format", "string", "'table', 'table TEMPLATE', 'json', or a Go template"),
+        Flag("verbose", "bool", "Show each image and container", short="v"),
+    ],
+    _df,
+    maximum=0,
+)
