@@ -9,12 +9,7 @@ from minidock.registry.credentials import Login
 from minidock.registry.repository import Repository
 from minidock.registry.wire import Limits
 from tests.images import tar_of
-from tests.registry import (
-    PASSWORD,
-    USERNAME,
-    build_image,
-    digest_of,
-)
+from tests.registry import PASSWORD, USERNAME, build_image, digest_of
 
 IMAGE = build_image([tar_of(("file", bytes(range(256)) * 3000))], compress="none")
 LAYER = IMAGE.layers[0]

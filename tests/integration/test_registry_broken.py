@@ -32,13 +32,7 @@ from tests.certificates import Authority
 from tests.conftest import wait_for
 from tests.hostile import HostileRegistry
 from tests.integration.registry_clients import ALICE, DIGEST, IMAGE, LAYER, SHORT, Connect, Kept, drain, fetch
-from tests.registry import (
-    OCI_MANIFEST,
-    Registry,
-    digest_of,
-    push_blob,
-    push_image,
-)
+from tests.registry import OCI_MANIFEST, Registry, digest_of, push_blob, push_image
 from tests.tokens import TokenServer
 
 

@@ -10,12 +10,7 @@ from pathlib import Path
 import pytest
 
 from minidock.config import Config
-from minidock.errors import (
-    ImageNotFound,
-    NotFound,
-    RegistryError,
-    RegistryUnauthorized,
-)
+from minidock.errors import ImageNotFound, NotFound, RegistryError, RegistryUnauthorized
 from minidock.images.references import parse
 from minidock.registry import quick
 from minidock.registry.client import Client
@@ -24,16 +19,7 @@ from tests.certificates import Authority
 from tests.hostile import HostileRegistry
 from tests.images import tar_of
 from tests.integration.registry_clients import ALICE, IMAGE, Connect, Kept, fetch
-from tests.registry import (
-    OCI_MANIFEST,
-    USERNAME,
-    Registry,
-    build_image,
-    digest_of,
-    get_blob,
-    push_blob,
-    push_image,
-)
+from tests.registry import OCI_MANIFEST, USERNAME, Registry, build_image, digest_of, get_blob, push_blob, push_image
 
 
 @pytest.mark.parametrize("kind", ["plain", "tls", "mutual", "basic", "token"])

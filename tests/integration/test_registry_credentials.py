@@ -9,28 +9,14 @@ from pathlib import Path
 import pytest
 
 from minidock.config import Config
-from minidock.errors import (
-    ImageNotFound,
-    RegistryError,
-    RegistryUnauthorized,
-    RegistryUnreachable,
-)
+from minidock.errors import ImageNotFound, RegistryError, RegistryUnauthorized, RegistryUnreachable
 from minidock.images.references import parse
 from minidock.registry.client import Client
 from minidock.registry.credentials import Login
 from tests.certificates import Authority
 from tests.hostile import HostileRegistry
 from tests.integration.registry_clients import ALICE, DIGEST, IMAGE, LAYER, Connect, Kept, fetch
-from tests.registry import (
-    OTHER_PASSWORD,
-    OTHER_USERNAME,
-    PASSWORD,
-    USERNAME,
-    Registry,
-    digest_of,
-    get_blob,
-    push_image,
-)
+from tests.registry import OTHER_PASSWORD, OTHER_USERNAME, PASSWORD, USERNAME, Registry, digest_of, get_blob, push_image
 from tests.tokens import TokenServer
 
 

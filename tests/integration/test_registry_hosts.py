@@ -12,19 +12,13 @@ from pathlib import Path
 import pytest
 
 from minidock.config import Config, Proxies
-from minidock.errors import (
-    RegistryError,
-    RegistryUnreachable,
-)
+from minidock.errors import RegistryError, RegistryUnreachable
 from minidock.images.references import parse
 from minidock.registry.client import Client
 from tests.certificates import Authority
 from tests.hostile import HostileRegistry
 from tests.integration.registry_clients import ALICE, DIGEST, IMAGE, LAYER, Connect, Kept, fetch
-from tests.registry import (
-    Registry,
-    push_image,
-)
+from tests.registry import Registry, push_image
 
 
 def test_mirrors(make_hostile: Callable[..., HostileRegistry], docker_config: Path) -> None:

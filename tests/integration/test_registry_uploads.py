@@ -9,20 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from minidock.config import Config
-from minidock.errors import (
-    Corrupt,
-    RegistryUnauthorized,
-    RegistryUnreachable,
-    Timeout,
-)
+from minidock.errors import Corrupt, RegistryUnauthorized, RegistryUnreachable, Timeout
 from minidock.registry.cancel import Cancel
 from tests.hostile import HostileRegistry
 from tests.integration.registry_clients import ALICE, SHORT, Connect
-from tests.registry import (
-    Registry,
-    digest_of,
-    get_blob,
-)
+from tests.registry import Registry, digest_of, get_blob
 
 
 @pytest.mark.parametrize("large", [False, True])
