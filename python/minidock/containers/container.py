@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from minidock.containers import liveness, states
 from minidock.containers.parse import signals
 from minidock.errors import Conflict, ContainerNotFound, Timeout
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from minidock._native import Supervisor
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
     from minidock.images.image import Image
+    from minidock.images.outputs import Out
     from minidock.spec.docker import ContainerInspect, ContainerState, ContainerSummary
 
 
@@ -198,6 +199,29 @@ class Container:
     def remove(self, *, force: bool = False) -> None:
         """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set."""
         self._lifecycle.remove(self.record.id, force=force)
+
+    @overload
+    def export(self, out: None = None, *, chunk_size: int = 2 << 20) -> Iterator[bytes]: ...
+    @overload
+    def export(self, out: Out, *, chunk_size: int = 2 << 20) -> None: ...
+    def export(self, out: Out | None = None, *, chunk_size: int = 2 << 20) -> Iterator[bytes] | None:
+        """Write its root filesystem as a plain tar; what is mounted in it (volumes, /proc) is no part of that.
+
+        ``out`` is a path (replaced when all went well), a descriptor, or a binary file; without it the tar is returned
+        as an iterator of chunks. The container may run; when a file changes while it is read, that is an error.
+
+        Raises Conflict for that, Unsupported for a directory of the host with other file systems in it, NoSpace.
+        """
+        from minidock.containers import exporting
+        from minidock.images import outputs
+
+        def write(fd: int) -> None:
+            exporting.write(self._lifecycle, self.record.id, fd)
+
+        if out is None:
+            return outputs.piped(write, chunk_size)
+        outputs.write_to(out, write, "export")
+        return None
 
     def commit(
         self,

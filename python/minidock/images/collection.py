@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from minidock.engine import Engine
     from minidock.images.archives import Source
     from minidock.images.loading import Loaded
+    from minidock.images.mounting import Mounted
     from minidock.images.outputs import Out
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
@@ -448,6 +449,36 @@ class ImageCollection:
             cancel=_cancel(cancel, timeout),
         )
         return [Image(self, row) for row in {one.row.id: one.row for one in found}.values()]
+
+    def mount(self, name: str, path: str | os.PathLike[str] | None = None) -> str:
+        """Show an image's tree, read-only, on a directory of the host, until :meth:`unmount`; returns the directory.
+
+        Without ``path`` it gets one below the run root. Mounting it there again is counted. Raises ImageNotFound,
+        NotFound or InvalidArgument for a path that is no directory, Conflict when another image is there.
+        """
+        from minidock.images import mounting
+
+        return mounting.mount(self._store, self.get(name).row, None if path is None else os.fspath(path))
+
+    def unmount(
+        self, name: str | None = None, *, path: str | os.PathLike[str] | None = None, force: bool = False
+    ) -> builtins.list[str]:
+        """Take away the mounts of an image, or the one on a directory; without both, all. Returns the directories.
+
+        One that was mounted several times goes with the last, or with ``force``. Raises NotFound when there is none,
+        Conflict while a process uses it.
+        """
+        from minidock.images import mounting
+
+        image_id = None if name is None else self.get(name).id
+        place = None if path is None else os.fspath(path)
+        return mounting.unmount(self._store, path=place, image_id=image_id, force=force)
+
+    def mounted(self) -> builtins.list[Mounted]:
+        """The images that are mounted, and where."""
+        from minidock.images import mounting
+
+        return mounting.mounted(self._store)
 
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""

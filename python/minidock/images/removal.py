@@ -59,6 +59,7 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
     """
     from minidock.images.downloads import discard_idle
     from minidock.images.hello import built_in_id
+    from minidock.images.mounting import is_mounted
 
     done: list[ImageDelete] = []
     with Workspace(store.paths, "prune", repair=True) as trash:
@@ -69,6 +70,8 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
             for row in store.images.all():
                 tags = store.names.tags(row.id)
                 if row.id == keep or (tags and not everything) or store.containers.of_image(row.id):
+                    continue
+                if is_mounted(store, row.id):
                     continue
                 if not chosen(row):
                     continue
@@ -147,7 +150,10 @@ class _Removal:
         return self.delete()
 
     def delete(self) -> Garbage | None:
-        """Remove the image and what is left of its names."""
+        """Remove the image and what is left of its names. Raises ImageInUse while it is mounted."""
+        from minidock.images.mounting import require_unmounted
+
+        require_unmounted(self.store, self.row.id)
         for tag in list(self.tags):
             self._untag(tag)
         for repository, _ in list(self.digests):

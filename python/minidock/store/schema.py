@@ -115,4 +115,15 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT OR IGNORE INTO image_blobs SELECT id, manifest FROM images WHERE manifest IS NOT NULL;
     INSERT INTO tag_images SELECT name, image_id FROM tags;
     """,
+    """
+    -- Images that are mounted on directories of the host.
+    CREATE TABLE mounts (
+        path TEXT PRIMARY KEY,          -- the directory, links resolved
+        image_id TEXT NOT NULL REFERENCES images (id) ON DELETE CASCADE,
+        boot_id TEXT NOT NULL,          -- of the boot in which it was mounted
+        mount_id INTEGER NOT NULL,      -- the kernel's, 0 until it is mounted
+        uses INTEGER NOT NULL           -- how often it was asked for
+    ) WITHOUT ROWID;
+    CREATE INDEX mounts_image ON mounts (image_id);
+    """,
 )

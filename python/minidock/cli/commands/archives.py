@@ -1,4 +1,4 @@
-"""``save`` and ``load``."""
+"""``save``, ``load`` and ``export``."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def output(values: Values, verb: str) -> str | int:
 
 def _save(session: Session, values: Values, arguments: list[str]) -> int:
     session.engine.images.save(arguments, output(values, "save"), platform=values["platform"])
+    return 0
+
+
+def _export(session: Session, values: Values, arguments: list[str]) -> int:
+    session.engine.containers.get(arguments[0]).export(output(values, "export"))
     return 0
 
 
@@ -80,4 +85,13 @@ LOAD = Command(
     ],
     _load,
     maximum=0,
+)
+EXPORT = Command(
+    "[OPTIONS] CONTAINER",
+    "Write a container's root filesystem as a plain tar, on standard output unless --output is given.",
+    [Flag("output", "string", "Write to this file, which is replaced when all went well", short="o")],
+    _export,
+    minimum=1,
+    maximum=1,
+    complete="containers",
 )
