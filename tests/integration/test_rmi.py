@@ -125,7 +125,7 @@ def test_remove_and_create_race(engine: minidock.Engine, roots: Roots) -> None:
 
         def create(outcome: list[str] = outcome) -> None:
             with contextlib.suppress(ImageNotFound):
-                engine.containers.create("app")
+                engine.containers.create("app", pull="never")
                 outcome.append("created")
 
         def remove(outcome: list[str] = outcome) -> None:
