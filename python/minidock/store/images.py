@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -233,6 +232,8 @@ def _is_damaged(path: str, blob: NewBlob) -> bool:
             return True
         if blob.diff_id is not None:
             return False
+        import hashlib  # it costs the start of every command
+
         with open(path, "rb") as file:
             return hashlib.sha256(file.read()).hexdigest() != blob.digest.removeprefix("sha256:")
     except FileNotFoundError:
