@@ -214,17 +214,23 @@ class Repository:
         return Head(_media_type(answer), digest, int(length))
 
     def _manifest(self, endpoint: Endpoint, reference: str, cancel: Cancel | None) -> Manifest:
-        answer = self.send(
-            "GET", f"manifests/{reference}", endpoint=endpoint, headers={"Accept": ACCEPT}, cancel=cancel
-        )
-        if answer.status != 200:
-            raise self._pull_failed(reference, answer)
-        try:
-            data = answer.read(MAX_MANIFEST)
-        except LimitExceeded as error:
-            raise LimitExceeded(f"manifest of {self._shown(reference)}: {error}") from error
-        finally:
-            answer.close()
+        attempts = self.attempts(cancel)
+        while True:
+            answer = self.send(
+                "GET", f"manifests/{reference}", endpoint=endpoint, headers={"Accept": ACCEPT}, cancel=cancel
+            )
+            if answer.status != 200:
+                raise self._pull_failed(reference, answer)
+            try:
+                data = answer.read(MAX_MANIFEST)
+                break
+            except LimitExceeded as error:
+                raise LimitExceeded(f"manifest of {self._shown(reference)}: {error}") from error
+            except RegistryUnreachable:
+                if not attempts.more():  # it broke off in the middle
+                    raise
+            finally:
+                answer.close()
         media_type = _media_type(answer)
         if media_type in _SCHEMA1:
             raise Unsupported(
