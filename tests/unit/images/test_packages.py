@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from minidock.errors import Corrupt, Denied, InvalidArgument, MinidockError, Not
 from minidock.images import packages, packages_apt, packages_configure, packages_deb, reproducible
 from minidock.images import packages_sources as sources
 from minidock.images.packages_sources import Entry, Release
+from minidock.security import seccomp
 
 BOOKWORM = Release("debian", "bookworm")
 DEBIAN = "http://deb.debian.org/debian"
@@ -350,3 +352,18 @@ Errors were encountered while processing:
     assert found.startswith("dpkg: error processing package x (--configure): installed x package post-installation")
     assert found.endswith("(x: bad thing)")
     assert packages_configure.reason("") == "no word of why"
+
+
+def test_profile_differs_from_the_default_in_what_waits_for_the_disk() -> None:
+    def answers(profile: bytes) -> dict[str, list[tuple[str, int | None]]]:
+        found: dict[str, list[tuple[str, int | None]]] = {}
+        resolved = seccomp.resolve(profile, ["CAP_CHOWN"], "amd64", (6, 1))
+        for rule in json.loads(resolved)["syscalls"]:
+            for name in rule["names"]:
+                found.setdefault(name, []).append((rule["action"], rule.get("errnoRet")))
+        return found
+
+    ours, default = answers(packages_configure.profile().encode()), answers(seccomp.default_profile())
+    changed = {name for name in ours.keys() | default.keys() if ours.get(name) != default.get(name)}
+    assert changed == {"fsync", "fdatasync", "sync", "syncfs", "sync_file_range", "sync_file_range2", "msync"}
+    assert {tuple(ours[name]) for name in changed} == {(("SCMP_ACT_ERRNO", 0),)}
