@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.lifecycle import Lifecycle
     from minidock.images.collection import ImageCollection
+    from minidock.images.manifest_lists import ManifestLists
     from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
     from minidock.spec.docker_system import DiskUsage
@@ -46,6 +47,7 @@ class Engine:
         self._lock = threading.RLock()
         self._containers: ContainerCollection | None = None
         self._images: ImageCollection | None = None
+        self._manifests: ManifestLists | None = None
         self._snapshots: Snapshots | None = None
         self._store: Store | None = None
         self._lifecycle: Lifecycle | None = None
@@ -72,6 +74,17 @@ class Engine:
                 if self._images is None:
                     self._images = ImageCollection(self)
         return self._images
+
+    @property
+    def manifests(self) -> ManifestLists:
+        """Manifest lists of registries, and those that are being put together on this data root."""
+        if self._manifests is None:
+            from minidock.images.manifest_lists import ManifestLists
+
+            with self._lock:
+                if self._manifests is None:
+                    self._manifests = ManifestLists(self)
+        return self._manifests
 
     @property
     def registry(self) -> Client:
@@ -177,6 +190,7 @@ class Engine:
                 self._registry.close()
             self._containers = None
             self._images = None
+            self._manifests = None
             self._snapshots = None
             self._store = None
             self._lifecycle = None

@@ -43,7 +43,6 @@ NO_DAEMON = Reason("there is no daemon to connect to; every command is the engin
 NO_PLUGINS = Reason("storage, network and log drivers are built in")
 NO_TRUST = Reason("Docker Content Trust (Notary v1) is retired by Docker itself; pull by digest instead")
 NO_CHECKPOINT = Reason("checkpoints need CRIU, and minidock runs no other program")
-NO_HUB_SEARCH = Reason("search is a service of Docker Hub, not of an engine")
 NO_COMPOSE = Reason("compose is a program of its own; the real one will work over the issue 'The Docker Engine API'")
 NO_BAKE = Reason("bake is a front end of buildx; it will work over the issue 'The Docker Engine API'")
 WINDOWS = Reason("it exists on Windows only")
@@ -52,6 +51,7 @@ NO_API_SOCKET = Reason("no container ever gets the engine's socket by a flag; bi
 GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
+    "manifest": "Manage manifest lists",
     "system": "Look at the engine as a whole",
 }
 
@@ -86,6 +86,12 @@ IMPLEMENTED = {
     "login": ("login", "LOGIN", "Log in to a registry"),
     "logout": ("login", "LOGOUT", "Log out from a registry"),
     "system df": ("df", "DF", "Show how much of the disk images and containers take up"),
+    "manifest inspect": ("manifest", "INSPECT", "Show an image's manifest or a manifest list"),
+    "manifest create": ("manifest", "CREATE", "Begin a manifest list of images that a registry has"),
+    "manifest annotate": ("manifest", "ANNOTATE", "Say what an image of a manifest list is for"),
+    "manifest push": ("manifest", "PUSH", "Push a manifest list to a registry"),
+    "manifest rm": ("manifest", "REMOVE", "Forget manifest lists"),
+    "search": ("search", "SEARCH", "Search a registry for images"),
     "doctor": ("doctor", "DOCTOR", "Try what this host can do, and say how to repair what it cannot"),
     "version": ("system", "VERSION", "Show versions"),
     "completion": ("completion", "COMPLETION", "Print the shell's completion script"),
@@ -152,7 +158,6 @@ PLANNED: dict[str, Reason] = {
     "wait": LIFECYCLE,
     "events": LIFECYCLE,
     "system events": LIFECYCLE,
-    "manifest": IMAGES,
     "system prune": VOLUMES,
     "network": NETWORKS,
     "volume": VOLUMES,
@@ -174,7 +179,6 @@ NEVER: dict[str, Reason] = {
     "plugin": NO_PLUGINS,
     "trust": NO_TRUST,
     "checkpoint": NO_CHECKPOINT,
-    "search": NO_HUB_SEARCH,
     "compose": NO_COMPOSE,
     "bake": NO_BAKE,
 }

@@ -169,6 +169,8 @@ def _known(kind: str, settings: dict[str, Any]) -> list[str]:
         found: list[str] = []
         if kind in ("containers", "any"):
             found += [container.name for container in session.engine.containers.list(all=True)]
+        if kind == "manifests":
+            found += session.engine.manifests.names()
         if kind in ("images", "any"):
             found += [tag for image in session.engine.images.list() for tag in image.tags]
         return sorted(found)
