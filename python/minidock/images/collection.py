@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
-    from minidock.registry.search import SearchResult
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect, ImagesPruned, ImageSummary
     from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
@@ -64,7 +63,9 @@ class ImageCollection:
         if not rows:
             return None, reference
         if platform is None:
-            return (self._best(rows, platforms.host()) or rows)[0], reference
+            if len(rows) > 1:
+                rows = self._best(rows, platforms.host()) or rows
+            return rows[0], reference
         wanted = platforms.parse(platform)
         fits = self._best(rows, wanted)
         if not fits:
@@ -113,8 +114,6 @@ class ImageCollection:
 
     def _best(self, rows: builtins.list[ImageRow], wanted: platforms.Platform) -> builtins.list[ImageRow]:
         """Those of the rows that fit a platform, best first."""
-        if len(rows) == 1 and wanted == platforms.host():
-            return rows  # there is no choice, and its configuration need not be read
         ranks = [(wanted.rank(self._platform(row)), row) for row in rows]
         fits = [(rank, row) for rank, row in ranks if rank is not None]
         return [row for _, row in sorted(fits, key=lambda fit: fit[0])]
@@ -485,22 +484,6 @@ class ImageCollection:
         from minidock.images import mounting
 
         return mounting.mounted(self._store)
-
-    def search(
-        self,
-        term: str,
-        *,
-        filters: Mapping[str, Sequence[str]] | None = None,
-        limit: int = 25,
-        timeout: float | None = None,
-        cancel: Cancel | None = None,
-    ) -> builtins.list[SearchResult]:
-        """Repositories whose name or description has the words, on Docker Hub or with ``HOST/WORDS`` on a registry.
-
-        ``filters`` are Docker's: ``stars`` (at least so many), ``is-official``, ``is-automated``. Raises
-        InvalidArgument, Unsupported for a registry that cannot be searched, and the errors of registries.
-        """
-        return self._engine.registry.search(term, filters=filters, limit=limit, cancel=_cancel(cancel, timeout))
 
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""

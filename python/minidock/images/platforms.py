@@ -46,17 +46,15 @@ class Platform(NamedTuple):
     def rank(self, other: Platform) -> int | None:
         """How well ``other`` fits, 0 is best; None: not at all.
 
-        Each ARM and x86-64 runs what was made for earlier variants, as in containerd's matcher.
+        As in containerd's matcher, each ARM and x86-64 runs what was made for earlier variants, and then what was made
+        for its 32-bit kin.
         """
         if self.os != other.os:
             return None
-        mine, theirs = self._normal(), other._normal()
-        if mine == theirs:
-            return 0
-        if mine[0] == theirs[0] and mine[0] in ("arm", "arm64", "amd64"):
-            ours, its = _level(mine[1]), _level(theirs[1])
-            return ours - its if 0 <= its < ours else None
-        return None
+        try:
+            return _runs(*self._normal()).index(other._normal())
+        except ValueError:
+            return None
 
     def _normal(self) -> tuple[str, str]:
         architecture, variant = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
@@ -64,15 +62,40 @@ class Platform(NamedTuple):
         if architecture == "arm":
             return architecture, variant or "v7"
         if architecture == "arm64":
-            return architecture, "v8" if variant in ("", "8") else variant
+            return architecture, "v8" if variant in ("", "8") else variant.removesuffix(".0")
         if architecture == "amd64":
             return architecture, variant or "v1"
         return architecture, variant
 
 
+def _runs(architecture: str, variant: str) -> list[tuple[str, str]]:
+    """What runs on an architecture, best first."""
+    found = [(architecture, variant)]
+    level = _level(variant)
+    if architecture == "amd64":
+        found += [("amd64", f"v{lower}") for lower in range(level - 1, 0, -1)]
+        found.append(("386", ""))
+    elif architecture == "arm":
+        found += [("arm", f"v{lower}") for lower in range(level - 1, 4, -1)]
+    elif architecture == "arm64":
+        major, _, minor = variant.removeprefix("v").partition(".")
+        if major not in ("8", "9") or _level(minor or "0") < 0:
+            return found
+        found += [("arm64", _arm64(int(major), lower)) for lower in range(_level(minor or "0") - 1, -1, -1)]
+        if major == "9":  # each 9.n is an 8.(n + 5) too, up to 8.9
+            found += [("arm64", _arm64(8, lower)) for lower in range(min(_level(minor or "0") + 5, 9), -1, -1)]
+        found += _runs("arm", "v8")
+    return found
+
+
+def _arm64(major: int, minor: int) -> str:
+    return f"v{major}.{minor}" if minor else f"v{major}"
+
+
 def _level(variant: str) -> int:
+    """The number of a variant; -1 for one that is none, or higher than there will ever be."""
     digits = variant.removeprefix("v")
-    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 4 else -1
+    return int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 3 else -1
 
 
 def host() -> Platform:
