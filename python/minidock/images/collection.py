@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
+    from minidock.registry.search import SearchResult
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect, ImagesPruned, ImageSummary
     from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
@@ -484,6 +485,22 @@ class ImageCollection:
         from minidock.images import mounting
 
         return mounting.mounted(self._store)
+
+    def search(
+        self,
+        term: str,
+        *,
+        filters: Mapping[str, Sequence[str]] | None = None,
+        limit: int = 25,
+        timeout: float | None = None,
+        cancel: Cancel | None = None,
+    ) -> builtins.list[SearchResult]:
+        """Repositories whose name or description has the words, on Docker Hub or with ``HOST/WORDS`` on a registry.
+
+        ``filters`` are Docker's: ``stars`` (at least so many), ``is-official``, ``is-automated``. Raises
+        InvalidArgument, Unsupported for a registry that cannot be searched, and the errors of registries.
+        """
+        return self._engine.registry.search(term, filters=filters, limit=limit, cancel=_cancel(cancel, timeout))
 
     def tag(self, name: str, repository: str, tag: str | None = None) -> None:
         """Give an image another name. Raises ImageNotFound, and InvalidArgument for a name that is none."""
