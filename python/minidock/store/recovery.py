@@ -7,6 +7,7 @@ directories agree. If not, :func:`repair` compares them all.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Sequence
 
@@ -16,6 +17,8 @@ from minidock.store.containers import ContainerRow, ContainerTable
 from minidock.store.database import Database
 from minidock.store.failures import from_os
 from minidock.store.images import ImageTable, drop_hidden_image
+from minidock.store.locks import try_lock
+from minidock.store.paths import Paths
 from minidock.store.workspace import Workspace, abandoned, discard, is_alive, sweep
 
 Hook = Callable[[Sequence[ContainerRow]], None]
@@ -48,6 +51,7 @@ def repair(database: Database, hooks: Sequence[Hook] = ()) -> None:
                     (boot_id(),),
                 )
             sweep(paths)
+            _downloads(paths)
             for name in os.listdir(paths.run):
                 if name.startswith("overlay-"):  # what was found out in an earlier boot, see minidock.snapshots.backend
                     os.unlink(f"{paths.run}/{name}")
@@ -113,3 +117,15 @@ def _blobs(database: Database, trash: Workspace) -> None:
     wanted = {row[0].removeprefix("sha256:") for row in database.rows("SELECT digest FROM blobs WHERE kept")}
     for name in set(os.listdir(paths.content)) - wanted:
         discard(trash, f"{paths.content}/{name}")
+
+
+def _downloads(paths: Paths) -> None:
+    """Remove directories of downloads that hold nothing and belong to nobody."""
+    for name in os.listdir(paths.downloads):
+        with contextlib.suppress(OSError):  # it is not empty, or went just now
+            fd = try_lock(f"{paths.downloads}/{name}")
+            if fd is not None:
+                try:
+                    os.rmdir(f"{paths.downloads}/{name}")
+                finally:
+                    os.close(fd)
