@@ -194,6 +194,15 @@ def test_again_gives_the_same_image(debian: minidock.Engine, engine: minidock.En
     assert len(steps) == 5
 
 
+def test_further_packages_that_change_what_others_need(cli: Cli) -> None:
+    include = ("--include", "usr-is-merged,hello", "--variant", "apt")
+    done = cli("image", "from-packages", "-q", SUITE, *include, "x:y", timeout=900)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == b""
+    script = "hello; dpkg --audit; dpkg-query -W -f '${Package}\\n' usr-is-merged usrmerge 2>/dev/null; apt-mark showmanual hello"
+    assert cli.ok("run", "--rm", "x:y", "sh", "-c", script) == "Hello, world!\nusr-is-merged\nhello\n"
+
+
 def test_killed_while_packages_are_installed(cli: Cli, roots: Roots) -> None:
     process = cli.popen("image", "from-packages", SUITE, "x", "--variant", "apt", stderr=subprocess.PIPE)
     assert process.stderr is not None

@@ -253,11 +253,14 @@ def _resolve(
     """All packages; those that essential ones need; those that apt in the container needs too."""
     if not facts.essential:
         raise NotFound("resolve the packages: the archive has no essential packages, so it is no whole distribution")
-    # In this order: what is fetched already would not be named any more.
+    # Before anything is fetched: what is there already would not be named any more.
+    chosen = archive.resolve(_explicit(facts, variant, include))
     essential = set(archive.resolve(sorted(facts.essential)))
     bootstrap = set(archive.resolve(sorted({*facts.essential, "apt"})))
-    chosen = archive.resolve(_explicit(facts, variant, include))
-    # With --include apt may choose otherwise among alternatives.
+    if not bootstrap.issubset(chosen):
+        # With --include apt chooses otherwise among alternatives.
+        essential = set(archive.resolve(sorted({*facts.essential, *include})))
+        bootstrap = set(archive.resolve(sorted({*facts.essential, "apt", *include})))
     return chosen, essential.intersection(chosen), bootstrap.intersection(chosen)
 
 

@@ -50,7 +50,7 @@ Dir::Etc::trustedparts "{trustedparts}";
 Dir::Etc::netrc "{netrc}";
 Dir::Etc::netrcparts "{netrcparts}";
 APT::Architecture "{architecture}";
-APT::Architectures "{architecture}";
+APT::Architectures {{ "{architecture}"; }};
 APT::Install-Recommends "false";
 APT::Install-Suggests "false";
 APT::Sandbox::User "root";
@@ -80,9 +80,8 @@ class Target(NamedTuple):
     """One index of packages that ``apt-get update`` fetched."""
 
     uri: str
-    suite: str
-    codename: str
     release: str
+    """The suite as the sources have it."""
     origin: str
     component: str
     file: str
@@ -223,7 +222,7 @@ class Apt:
         """
         self._get("update", f"get the package lists of {release}")
         targets = self._targets()
-        own = {target.uri for target in targets if target.origin.lower() == release.distribution}
+        own = {_directory(target.uri) for target in targets if target.origin.lower() == release.distribution}
         if own:
             kept = [entry for entry in self.entries if _directory(entry.uri) in own]
             if len(kept) != len(self.entries):
@@ -238,11 +237,9 @@ class Apt:
         return targets
 
     def _targets(self) -> list[Target]:
-        form = "|".join(
-            f"$({w})" for w in ("REPO_URI", "SUITE", "CODENAME", "RELEASE", "ORIGIN", "COMPONENT", "FILENAME")
-        )
+        form = "|".join(f"$({w})" for w in ("REPO_URI", "RELEASE", "ORIGIN", "COMPONENT", "FILENAME"))
         out = self._run(["apt-get", "indextargets", "--format", form, "Created-By: Packages"], "read the package lists")
-        return [Target(*line.split("|", 6)) for line in out.splitlines() if line.count("|") >= 6]
+        return [Target(*line.split("|", 4)) for line in out.splitlines() if line.count("|") >= 4]
 
     def date(self, targets: Iterable[Target], release: Release) -> int:
         """When the release's main archive was signed last, in seconds since 1970."""
@@ -250,7 +247,7 @@ class Apt:
         for target in targets:
             prefix = target.file.removesuffix("_Packages").rpartition("_")[0]
             prefix = prefix.removesuffix("_" + target.component.replace("/", "_"))
-            is_main = release.suite in (target.release, target.suite, target.codename)
+            is_main = target.release == release.suite
             for name in (f"{prefix}_InRelease", f"{prefix}_Release"):
                 moment = _date_of(name)
                 if moment is not None:
@@ -446,7 +443,7 @@ def _without(entry: Entry, key: str) -> Entry:
 
 
 def _directory(uri: str) -> str:
-    """A URI as ``apt-get indextargets`` prints it."""
+    """An archive's URI, of ours or as ``apt-get indextargets`` prints it, for comparing."""
     return re.sub(r"^file:", "copy:", sources.without_password(uri).rstrip("/") + "/")
 
 
