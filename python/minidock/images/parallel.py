@@ -33,8 +33,11 @@ def run_all(steps: Sequence[Callable[[], T]], workers: int, cancel: Cancel) -> l
         while len(run.results) < len(steps):
             run.collect()
     except BaseException as first:
-        cancel.cancel()
-        run.end()
+        while run.goes_on:
+            # Whoever interrupts again: the steps use what the owner frees when this has returned.
+            with contextlib.suppress(KeyboardInterrupt):
+                cancel.cancel()
+                run.end()
         cause = run.cause() if isinstance(first, Cancelled) else None
         if cause is not None:
             # What went wrong first explains why the others were cancelled.
@@ -55,6 +58,7 @@ class _Run(Generic[T]):
         self._steps.reverse()
         self._lock = threading.Lock()
         self._busy = 0
+        self.goes_on = True
         self._reports: SimpleQueue[tuple[int, Callable[[], T]]] = SimpleQueue()
         self.results: dict[int, T] = {}
 
@@ -77,6 +81,8 @@ class _Run(Generic[T]):
             try:
                 result = step()
             except BaseException as error:  # raised again by the owner
+                with self._lock:
+                    self._steps.clear()
                 self._reports.put((number, partial(_fail, error)))
             else:
                 self._reports.put((number, partial(_same, result)))
@@ -90,16 +96,12 @@ class _Run(Generic[T]):
             self.results[number] = outcome()
 
     def end(self) -> None:
-        """Begin no further step and wait for those under way, whoever interrupts: they use what the owner frees."""
-        while True:
-            try:
-                with self._lock:
-                    self._steps.clear()
-                while self._busy:
-                    time.sleep(_TICK / 10)
-                return
-            except KeyboardInterrupt:
-                continue
+        """Begin no further step and wait for those under way."""
+        with self._lock:
+            self._steps.clear()
+        while self._busy:
+            time.sleep(_TICK / 10)
+        self.goes_on = False
 
     def cause(self) -> BaseException | None:
         """The failure of a step that is not of another's making, among those that nobody has read."""
