@@ -114,6 +114,9 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO image_blobs SELECT id, id FROM images;
     INSERT OR IGNORE INTO image_blobs SELECT id, manifest FROM images WHERE manifest IS NOT NULL;
     INSERT INTO tag_images SELECT name, image_id FROM tags;
+
+    -- A repair finds out what is not known here: the manifests' sizes.
+    DELETE FROM meta WHERE key = 'boot_id';
     """,
     """
     -- Images that are mounted on directories of the host.
