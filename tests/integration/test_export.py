@@ -13,9 +13,8 @@ import pytest
 
 from minidock.errors import ContainerNotFound, NotFound, Unsupported
 from tests.conftest import Cli, Roots
-from tests.images import SAMPLE_TREE, busybox_layers, oci_archive, read_tree, sample_image
+from tests.images import SAMPLE_TREE, oci_archive, read_tree, sample_image
 from tests.integration.archives import held
-from tests.registry import build_image
 from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
@@ -99,26 +98,21 @@ def test_plain_copies_and_directories_of_the_host(
         subprocess.run(["umount", str(tmp_path / "rootfs/mnt")], check=True)
 
 
-def test_owners_of_a_user_namespace_are_the_container_s(engine: minidock.Engine, roots: Roots) -> None:
-    import minidock
-
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "userns-remap": "1000000:65536"}}')
-    engine.images.load(oci_archive([(build_image(busybox_layers()), ["bb:1"])]))
-    try:
-        remapped = minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config))
-    except minidock.errors.MinidockError as error:
-        pytest.skip(f"no user namespaces here: {error}")
-    with remapped:
-        container = remapped.containers.create("bb:1", ["sh", "-c", "echo x > /x; chown 5:6 /x; echo y > /y"])
-        if not container.record.uid_map:
-            pytest.skip("userns-remap does not take this form")
-        container.start()
-        assert container.wait(timeout=30) == 0
-        found = read_tree(exported(container))
-        assert found["x"].owner == (5, 6)
-        assert found["y"].owner == (0, 0)
-        assert found["bin/busybox"].owner == (0, 0)
-        container.remove()
+def test_owners_of_a_user_namespace_are_the_container_s(engine: minidock.Engine, busybox: str) -> None:
+    container = engine.containers.create(
+        busybox, ["sh", "-c", "echo x > /x; chown 5:6 /x; echo y > /y; rm /bin/vi"], userns_mode="remap"
+    )
+    assert container.record.uid_map
+    container.start()
+    assert container.wait(timeout=30) == 0
+    found = read_tree(exported(container))
+    assert found["x"].owner == (5, 6)
+    assert found["y"].owner == (0, 0)
+    assert found["bin/busybox"].owner == (0, 0)
+    assert "bin/vi" not in found
+    image = container.commit("remapped")
+    assert engine.containers.run("remapped", ["stat", "-c", "%u:%g", "/x", "/y", "/"]).stdout == b"5:6\n0:0\n0:0\n"
+    assert image.config.rootfs.diff_ids[0] == engine.images.get(busybox).config.rootfs.diff_ids[0]
 
 
 def test_command(engine: minidock.Engine, busybox: str, cli: Cli, tmp_path: Path) -> None:

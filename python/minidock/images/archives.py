@@ -10,11 +10,12 @@ import zlib
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
-from minidock.errors import Corrupt, InvalidArgument, LimitExceeded
+from minidock.errors import Cancelled, Corrupt, InvalidArgument, LimitExceeded
 from minidock.images import sources, tars
 from minidock.store.failures import from_os, translated
 
 if TYPE_CHECKING:
+    import threading
     from collections.abc import Iterator
 
     from minidock.store.workspace import Workspace
@@ -226,16 +227,18 @@ def write_all(fd: int, data: bytes | memoryview) -> None:
         view = view[os.write(fd, view) :]
 
 
-def copy_range(source: int, offset: int, size: int, out: int) -> None:
+def copy_range(source: int, offset: int, size: int, out: int, cancel: threading.Event | None = None) -> None:
     """Copy ``size`` bytes of a regular file to ``out``, a file, pipe or socket, in the kernel where it can.
 
-    Raises Corrupt when the file is shorter.
+    Raises Corrupt when the file is shorter, Cancelled soon after ``cancel`` is set.
     """
     end = offset + size
     # Across file systems and to a pipe only the second way works, to a file that is appended to only the third.
     for step in (_copy_file_range, _sendfile, _read_write):
         try:
             while offset < end:
+                if cancel is not None and cancel.is_set():
+                    raise Cancelled("cancelled")
                 done = step(source, offset, min(end - offset, _STEP), out)
                 if not done:
                     raise Corrupt("a file became shorter while it was read")
@@ -246,7 +249,7 @@ def copy_range(source: int, offset: int, size: int, out: int) -> None:
                 raise
 
 
-_STEP = 128 << 20
+_STEP = 64 << 20
 _OTHER_WAY = (errno.EINVAL, errno.EXDEV, errno.EBADF, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPERM)
 
 

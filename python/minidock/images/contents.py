@@ -155,10 +155,20 @@ class _Layouts:
                     raise Corrupt(f"index.json: the name {name!r} stands for two things")
                 names.setdefault(entry.digest, []).append(name)
         found = []
+        other: Unsupported | None = None
         for digest, entry in entries.items():
-            for one in self._entry(entry, []):
+            try:
+                below = self._entry(entry, [])
+            except Unsupported as error:
+                if digest in names:
+                    raise
+                other = error  # a signature, say, beside the images
+                continue
+            for one in below:
                 one.names = list(dict.fromkeys(names.get(digest, ())))
                 found.append(one)
+        if other is not None and not found:
+            raise other
         return found
 
     def _entry(self, descriptor: Descriptor, above: list[Document]) -> list[Content]:

@@ -107,9 +107,15 @@ class _Job:
         self.layer = layer
         self.users: set[int] = set()
         self.progress = _native.Progress()
+        self.cancelled = threading.Event()
         self.name = references.short_id(layer.diff_id)
         self.total = 0
         self.blob: _Blob | None = None
+
+    def cancel(self) -> None:
+        """Let it end soon."""
+        self.cancelled.set()
+        self.progress.cancel()
 
 
 class _Layers:
@@ -167,7 +173,7 @@ class _Layers:
                 cancel.check()
         finally:
             for job in jobs:
-                job.progress.cancel()
+                job.cancel()
             pool.shutdown(cancel_futures=True)
 
     def _todo(self) -> list[_Job]:
@@ -196,7 +202,11 @@ class _Layers:
             return plain
         known = self._store.blobs.get(descriptor.digest)
         same = descriptor.digest == layer.diff_id and manifests.LAYERS[descriptor.media_type] == "none"
-        if same or (known is not None and known.diff_id == layer.diff_id and (known.kept or not self._keep)):
+        if same or (
+            known is not None
+            and known.diff_id == layer.diff_id
+            and (not self._keep or (known.kept and os.path.exists(self._store.paths.blob(known.digest))))
+        ):
             job.blob = _Blob(descriptor.digest, descriptor.size, descriptor.media_type, None)
             return True
         return False
@@ -214,7 +224,7 @@ class _Layers:
                 self.broken |= job.users
                 hopeless = [other for other in self._todo() if other.users <= self.broken]
             for other in hopeless:
-                other.progress.cancel()
+                other.cancel()
 
     def _unpack(self, job: _Job) -> None:
         layer = job.layer
@@ -227,7 +237,7 @@ class _Layers:
             if self._keep and _compression(part) != "none":
                 kept = self._work.join(f"travelled-{number}")
                 with translated("copy a layer to", kept):
-                    _copy(part, kept)
+                    _copy(part, kept, job.cancelled)
                     fd = os.open(kept, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
                 try:
                     result = _unpack(fd, root, directory, job)
@@ -289,11 +299,11 @@ def _compression(part: Part) -> str:
     return "none"
 
 
-def _copy(part: Part, path: str) -> None:
+def _copy(part: Part, path: str, cancelled: threading.Event) -> None:
     """Copy a part into a new file, in the kernel."""
     out = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        archives.copy_range(part.fd, part.offset, part.size, out)
+        archives.copy_range(part.fd, part.offset, part.size, out, cancelled)
     finally:
         os.close(out)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import Struct
@@ -99,6 +100,7 @@ class _Writer:
         self._store = store
         self._fd = fd
         self._progress: list[_native.Progress] = []
+        self._cancelled = threading.Event()
 
     def can_seek(self) -> bool:
         """Whether the output is a regular file that is not appended to."""
@@ -161,7 +163,7 @@ class _Writer:
         else:
             source = _open(blob.path)
             try:
-                archives.copy_range(source, 0, blob.size, fd)
+                archives.copy_range(source, 0, blob.size, fd, self._cancelled)
             finally:
                 os.close(source)
         archives.write_all(fd, bytes(tars.padding(blob.size)))
@@ -181,10 +183,13 @@ class _Writer:
     def _meter(self) -> _native.Progress:
         progress = _native.Progress()
         self._progress.append(progress)
+        if self._cancelled.is_set():
+            progress.cancel()
         return progress
 
     def _cancel(self) -> None:
-        for progress in self._progress:
+        self._cancelled.set()
+        for progress in list(self._progress):
             progress.cancel()
 
 
