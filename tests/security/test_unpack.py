@@ -19,7 +19,9 @@ import pytest
 import minidock
 from minidock import errors
 from tests.conftest import Cli, Roots
+from tests.images import docker_archive
 from tests.integration.archives import tar
+from tests.registry import build_image
 from tests.security.conftest import Entry, Marker, folder, one_line, symlink
 
 GIB = 1 << 30
@@ -27,12 +29,18 @@ MAX_RSS = 300 << 20
 
 
 def take(engine: minidock.Engine, *entries: Entry | bytes) -> None:
-    """Import; hostile archives may fail, by one of minidock's errors, or land inside the layer."""
+    """Import and load; hostile archives may fail, by one of minidock's errors, or land inside the layer."""
     data = entries[0] if isinstance(entries[0], bytes) else tar(*entries)  # type: ignore[arg-type]
     try:
         engine.images.import_(data, repository="hostile")
     except errors.MinidockError as refused:
         one_line(refused)
+    # As a layer of an archive, and as the archive.
+    for archive in (docker_archive([(build_image([data], compress="none"), ["loaded"])]), data):
+        try:
+            engine.images.load(archive)
+        except errors.MinidockError as refused:
+            one_line(refused)
 
 
 def hardlink(name: str, target: str) -> tarfile.TarInfo:
