@@ -8,6 +8,7 @@ import random
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import minidock
-from minidock.errors import NoSpace
+from minidock.errors import ImageNotFound, NoSpace, Timeout
 from tests.conftest import Roots
 from tests.hostile import HostileRegistry
 from tests.integration.test_pull import REPO, end, files, layer, name, noise, script
@@ -307,3 +308,51 @@ def test_pulls_prune_and_rmi_at_once(roots: Roots, registry: Registry, killing: 
         for number, chosen in enumerate(([0, 1, 2], [2, 1, 3], [0, 4], [5])):
             assert files(engine, names[number]) == {f"f{n}": noise(n, 100_000) for n in chosen}
     assert_sound(roots.data, downloads=None)
+
+
+def test_cancelled_pulls_at_once(roots: Roots, make_hostile: Callable[..., HostileRegistry]) -> None:
+    """Threads of one engine on a registry that breaks connections, with deadlines that are often too short."""
+    hostile = make_hostile()
+    tars = [layer(n, 100_000) for n in range(6)]
+    for number, chosen in enumerate(([0, 1, 2], [2, 1, 3], [0, 4], [5, 0, 3])):
+        hostile.add(REPO, f"t{number}", build_image([tars[n] for n in chosen]))
+    hostile.rule("/blobs/", reset_after=60_000, times=40 if SOAK else 6)
+    hostile.rule("/blobs/", rate=1_000_000)
+    names = [name(hostile, f":t{number}") for number in range(4)]
+    until = time.monotonic() + (60 if SOAK else 4)
+    unexpected: list[BaseException] = []
+    pulled: list[str] = []
+    with opened(roots) as engine:
+        engine.images.list()
+
+        def work(number: int) -> None:
+            rng = random.Random(number)
+            while time.monotonic() < until:
+                tag = rng.choice(names)
+                try:
+                    if number < 4:
+                        pulled.append(engine.images.pull(tag, timeout=rng.choice([0.05, 0.2, 0.5, 30])).id)
+                    elif number == 4:
+                        engine.images.remove(tag, force=True)
+                    else:
+                        engine.images.prune(all=True)
+                        time.sleep(rng.uniform(0, 0.3))
+                except (Timeout, ImageNotFound):
+                    continue
+                except BaseException as error:
+                    unexpected.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not unexpected
+        assert pulled
+        hostile.clear()
+        for number, chosen in enumerate(([0, 1, 2], [2, 1, 3], [0, 4], [5, 0, 3])):
+            engine.images.pull(names[number])
+            assert files(engine, names[number]) == {f"f{n}": noise(n, 100_000) for n in chosen}
+        engine.images.prune()
+        assert partial(roots) == {}
+    assert_sound(roots.data)
