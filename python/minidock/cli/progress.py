@@ -117,7 +117,8 @@ class Bars:
             size = os.get_terminal_size(self._fd)
         except OSError:
             return 80, 24
-        return max(20, size.columns), max(3, size.lines)
+        # Some terminals do not know their size.
+        return max(20, size.columns or 80), max(3, size.lines or 24)
 
     def _settle(self) -> None:
         """Paint the list for the last time, all of it, however long it is."""
