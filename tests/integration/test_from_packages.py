@@ -22,7 +22,7 @@ import minidock
 from minidock.errors import Corrupt, Denied, InvalidArgument, MinidockError, NotFound, Unsupported
 from minidock.images import packages_apt
 from minidock.images.packages_sources import Entry, Release
-from tests.conftest import Cli, Roots
+from tests.conftest import Cli, Roots, wait_for
 from tests.integration.debian_archive import Archive, Key, ar, deb, directory, entry, new_key, tar
 from tests.leaks import Snapshot
 from tests.rootfs import debian_tar
@@ -201,20 +201,20 @@ def test_further_packages_that_change_what_others_need(cli: Cli) -> None:
     assert done.stderr == b""
     query = "ls /var/lib/dpkg/info | grep 'merge.*list'"
     script = f"hello; dpkg --audit; {query}; apt-mark showmanual hello"
-    assert (
-        cli.ok("run", "--rm", "x:y", "sh", "-c", script)
-        == "Hello, world!\nusr-is-merged.list\nhello\n"
-    )
+    assert cli.ok("run", "--rm", "x:y", "sh", "-c", script) == "Hello, world!\nusr-is-merged.list\nhello\n"
 
 
-def test_killed_while_packages_are_installed(cli: Cli, roots: Roots) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_ended_while_packages_are_installed(cli: Cli, roots: Roots, number: signal.Signals) -> None:
     process = cli.popen("image", "from-packages", SUITE, "x", "--variant", "apt", stderr=subprocess.PIPE)
     assert process.stderr is not None
     for line in process.stderr:
         if line.startswith(b"Installing"):
             break
-    process.kill()
+    wait_for(lambda: cli.ok("ps", "-q") != "", timeout=60, what="the container")
+    process.send_signal(number)
     process.wait()
+    assert process.returncode == (130 if number == signal.SIGINT else -9)
     assert "x" not in cli.ok("images", "--format", "{{.Repository}}").split()
     assert cli.ok("ps", "-aq") == ""
     assert os.listdir(roots.data / "tmp") == []
@@ -486,9 +486,18 @@ def test_arguments_are_checked_first(cli: Cli) -> None:
     assert b"SOURCE_DATE_EPOCH" in done.stderr
 
 
-def test_interrupted_while_lists_are_fetched(cli: Cli, roots: Roots, tmp_path: Path, key: Key) -> None:
-    archive = usual(tmp_path, key)
-    archive.publish()
+def processes_with(text: str) -> list[int]:
+    """Processes that have a text in their environment."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            if text.encode() in Path("/proc", pid, "environ").read_bytes():
+                found.append(int(pid))
+    return found
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_ended_while_lists_are_fetched(cli: Cli, roots: Roots, key: Key, number: signal.Signals) -> None:
     started = threading.Event()
     go_on = threading.Event()
 
@@ -505,23 +514,18 @@ def test_interrupted_while_lists_are_fetched(cli: Cli, roots: Roots, tmp_path: P
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_address[1]}"
-            process = cli.popen(
-                "image",
-                "from-packages",
-                "debian:test",
-                "x",
-                "--mirror",
-                url,
-                "--keyring",
-                str(key.public),
-                stderr=subprocess.PIPE,
-            )
+            arguments = ("--mirror", url, "--keyring", str(key.public))
+            process = cli.popen("image", "from-packages", "debian:test", "x", *arguments, stderr=subprocess.PIPE)
             assert started.wait(60)
-            process.send_signal(signal.SIGINT)
-            process.communicate(timeout=60)
-            assert process.returncode == 130
+            mine = f"APT_CONFIG={roots.data}"
+            assert processes_with(mine)
+            process.send_signal(number)
+            process.wait(timeout=60)
+            assert process.returncode == (130 if number == signal.SIGINT else -9)
+            wait_for(lambda: not processes_with(mine), what="apt's end")
         finally:
             go_on.set()
             server.shutdown()
             thread.join()
+    assert cli.ok("images", "-q", "x") == ""
     assert os.listdir(roots.data / "tmp") == []

@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -32,6 +33,20 @@ _SIGNATURE = re.compile(r"NO_PUBKEY|GPG error|BADSIG|not signed|signature")
 _UNMET = re.compile(r"\S+ : (Depends|Pre-?Depends|Conflicts|Breaks):")
 _MAX_LISTS = 1 << 30
 _CHUNK = 1 << 20
+
+_GUARD = r"""
+exec 3<&0 </dev/null
+"$@" 3<&- &
+program=$!
+{ read -r _ <&3; kill -s KILL 0; } &
+guard=$!
+exec 3<&-
+wait $program
+code=$?
+kill $guard
+exit $code
+"""
+"""Runs apt in a process group of its own, which is killed when the other end of standard input closes: when we die."""
 
 _BASE = """\
 Dir "/";
@@ -341,22 +356,33 @@ def _run(argv: Sequence[str], environ: Mapping[str, str], what: str) -> str:
     program = shutil.which(argv[0], path=_PATH)
     if program is None:
         raise Unsupported(f"{what}: {argv[0]} not found on this host")
+    alive, held = os.pipe2(os.O_CLOEXEC)
     try:
-        done = subprocess.run(
-            [program, *argv[1:]],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "sh", program, *argv[1:]],
+            stdin=alive,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             env=dict(environ),
             cwd="/",
             text=True,
             errors="replace",
-            check=False,
+            process_group=0,
         )
+        try:
+            out, complaints = process.communicate()
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            raise
     except OSError as error:
         raise from_os(error, "run", program) from error
-    if done.returncode:
-        raise failure(what, done.stdout + done.stderr, done.returncode)
-    return done.stdout
+    finally:
+        os.close(alive)
+        os.close(held)
+    if process.returncode:
+        raise failure(what, out + complaints, process.returncode)
+    return out
 
 
 def failure(what: str, text: str, code: int) -> MinidockError:
