@@ -46,7 +46,7 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     listing = image_rows.listing(values["no-trunc"])
     columns = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] if values["digests"] else listing.columns
     rows = image_rows.lines(
-        [image.summary(containers=count) for image in found], digests=values["digests"] or "{{.Digest}}" in form
+        [image.summary(containers=count) for image in found], digests=values["digests"] or ".Digest" in form
     )
     listing.show(rows, values["format"], quiet=values["quiet"], columns=columns)
     return 0
