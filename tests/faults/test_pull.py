@@ -294,13 +294,18 @@ def test_pulls_prune_and_rmi_at_once(roots: Roots, registry: Registry, killing: 
         for verb in ("pull1", "pull2", "remove", "prune", "push", "open")
     }
     rng = random.Random(7)
-    while killing and started["prune"].poll() is None:
-        time.sleep(rng.uniform(0.2, 0.6))
-        victim = script(roots, LOOP, "pull3", "5", *names)
-        time.sleep(rng.uniform(0.3, 0.8))
-        victim.kill()
-        end(victim)
-    results = {verb: end(process) for verb, process in started.items()}
+    try:
+        while killing and started["prune"].poll() is None:
+            time.sleep(rng.uniform(0.2, 0.6))
+            victim = script(roots, LOOP, "pull3", "5", *names)
+            time.sleep(rng.uniform(0.3, 0.8))
+            victim.kill()
+            end(victim)
+        results = {verb: end(process, seconds + 60) for verb, process in started.items()}
+    finally:
+        for process in started.values():
+            process.kill()
+            process.communicate()
     assert results == dict.fromkeys(results, (0, ""))
     with opened(roots) as engine:
         for one in names:

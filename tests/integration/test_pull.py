@@ -98,10 +98,10 @@ def script(roots: Roots, code: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
-def end(process: subprocess.Popen[bytes]) -> tuple[int, str]:
+def end(process: subprocess.Popen[bytes], timeout: float = 60) -> tuple[int, str]:
     """Wait for a process; its exit code and what it wrote to standard error."""
     try:
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=timeout)
     finally:
         process.kill()
         process.wait()
@@ -549,6 +549,61 @@ def test_waiting_for_another_that_fails(engine: minidock.Engine, hostile: Hostil
     (seen,) = hostile.requests("GET", "/team/two/blobs/" + digest_of(image.layers[0]))
     assert seen.headers["range"].startswith("bytes=")
     assert files(engine, name(hostile, repository="team/two")) == {"f1": noise(1, 500_000)}
+
+
+def shared_by_two(hostile: HostileRegistry) -> tuple[Image, Image, threading.Event]:
+    """Images of one and of two layers that share the first; the other layer does not come before the event is set."""
+    one, two = build_image([layer(1)]), build_image([layer(1), layer(2)])
+    hostile.add("team/one", "latest", one)
+    hostile.add("team/two", "latest", two)
+    gate = threading.Event()
+    hostile.rule("/blobs/" + digest_of(two.layers[1]), gate=gate)
+    return one, two, gate
+
+
+def test_a_layer_taken_over_from_a_pull_that_fails(
+    engine: minidock.Engine, roots: Roots, hostile: HostileRegistry, registry: Registry
+) -> None:
+    """Who was faster gets the layer as it came when the other gives up: its manifest stays good for a push."""
+    one, two, gate = shared_by_two(hostile)
+    cancel = Cancel()
+
+    def give_up() -> None:
+        with pytest.raises(Cancelled):
+            engine.images.pull(name(hostile, repository="team/two"), cancel=cancel)
+
+    first = threading.Thread(target=give_up)
+    first.start()
+    wait_for(lambda: engine.store.layers.get(digest_of(layer(1))), what="the shared layer")
+    image = engine.images.pull(name(hostile, repository="team/one"))
+    assert not engine.store.blobs.is_kept(digest_of(one.layers[0])), "the other has it"
+    cancel.cancel()
+    first.join()
+    gate.set()
+    assert engine.store.blobs.is_kept(digest_of(one.layers[0]))
+    assert os.listdir(roots.data / "downloads") == []
+    image.tag(name(registry))
+    assert engine.images.push(name(registry)) == {"latest": digest_of(one.manifest)}
+    assert len(two.layers) == 2
+
+
+def test_a_layer_taken_over_from_a_pull_that_is_killed(
+    engine: minidock.Engine, roots: Roots, hostile: HostileRegistry, registry: Registry
+) -> None:
+    one, two, gate = shared_by_two(hostile)
+    assert engine.images.list()
+    process = script(roots, "engine.images.pull(args[0])", name(hostile, repository="team/two"))
+    wait_for(lambda: engine.store.layers.get(digest_of(layer(1))), what="the shared layer")
+    wait_for(lambda: hostile.requests("GET", digest_of(two.layers[1])))
+    process.kill()
+    end(process)
+    image = engine.images.pull(name(hostile, repository="team/one"))
+    gate.set()
+    assert len(hostile.requests("GET", digest_of(one.layers[0]))) == 1
+    image.tag(name(registry))
+    assert engine.images.push(name(registry)) == {"latest": digest_of(one.manifest)}
+    with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as other:
+        assert files(other, image.id) == {"f1": noise(1)}
 
 
 # interruptions

@@ -48,8 +48,11 @@ class Claim:
             os.unlink(self.path)
 
     def close(self) -> None:
-        """Give up the right; an empty directory goes."""
+        """Give up the right; an empty file goes, and an empty directory."""
         if self._fd >= 0:
+            with contextlib.suppress(OSError):
+                if os.stat(self.path).st_size == 0:
+                    os.unlink(self.path)
             with contextlib.suppress(OSError):
                 os.rmdir(self._directory)
             os.close(self._fd)
@@ -65,10 +68,12 @@ def claim(paths: Paths, digest: str, cancel: Cancel, elsewhere: Callable[[], boo
     with translated("make", directory):
         while True:
             cancel.check()
-            make_directory(directory)
             try:
+                make_directory(directory)
                 fd = try_lock(directory)
             except FileNotFoundError:
+                if not os.path.isdir(paths.downloads):
+                    raise
                 continue  # removed by its last holder just now
             if fd is not None:
                 if _is_there(directory, fd):
@@ -78,6 +83,21 @@ def claim(paths: Paths, digest: str, cancel: Cancel, elsewhere: Callable[[], boo
             if elsewhere():
                 return None
             cancel.wait(_POLL_SECONDS)
+
+
+def left(paths: Paths, digest: str) -> Claim | None:
+    """The right to a blob that somebody has begun to fetch and nobody fetches now; None: there is no such."""
+    directory = paths.download(digest)
+    with translated("open", directory):
+        try:
+            fd = try_lock(directory)
+        except FileNotFoundError:
+            return None
+    if fd is not None and _is_there(directory, fd):
+        return Claim(directory, fd)
+    if fd is not None:
+        os.close(fd)
+    return None
 
 
 def _is_there(directory: str, fd: int) -> bool:
@@ -111,6 +131,8 @@ def discard_idle(paths: Paths, trash: Workspace, *, older_than: float = 0.0) -> 
         if fd is None:
             continue
         try:
+            if not _is_there(directory, fd):
+                continue  # it went, and there may be another one under its name, which is somebody's
             size, changed = 0, os.fstat(fd).st_mtime
             with contextlib.suppress(FileNotFoundError):
                 status = os.stat(f"{directory}/data")

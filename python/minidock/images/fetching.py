@@ -9,6 +9,7 @@ leaves in ``downloads/`` is where the next pull goes on.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from functools import partial
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import Corrupt, LimitExceeded, NoSpace, RegistryUnreachable
+from minidock.errors import Corrupt, LimitExceeded, MinidockError, NoSpace, RegistryUnreachable
 from minidock.images import content, downloads
 from minidock.images.layers import prepare_directory
 from minidock.images.parallel import run_all
@@ -26,7 +27,6 @@ from minidock.store.layers import NewLayer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minidock.errors import MinidockError
     from minidock.images.downloads import Claim
     from minidock.images.manifests import Layer
     from minidock.images.progress import Reporter
@@ -80,9 +80,17 @@ class Fetcher:
         self._claims: dict[str, Claim] = {}
         self._complete: dict[str, str] = {}
 
-    def path(self, digest: str) -> str | None:
-        """The complete file of a layer that was fetched here, for the content store."""
-        return self._complete.get(digest)
+    def path(self, descriptor: Descriptor) -> str | None:
+        """The complete file of a layer, for the content store: fetched here, or by another that came no further."""
+        if descriptor.digest not in self._complete and not self._store.blobs.is_kept(descriptor.digest):
+            self._adopt(descriptor)
+        return self._complete.get(descriptor.digest)
+
+    def rescue(self) -> None:
+        """Before a failure is told: layers that images took over from here get their files, which are complete."""
+        for digest, path in self._complete.items():
+            with contextlib.suppress(MinidockError):
+                self._store.images.keep(digest, path)
 
     def fetch(self, layers: Sequence[Layer]) -> None:
         """Bring all layers into the store. Raises what went wrong first; the others are stopped then."""
@@ -110,6 +118,21 @@ class Fetcher:
         """Remove what was fetched: it is unpacked, and not kept."""
         for claim in self._claims.values():
             claim.clear()
+
+    def _adopt(self, descriptor: Descriptor) -> None:
+        claim = self._claims.get(descriptor.digest) or downloads.left(self._store.paths, descriptor.digest)
+        if claim is None:
+            return
+        self._claims[descriptor.digest] = claim
+        fd, have = claim.open()
+        try:
+            # Its last holder need not have come to the end, nor found that it is what it should be.
+            if have == descriptor.size and _native.digest_file(fd)[0] == descriptor.digest:
+                self._complete[descriptor.digest] = claim.path
+        except _native.NativeError as error:
+            raise translate(error) from error
+        finally:
+            os.close(fd)
 
     def _one(self, number: int, layer: Layer) -> None:
         name = short(layer.descriptor.digest)

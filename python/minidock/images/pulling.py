@@ -92,8 +92,11 @@ class Puller:
                 pulled = self._publish(reference, row, image.rootfs.diff_ids, blobs, top)
                 # What the store has not taken: it has the same bytes already, or keeps none.
                 fetcher.discard()
-            except NoSpace:
-                fetcher.discard()
+            except BaseException as error:
+                if content.keeps_blobs(self._config):
+                    fetcher.rescue()
+                if isinstance(error, NoSpace):
+                    fetcher.discard()
                 raise
             finally:
                 # First what the image does not hold by now, then the claims that others wait for.
@@ -110,7 +113,7 @@ class Puller:
                 layer.descriptor.digest,
                 layer.descriptor.size,
                 layer.descriptor.media_type,
-                fetcher.path(layer.descriptor.digest) if keep else None,
+                fetcher.path(layer.descriptor) if keep else None,
                 layer.diff_id,
             )
             for layer in {layer.descriptor.digest: layer for layer in layers}.values()

@@ -123,6 +123,18 @@ class ImageTable:
                 raise ImageNotFound(f"no such image: {image_id}")
             self._add_blobs(image_id, blobs, move)
 
+    def keep(self, digest: str, path: str) -> bool:
+        """Let the file ``path`` become the content of a blob that images know by name only; False: none does."""
+        move, undo = _moves()
+        with translated("add to an image in", self.paths.data), self.database.transaction(undo):
+            row = self.blobs.get(digest)
+            if row is None or row.kept:
+                return False
+            if not os.path.lexists(self.paths.blob(digest)):
+                move(path, self.paths.blob(digest))
+            self.database.execute("UPDATE blobs SET kept = 1 WHERE digest = ?", (digest,))
+            return True
+
     def set_manifest(self, image_id: str, digest: str) -> None:
         """Let another manifest be the image's own; it must be one of its blobs."""
         self.database.execute("UPDATE images SET manifest = ? WHERE id = ?", (digest, image_id))

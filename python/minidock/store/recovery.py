@@ -122,10 +122,13 @@ def _blobs(database: Database, trash: Workspace) -> None:
 def _downloads(paths: Paths) -> None:
     """Remove directories of downloads that hold nothing and belong to nobody."""
     for name in os.listdir(paths.downloads):
+        path = f"{paths.downloads}/{name}"
         with contextlib.suppress(OSError):  # it is not empty, or went just now
-            fd = try_lock(f"{paths.downloads}/{name}")
+            fd = try_lock(path)
             if fd is not None:
                 try:
-                    os.rmdir(f"{paths.downloads}/{name}")
+                    # Another one may have come under its name before it was locked.
+                    if os.path.samestat(os.stat(path), os.fstat(fd)):
+                        os.rmdir(path)
                 finally:
                     os.close(fd)

@@ -131,7 +131,7 @@ def test_what_is_idle_goes(paths: Paths) -> None:
     assert os.listdir(paths.downloads) == []
 
 
-@settings(deadline=None, max_examples=8)
+@settings(deadline=None, max_examples=12)
 @given(st.integers(2, 5), st.integers(0, 2), st.booleans())
 def test_one_holder_at_a_time(takers: int, pruners: int, clearing: bool) -> None:
     """Each holder writes its number and finds it unchanged when it gives up; nobody starves, nothing is left open."""
