@@ -152,22 +152,20 @@ class ImageCollection:
 
     def summaries(self, name: str | None = None) -> builtins.list[ImageSummary]:
         """What ``GET /images/json`` returns, newest first."""
-        return [self.summary(image) for image in self.list(name)]
-
-    def summary(self, image: Image, *, containers: bool = False) -> ImageSummary:
-        """One entry of ``GET /images/json``; with ``containers`` those made from the image are counted."""
         from minidock.spec.docker_images import ImageSummary
 
-        return ImageSummary(
-            id=image.id,
-            parent_id="",
-            repo_tags=image.tags,
-            repo_digests=image.repo_digests,
-            created=image.row.created,
-            size=image.size,
-            labels=image.labels or None,
-            containers=len(self._store.containers.of_image(image.id)) if containers else -1,
-        )
+        return [
+            ImageSummary(
+                id=image.id,
+                parent_id="",
+                repo_tags=image.tags,
+                repo_digests=image.repo_digests,
+                created=image.row.created,
+                size=image.size,
+                labels=image.labels or None,
+            )
+            for image in self.list(name)
+        ]
 
     def import_(
         self,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minidock.images.collection import ImageCollection
-    from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect, ImageSummary
+    from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect
     from minidock.spec.oci_image import ExecutionConfig, ImageConfig
     from minidock.store.images import ImageRow
 
@@ -94,10 +94,6 @@ class Image:
 
         attrs: dict[str, Any] = msgspec.to_builtins(self.inspect())
         return attrs
-
-    def summary(self, *, containers: bool = False) -> ImageSummary:
-        """What ``docker images`` shows, as a struct; with ``containers`` those made from it are counted."""
-        return self._collection.summary(self, containers=containers)
 
     def inspect(self) -> ImageInspect:
         """What ``docker image inspect`` prints, as a struct."""

@@ -9,8 +9,10 @@ from minidock.cli.units import decimal_size, duration, local_time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
+    from minidock.images.image import Image
     from minidock.spec.docker_images import ImageSummary
 
 NONE = "<none>"
@@ -30,12 +32,29 @@ _HEADERS = {
 }
 
 
+class Shown:
+    """What lists show of an image: a part of ``ImageSummary``, whose making costs more than the rest of a list."""
+
+    __slots__ = ("containers", "created", "id", "repo_digests", "repo_tags", "shared_size", "size")
+
+    def __init__(self, image: Image, containers: int = -1) -> None:
+        self.id = image.id
+        self.repo_tags = image.tags
+        self.repo_digests = image.repo_digests
+        self.created = image.row.created
+        self.size = image.size
+        self.shared_size = -1
+        self.containers = containers
+
+
 class Line:
     """One line: an image under a repository, with a tag, a digest, both or neither."""
 
     __slots__ = ("digest", "image", "repository", "tag")
 
-    def __init__(self, image: ImageSummary, repository: str = NONE, tag: str = NONE, digest: str = NONE) -> None:
+    def __init__(
+        self, image: Shown | ImageSummary, repository: str = NONE, tag: str = NONE, digest: str = NONE
+    ) -> None:
         self.image = image
         self.repository = repository
         self.tag = tag
@@ -48,7 +67,7 @@ class Line:
         return f"{duration(time.time() - created)} ago" if created > 0 else "N/A"
 
 
-def lines(images: list[ImageSummary], *, digests: bool) -> list[Line]:
+def lines(images: Sequence[Shown | ImageSummary], *, digests: bool) -> list[Line]:
     """A line for each name; with ``digests``, for each name and digest of the same repository.
 
     A repository that has the image by digest only has a line without a tag, a nameless image one without anything.

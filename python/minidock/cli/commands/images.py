@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 def _list(session: Session, values: Values, arguments: list[str]) -> int:
     """Print the images in the form that the flags ask for."""
     from minidock.cli.commands import image_rows
-    from minidock.images.filters import select
 
     if values["tree"]:
         for name, flag in (("quiet", "quiet"), ("no-trunc", "no-trunc"), ("digests", "digests"), ("format", "format")):
@@ -35,6 +34,8 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     if arguments:
         filters.setdefault("reference", []).append(arguments[0])
     if filters:
+        from minidock.images.filters import select
+
         found = select(found, filters, collection)
     if values["tree"]:
         from minidock.cli.commands import image_tree
@@ -42,12 +43,12 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
         image_tree.show(session.engine, found)
         return 0
     form = values["format"] or ""
-    count = "Containers" in form or form == "json" or "json" in form
+    count = "Containers" in form or "json" in form
     listing = image_rows.listing(values["no-trunc"])
     columns = ["Repository", "Tag", "Digest", "ID", "CreatedSince", "Size"] if values["digests"] else listing.columns
-    rows = image_rows.lines(
-        [image.summary(containers=count) for image in found], digests=values["digests"] or ".Digest" in form
-    )
+    users = session.engine.store.containers
+    shown = [image_rows.Shown(image, len(users.of_image(image.id)) if count else -1) for image in found]
+    rows = image_rows.lines(shown, digests=values["digests"] or ".Digest" in form)
     listing.show(rows, values["format"], quiet=values["quiet"], columns=columns)
     return 0
 
