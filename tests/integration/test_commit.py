@@ -6,15 +6,17 @@ import contextlib
 import io
 import json
 import os
+import subprocess
 import tarfile
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from minidock.errors import ContainerNotFound, InvalidArgument, MinidockError, Unsupported
-from tests.conftest import Cli, Roots
+from tests.conftest import Cli, Roots, wait_for
 from tests.images import busybox_layers, oci_archive
 from tests.integration.archives import held
 from tests.integration.test_load import files_of
@@ -203,3 +205,25 @@ def test_started_or_removed_meanwhile(engine: minidock.Engine, busybox: str, roo
             container.wait(timeout=30)
         assert [name for name in held(roots.data)["tmp"] if name.startswith("commit")] == []
     assert os.listdir(roots.data / "layers")
+
+
+def test_kill_leaves_nothing(cli: Cli, engine: minidock.Engine, busybox: str, roots: Roots) -> None:
+    script = "dd if=/dev/urandom of=/file bs=1M count=40 2>/dev/null"
+    container = engine.containers.create(busybox, ["sh", "-c", script], name="large")
+    container.start()
+    assert container.wait(timeout=60) == 0
+    cli.ok("images")  # makes the built-in one
+    before = held(roots.data)
+    for delay in (0.0, 0.05):
+        process = cli.popen("commit", "large", "killed", stdout=subprocess.DEVNULL)
+        wait_for(lambda: any(name.startswith("commit") for name in held(roots.data)["tmp"]), what="the commit's work")
+        time.sleep(delay)
+        process.kill()
+        process.wait()
+        if "killed" not in cli.ok("images"):
+            assert held(roots.data) == before
+        else:
+            cli.ok("rmi", "killed")
+    assert engine.containers.get("large").status == "exited"
+    assert cli.ok("commit", "large", "whole").startswith("sha256:")
+    assert engine.images.get("whole").size > 40_000_000
