@@ -214,6 +214,33 @@ def probe_overlay(lower: str | PathLike[str], upper: str | PathLike[str], work: 
     Errors: unsupported (the kernel has no overlayfs), system (the file system cannot hold an upper layer), denied.
     """
 
+@final
+class OverlayMount:
+    """Layers as one tree, read-only, without devices and set-user-id: for looking at it, and for ``tar_tree``.
+
+    Nothing of it can be seen on the host until :meth:`attach`. Closing it ends it, unless it is attached.
+    """
+
+    def __new__(cls, lower: Sequence[str | PathLike[str]]) -> Self:
+        """Mount the directories ``lower``, the topmost layer first.
+
+        Errors: not-found (no directory), limit (over 500), invalid (none), unsupported (no overlayfs), denied.
+        """
+    @property
+    def fd(self) -> int:
+        """Descriptor of the tree's top, for ``dir_fd`` and :func:`tar_tree`; it is this object's."""
+    def attach(self, path: str | PathLike[str]) -> None:
+        """Mount it on a directory of the host; :func:`unmount` takes it away. Closing this object leaves it.
+
+        Errors: not-found, invalid (no directory, a symbolic link among those), conflict (it is attached).
+        """
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def unmount(path: str | PathLike[str]) -> None:
+    """Take away what is mounted on the directory ``path``. Errors: busy (in use), not-found (nothing is)."""
+
 # --- Layers and directory trees ---
 
 @final
@@ -325,7 +352,7 @@ class TarResult:
     def compression(self) -> str: ...
 
 def tar_tree(
-    source: str | PathLike[str],
+    source: str | PathLike[str] | int,
     out: int,
     *,
     compression: str = "none",
@@ -335,12 +362,13 @@ def tar_tree(
     top: bool = True,
     progress: Progress | None = None,
 ) -> TarResult:
-    """Write the directory ``source`` as a layer's tar to ``out``: the same tree gives the same bytes.
+    """Write the directory ``source``, a path or a descriptor, as a layer's tar to ``out``.
 
-    Names are sorted; owners, modes, times, extended attributes, hard links and devices are kept; sockets are left out;
-    whiteouts in overlayfs form become OCI's. ``idmap`` is applied backwards. No time is later than ``clamp`` (seconds
-    since 1970, for ``SOURCE_DATE_EPOCH``). ``top`` adds an entry for ``source`` itself. ``compression`` is none, gzip
-    (``level`` 0 to 9) or zstd (1 to 22).
+    The same tree gives the same bytes. Names are sorted; owners, modes, times, extended attributes, hard links and
+    devices are kept; sockets are left out; whiteouts in overlayfs form become OCI's. ``idmap`` is applied backwards.
+    No time is later than ``clamp`` (seconds since 1970, for ``SOURCE_DATE_EPOCH``). ``top`` adds an entry for
+    ``source`` itself. ``compression`` is none, gzip (``level`` 0 to 9) or zstd (1 to 22). ``out`` is written from its
+    offset on; pipes and sockets will do.
 
     Errors: invalid (a name that starts with .wh., an owner outside the map, a level), busy (a file changes meanwhile),
     unsupported (overlayfs redirects), those of the file system.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use minidock_core::layer::archive::Archive;
+use minidock_core::layer::control::Deadline;
+use minidock_core::layer::decompress::Pipeline;
 use minidock_core::layer::feed::Feed;
 use minidock_core::layer::{
-    Compression, Control, CreateOptions, Limits, Options, Sink, reassemble, remove_tree, tar_tree,
-    unpack,
+    Compression, Control, CreateOptions, Digests, Input, Limits, Options, Sink, Spool, Whiteouts,
+    digest_file, reassemble, remove_tree, tar_tree, unpack,
 };
 
 /// The parser: no panic, and never more content than there is input.
@@ -91,6 +93,105 @@ pub fn tar_split(data: &[u8]) {
         .into();
     let sink = Sink::new(null, Compression::None, None, &control).expect("sink");
     let _ = reassemble(open(&tmp.0), &unnamed(data), sink, None);
+}
+
+/// Decompressors: no panic; what they accept was read and hashed to its last byte, is the same when it comes bit by
+/// bit, and comes out again after it was compressed.
+pub fn decompress(data: &[u8]) {
+    let file = unnamed(data);
+    let spool = Spool::new(unnamed(b"").into(), 0).expect("spool");
+    let (whole, pieces) = std::thread::scope(|scope| {
+        let pieces = scope.spawn(|| inflate(Input::Spool(&spool)));
+        for part in data.chunks(data.len() / 3 + 1) {
+            spool.write(part).expect("write");
+        }
+        spool.finish();
+        (
+            inflate(Input::Fd(file.as_fd())),
+            pieces.join().expect("no panic"),
+        )
+    });
+    assert_eq!(whole.is_ok(), pieces.is_ok());
+    let (Ok((out, digests)), Ok((other, same))) = (whole, pieces) else {
+        return;
+    };
+    assert!(out == other);
+    let digest = |bytes: &[u8]| digest_file(unnamed(bytes), &Control::default()).expect("digest");
+    assert_eq!(
+        (digests.digest, digests.compressed_size),
+        digest(data),
+        "something was not read"
+    );
+    assert_eq!((digests.diff_id.clone(), digests.size), digest(&out));
+    assert_eq!(digests.diff_id, same.diff_id);
+    let mut again = unnamed(b"");
+    let fd = again.try_clone().expect("duplicate").into();
+    let mut sink =
+        Sink::new(fd, digests.compression, None, &Arc::new(Control::default())).expect("sink");
+    sink.put(&out).expect("compress");
+    sink.finish().expect("compress");
+    again.rewind().expect("rewind");
+    assert!(inflate(Input::Fd(again.as_fd())).expect("own output").0 == out);
+}
+
+fn inflate(input: Input<'_>) -> minidock_core::Result<(Vec<u8>, Digests)> {
+    std::thread::scope(|scope| {
+        let control = Arc::new(Control::default());
+        let never = Deadline::after(None);
+        let mut pipeline = Pipeline::start(scope, input, None, &limits(), &control, never)?;
+        let mut out = Vec::new();
+        let consumed = {
+            let mut next = pipeline.chunks();
+            loop {
+                match next() {
+                    Ok(Some(chunk)) => out.extend_from_slice(chunk.bytes()),
+                    Ok(None) => break Ok(out),
+                    Err(error) => break Err(error),
+                }
+            }
+        };
+        pipeline.finish(consumed)
+    })
+}
+
+/// Whiteouts that delete: no panic, nothing outside the target goes, and no whiteout is left as a file.
+pub fn whiteouts(data: &[u8]) {
+    let data = with_checksums(data);
+    let tmp = TestDir::new();
+    let (target, beside) = (tmp.0.join("target"), tmp.0.join("beside"));
+    for dir in ["beside/d", "target/d/e", "target/x", "target/keep"] {
+        fs::create_dir_all(tmp.0.join(dir)).expect("create directory");
+    }
+    for file in [
+        "beside/d/f",
+        "target/a",
+        "target/d/f",
+        "target/d/e/g",
+        "target/x/y",
+    ] {
+        fs::write(tmp.0.join(file), b"lower").expect("write");
+    }
+    std::os::unix::fs::symlink("../beside/d", target.join("out")).expect("link");
+    std::os::unix::fs::symlink("d", target.join("in")).expect("link");
+    let options = Options {
+        limits: limits(),
+        compression: Some(Compression::None),
+        whiteouts: Whiteouts::Delete,
+        ..Options::default()
+    };
+    let control = Arc::new(Control::default());
+    let source = unnamed(&data);
+    let done = unpack(source.as_fd(), open(&target), None, &options, &control);
+    assert_eq!(fs::read(beside.join("d/f")).expect("read"), b"lower");
+    assert_eq!(fs::read_dir(beside.join("d")).expect("read").count(), 1);
+    assert_eq!(fs::read_dir(&tmp.0).expect("read").count(), 2);
+    if done.is_ok() {
+        // It refuses names that mean whiteouts.
+        let options = CreateOptions::default();
+        written(|sink| {
+            tar_tree(open(&target), sink, &options, &control).map(|(digests, _)| digests)
+        });
+    }
 }
 
 fn limits() -> Limits {

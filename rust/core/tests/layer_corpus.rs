@@ -121,3 +121,13 @@ fn unpack() {
 fn tar_split() {
     run("tar_split", "tar_split", 200, targets::tar_split);
 }
+
+#[test]
+fn decompress() {
+    run("decompress", "compressed", 60, targets::decompress);
+}
+
+#[test]
+fn whiteouts() {
+    run("whiteouts", "whiteouts", 40, targets::whiteouts);
+}

@@ -332,7 +332,7 @@ impl From<Digests> for TarResult {
 #[allow(clippy::too_many_arguments)]
 pub fn tar_tree(
     py: Python<'_>,
-    source: PathBuf,
+    source: &Bound<'_, PyAny>,
     out: i32,
     compression: &str,
     level: Option<u32>,
@@ -347,11 +347,16 @@ pub fn tar_tree(
         clamp,
         top,
     };
+    let source: std::result::Result<OwnedFd, PathBuf> = match source.extract() {
+        Ok(fd) => Ok(duplicate("write layer", fd)?),
+        Err(_) => Err(source.extract()?),
+    };
     let out = duplicate("write layer", out)?;
     let control = control(progress);
     let done = interruptible(py, &control, || {
+        let top = source.or_else(|path| open_directory(&path))?;
         let sink = Sink::new(out, compression, level, &control)?;
-        layer::tar_tree(open_directory(&source)?, sink, &options, &control)
+        layer::tar_tree(top, sink, &options, &control)
     });
     Ok(done?.0.into())
 }

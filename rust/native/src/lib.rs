@@ -30,7 +30,7 @@ mod _native {
         selinux_labels,
     };
     #[pymodule_export]
-    use super::snapshot::probe_overlay;
+    use super::snapshot::{OverlayMount, probe_overlay, unmount};
 
     // The helper and the supervisors that it becomes.
     #[pymodule_export]

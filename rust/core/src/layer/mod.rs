@@ -18,6 +18,8 @@ pub mod create;
 #[cfg(feature = "layer")]
 pub mod decompress;
 #[cfg(feature = "layer")]
+mod descriptor;
+#[cfg(feature = "layer")]
 pub mod digest;
 #[cfg(feature = "layer")]
 mod entry;

@@ -9,6 +9,7 @@ mod overlay;
 mod pivot;
 mod prepare;
 mod users;
+pub mod view;
 
 use std::path::PathBuf;
 

@@ -65,6 +65,11 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
         Some(map) => set_idmapped(fs, overlay, map, &mut held)?,
         None => set_plain(fs, overlay)?,
     }
+    if overlay.upper.is_none() && overlay.lower.len() == 1 {
+        let empty = empty()?;
+        set_fd(fs, "lowerdir+", &empty, &overlay.lower[0])?;
+        held.push(empty);
+    }
     if overlay.upper.is_some() && overlay.volatile {
         match fsconfig_set_flag(fs, "volatile") {
             // Before Linux 5.10 there is no such option; the container is correct without it.
@@ -93,6 +98,15 @@ fn describe(overlay: &Overlay) -> String {
         .as_ref()
         .map_or(&overlay.lower[0], |(upper, _)| upper);
     text(top)
+}
+
+/// An empty directory, mounted nowhere: overlayfs wants two layers where none is writable.
+fn empty() -> Result<OwnedFd> {
+    let fail = || "empty layer (tmpfs)";
+    let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open filesystem", fail)?;
+    fsconfig_create(context.as_fd()).context("mount", fail)?;
+    let attributes = MountAttrFlags::MOUNT_ATTR_RDONLY;
+    fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("mount", fail)
 }
 
 fn set_plain(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
@@ -232,7 +246,7 @@ fn set_fd(fs: BorrowedFd<'_>, key: &str, fd: &OwnedFd, path: &Path) -> Result<()
         ),
         other => other,
     }
-    .context("set idmapped layer", || text(path))
+    .context("set layer", || text(path))
 }
 
 #[cfg(test)]
