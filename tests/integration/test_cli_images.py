@@ -122,6 +122,16 @@ def test_tree(cli: Cli, registry: Registry) -> None:
     cli.ok("rm", "one")
 
 
+def test_what_an_image_says_steers_no_terminal(cli: Cli, registry: Registry) -> None:
+    history = [{"created_by": "RUN \x1b]0;evil\x07", "comment": "\x9b2J"}]
+    push_image(registry, "app", "1", [tar_of(("a", b"a"))], history=history)
+    cli.ok("pull", "-q", f"{registry.host}/app:1")
+    for argv in ([], ["--no-trunc"], ["--format", "{{.CreatedBy}} {{.Comment}}"]):
+        text = cli.ok("history", *argv, f"{registry.host}/app:1")
+        assert "\\x1b]0;evil\\x07" in text
+        assert text.replace("\n", "").isprintable()
+
+
 def test_search(cli: Cli, engine: minidock.Engine, registry: Registry) -> None:
     for path in ("team/app", "team/apple", "team/pear"):
         push_image(registry, path, "latest", [tar_of(("a", b"a"))])

@@ -139,6 +139,8 @@ def test_names_are_completed(cli_busybox: Cli) -> None:
     assert complete("rm", "-f", "ze") == ["zebra"]
     assert complete("run", "--rm", "bu") == ["busybox:latest"]
     assert complete("inspect", "ze") == ["zebra"]
+    assert complete("push", "bu") == complete("pull", "bu") == ["busybox:latest"]
+    assert complete("manifest", "an") == ["annotate"]
     cli_busybox.ok("rm", "zebra")
 
 

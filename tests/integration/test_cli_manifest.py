@@ -141,6 +141,18 @@ def test_what_is_refused(engine: minidock.Engine, roots: Roots, registry: Regist
         lists.inspect(damaged)
 
 
+def test_what_would_steer_a_terminal_is_escaped(cli: Cli, hostile: HostileRegistry) -> None:
+    image = build_image([tar_of(("a", b"a"))], annotations={"evil": "\x1b[2J\x9b2J<&>"})
+    hostile.add("one", "1", image)
+    name = f"{hostile.host}/one:1"
+    for argv in (["inspect", name], ["inspect", "-v", name]):
+        text = cli.ok("manifest", *argv)
+        assert "\\u001b[2J" in text
+        assert "\x1b" not in text
+        assert "\x9b" not in text
+    assert json.loads(cli.ok("manifest", "inspect", name))["annotations"]["evil"] == "\x1b[2J\x9b2J<&>"
+
+
 def test_insecure(engine: minidock.Engine) -> None:
     """Without --insecure another host must speak https; with it, http is tried too."""
     for insecure in (False, True):

@@ -173,7 +173,7 @@ def _known(kind: str, settings: dict[str, Any]) -> list[str]:
             found += session.engine.manifests.names()
         if kind in ("images", "any"):
             found += [tag for image in session.engine.images.list() for tag in image.tags]
-        return sorted(found)
+        return sorted(set(found))
     except Exception:
         return []
     finally:

@@ -352,8 +352,6 @@ def _media_type(entries: Sequence[Entry]) -> str:
 
 def document(entries: Sequence[Entry]) -> bytes:
     """The list as it is pushed and shown, in Docker's bytes."""
-    import json
-
     listed = []
     for entry in entries:
         one: dict[str, Any] = {"mediaType": entry.media_type, "size": entry.size, "digest": entry.digest}
@@ -361,7 +359,19 @@ def document(entries: Sequence[Entry]) -> bytes:
             one["platform"] = platform_of(entry)
         listed.append(one)
     whole = {"schemaVersion": 2, "mediaType": _media_type(entries), "manifests": listed}
-    return json.dumps(whole, indent=3, ensure_ascii=False).encode()
+    return go_json(whole, "   ").encode()
+
+
+def go_json(value: Any, indent: str) -> str:
+    """Indented JSON as Go writes it: what HTML would understand is escaped. So is what would steer a terminal."""
+    import json
+
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    if text.isascii() and not any(char in text for char in "<>&\x7f"):
+        return text
+    return "".join(
+        f"\\u{ord(char):04x}" if char in "<>&\u2028\u2029" or "\x7f" <= char <= "\x9f" else char for char in text
+    )
 
 
 def platform_of(entry: Entry) -> dict[str, Any]:

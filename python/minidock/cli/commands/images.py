@@ -7,7 +7,7 @@ import time
 from minidock.cli.commands.remove import confirmed, grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
-from minidock.cli.output import complain, line
+from minidock.cli.output import complain, line, printable
 from minidock.cli.units import decimal_size, duration, ellipsis, local_time
 from minidock.cli.words import UsageError
 from minidock.errors import ImageNotFound, MinidockError
@@ -76,6 +76,10 @@ def _history(session: Session, values: Values, arguments: list[str]) -> int:
     """Print how an image's layers came about, newest first."""
     full, human = values["no-trunc"], values["human"]
 
+    def shown(text: str) -> str:
+        # Written by whoever made the image: nothing in it may steer the terminal.
+        return "\n".join("\t".join(map(printable, line.split("\t"))) for line in text.split("\n"))
+
     def when(it: Any) -> str:
         return f"{duration(time.time() - it.created)} ago" if human else local_time(it.created)
 
@@ -86,9 +90,9 @@ def _history(session: Session, values: Values, arguments: list[str]) -> int:
         "ID": lambda it: it.id if full else it.id.removeprefix("sha256:")[:12],
         "CreatedSince": when,
         "CreatedAt": lambda it: local_time(it.created),
-        "CreatedBy": lambda it: it.created_by if full else ellipsis(it.created_by.replace("\t", " "), 45),
+        "CreatedBy": lambda it: shown(it.created_by if full else ellipsis(it.created_by.replace("\t", " "), 45)),
         "Size": size,
-        "Comment": lambda it: it.comment,
+        "Comment": lambda it: shown(it.comment),
     }
     heads = {
         "ID": "IMAGE",

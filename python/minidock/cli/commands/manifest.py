@@ -60,13 +60,9 @@ def _decoded(raw: bytes) -> Any:
 
 
 def _json(value: Any) -> str:
-    """Indented as Docker does it; Go escapes what HTML would understand."""
-    import json
+    from minidock.images.manifest_lists import go_json
 
-    text = json.dumps(value, indent="\t", ensure_ascii=False)
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+    return go_json(value, "\t")
 
 
 def _create(session: Session, values: Values, arguments: list[str]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from minidock.cli.commands.remove import grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
+from minidock.cli.output import printable
 from minidock.cli.units import ellipsis
 
 TYPE_CHECKING = False
@@ -26,13 +27,13 @@ def _listing(full: bool, form: str) -> Listing:
         return "[OK]" if value else ""
 
     def description(it: Any) -> str:
-        text = it.description.replace("\n", " ").replace("\r", "")
+        text = printable(it.description.replace("\n", " ").replace("\r", ""))
         return text if full else ellipsis(text, 45)
 
     return Listing(
         "*formatter.searchContext",
         fields={
-            "Name": lambda it: it.name,
+            "Name": lambda it: printable(it.name),
             "Description": description,
             "StarCount": lambda it: str(it.star_count),
             "IsOfficial": lambda it: truth(it.is_official),
