@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +12,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minidock.errors import Conflict, ImageInUse, ImageNotFound, InvalidArgument, MinidockError, NotFound
+from minidock.store.locks import lock
+from minidock.store.mounts import MountRow, MountTable
+from minidock.store.recovery import boot_id
 from tests.conftest import Cli, Roots
 from tests.images import SAMPLE_TREE, oci_archive, sample_image, tar_of
 from tests.registry import build_image, digest_of
@@ -164,4 +168,44 @@ def test_what_others_take_away_is_forgotten(loaded: minidock.Engine, cli: Cli, r
     subprocess.run(["umount", str(place)], check=True)
     loaded.store.database.execute("UPDATE mounts SET boot_id = 'earlier'")
     loaded.images.remove("sample:1")
+    assert loaded.images.mounted() == []
+
+
+def test_image_that_is_about_to_be_mounted(loaded: minidock.Engine, tmp_path: Path) -> None:
+    """Between its row and the mount, the process that mounts holds the lock; when it has died, nothing is left."""
+    table = MountTable(loaded.store.database)
+    loaded.images.mounted()  # makes the directory
+    table.put(MountRow(str(tmp_path), ID, boot_id(), 0, 1))
+    with lock(f"{loaded.store.paths.run}/mounts"):
+        with pytest.raises(ImageInUse):
+            loaded.images.remove("sample:1", force=True)
+        loaded.images.prune(all=True)
+    loaded.images.remove("sample:1")
+    assert table.all() == []
+
+
+def test_many_at_once(loaded: minidock.Engine, tmp_path: Path) -> None:
+    failures: list[BaseException] = []
+
+    def one(number: int) -> None:
+        place = tmp_path / str(number)
+        place.mkdir()
+        try:
+            for _ in range(3):
+                loaded.images.mount("sample:1", place)
+                loaded.images.mount("sample:1")
+                assert (place / "etc/keep").read_bytes() == b"kept\n"
+                loaded.images.unmount(path=place)
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    assert len(loaded.images.mounted()) == 1
+    for _ in range(18):
+        loaded.images.unmount("sample:1")
     assert loaded.images.mounted() == []

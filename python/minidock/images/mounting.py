@@ -13,7 +13,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.errors import Conflict, ImageInUse, ImageNotFound, InvalidArgument, NotFound
 from minidock.store.failures import from_os, translated
-from minidock.store.locks import lock
+from minidock.store.locks import lock, try_lock
 from minidock.store.mounts import MountRow, MountTable, mount_id
 from minidock.store.paths import make_directory
 from minidock.store.recovery import boot_id
@@ -84,7 +84,7 @@ def unmount(store: Store, *, path: str | None = None, image_id: str | None = Non
             if not found:
                 raise NotFound(f"unmount {path}: no image is mounted there")
         elif image_id is not None:
-            found = table.of_image(image_id)
+            found = [row for row in table.of_image(image_id) if row.is_there]
             if not found:
                 raise NotFound(f"unmount image {image_id[7:19]}: it is not mounted")
         else:
@@ -109,17 +109,31 @@ def mounted(store: Store) -> list[Mounted]:
 
 def require_unmounted(store: Store, image_id: str) -> None:
     """Raise ImageInUse while an image is mounted."""
-    rows = MountTable(store.database).of_image(image_id)
-    if rows:
+    path = mounted_on(store, image_id)
+    if path is not None:
         raise ImageInUse(
-            f"conflict: unable to delete {image_id[7:19]} (cannot be forced) - image is mounted on {rows[0].path}: "
-            f"minidock image unmount {rows[0].path}"
+            f"conflict: unable to delete {image_id[7:19]} (cannot be forced) - image is mounted on {path}: "
+            f"minidock image unmount {path}"
         )
 
 
-def is_mounted(store: Store, image_id: str) -> bool:
-    """Whether an image is mounted."""
-    return bool(MountTable(store.database).of_image(image_id))
+def mounted_on(store: Store, image_id: str) -> str | None:
+    """A directory on which an image is mounted, or about to be; None if there is none."""
+    for row in MountTable(store.database).of_image(image_id):
+        # Whoever mounts holds the lock from before the row is there until the mount is. It is not waited for here:
+        # that process may itself wait for the transaction that asks.
+        if row.is_there or (not row.mount_id and _is_locked(store)):
+            return row.path
+    return None
+
+
+def _is_locked(store: Store) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        fd = try_lock(_directory(store))
+        if fd is None:
+            return True
+        os.close(fd)
+    return False
 
 
 @contextlib.contextmanager

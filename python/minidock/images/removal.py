@@ -59,7 +59,7 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
     """
     from minidock.images.downloads import discard_idle
     from minidock.images.hello import built_in_id
-    from minidock.images.mounting import is_mounted
+    from minidock.images.mounting import mounted_on
 
     done: list[ImageDelete] = []
     with Workspace(store.paths, "prune", repair=True) as trash:
@@ -71,7 +71,7 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
                 tags = store.names.tags(row.id)
                 if row.id == keep or (tags and not everything) or store.containers.of_image(row.id):
                     continue
-                if is_mounted(store, row.id):
+                if mounted_on(store, row.id) is not None:
                     continue
                 if not chosen(row):
                     continue

@@ -39,8 +39,8 @@ class MountTable:
         return rows[0] if rows else None
 
     def of_image(self, image_id: str) -> list[MountRow]:
-        """The mounts of an image that are there."""
-        return [row for row in self._rows("WHERE image_id = ? ORDER BY path", (image_id,)) if row.is_there]
+        """The mounts of an image, those among them that are gone or under way."""
+        return self._rows("WHERE image_id = ? ORDER BY path", (image_id,))
 
     def all(self) -> list[MountRow]:
         """All mounts that are there, by path."""

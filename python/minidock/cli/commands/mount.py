@@ -57,7 +57,8 @@ MOUNT = Command(
 )
 UNMOUNT = Command(
     "[OPTIONS] IMAGE|DIRECTORY [IMAGE|DIRECTORY...]",
-    "Take away what `image mount` has mounted; an image that was mounted several times stays until the last.",
+    "Take away what `image mount` has mounted; an image that was mounted several times stays until the last. A "
+    "directory begins with / or a dot.",
     [
         Flag("all", "bool", "Take away all mounts", short="a"),
         Flag("force", "bool", "However often it was mounted", short="f"),
