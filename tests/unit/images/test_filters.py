@@ -18,10 +18,13 @@ class _Image(Image):
 
     __slots__ = ("_labels",)
 
-    def __init__(self, created: float, tags: list[str], labels: dict[str, str] | None = None) -> None:
-        row: Any = SimpleNamespace(id=f"sha256:{int(created):064d}", created=created, size=1)
-        super().__init__(None, row, tags)  # type: ignore[arg-type]
+    def __init__(
+        self, created: float, tags: list[str], labels: dict[str, str] | None = None, digests: list[str] | None = None
+    ) -> None:
+        row: Any = SimpleNamespace(id=f"sha256:{int(created):064d}", created=int(created), size=1)
+        super().__init__(None, row, tags, digests or [])  # type: ignore[arg-type]
         self._labels = labels or {}
+        self._config: Any = SimpleNamespace(created=f"2024-01-02T03:04:05.{int(created % 1 * 1000):03d}Z")
 
     @property
     def labels(self) -> dict[str, str]:
@@ -40,6 +43,29 @@ def chosen(**filters: list[str]) -> list[tuple[int, tuple[str, ...]]]:
     found = select(images, filters, COLLECTION)
     ids = [image.id for image in images]
     return [(ids.index(image.id), tuple(image.tags)) for image in found]
+
+
+def test_names_that_only_a_registry_gave() -> None:
+    """An image with digests alone is dangling, but not nameless; its digests are matched as names are."""
+    digest = f"box@sha256:{'0' * 64}"
+    one = _Image(NOW, [], digests=[digest, f"other@sha256:{'0' * 64}"])
+    images = [one, NAMELESS, NEW]
+    assert select(images, {"dangling": ["true"]}, COLLECTION) == [one, NAMELESS]
+    assert select(images, {"dangling": ["false"]}, COLLECTION) == [one, NEW]
+    for pattern in ("box", "b*", digest, "box@*"):
+        (found,) = select([one], {"reference": [pattern]}, COLLECTION)
+        assert found.repo_digests == [digest]
+    assert select([one], {"reference": ["*:*"]}, COLLECTION) == [one], "a digest has a colon"
+    assert select([one], {"reference": ["box:latest"]}, COLLECTION) == []
+
+
+def test_moments_have_fractions() -> None:
+    whole = float(int(NOW))
+    early, late = _Image(whole + 0.25, ["early:1"]), _Image(whole + 0.75, ["late:1"])
+    collection: Any = SimpleNamespace(get={"early": early, "late": late}.__getitem__)
+    assert select([early, late], {"since": ["early"]}, collection) == [late]
+    assert select([early, late], {"before": ["late"]}, collection) == [early]
+    assert select([early, late], {"before": ["early"]}, collection) == []
 
 
 def numbers(**filters: list[str]) -> list[int]:
