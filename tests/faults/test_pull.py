@@ -19,8 +19,8 @@ import minidock
 from minidock.errors import ImageNotFound, NoSpace, Timeout
 from tests.conftest import Roots
 from tests.hostile import HostileRegistry
-from tests.integration.test_pull import REPO, end, files, layer, name, noise, script
 from tests.oracle import assert_sound
+from tests.pulls import REPO, end, files, layer, name, noise, script
 from tests.registry import Registry, build_image, digest_of, get_manifest, push_image
 
 SOAK = os.environ.get("MINIDOCK_SOAK") == "1"

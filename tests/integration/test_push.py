@@ -25,8 +25,8 @@ from minidock.registry.cancel import Cancel
 from tests.conftest import Roots, wait_for
 from tests.hostile import HostileRegistry
 from tests.integration.archives import tar
-from tests.integration.test_pull import REPO, files, layer, name, noise, push_platforms, short_lived
 from tests.oracle import assert_sound
+from tests.pulls import REPO, files, layer, name, noise, push_platforms, short_lived
 from tests.registry import (
     OCI_LAYER,
     OCI_MANIFEST,

@@ -133,13 +133,16 @@ except KeyboardInterrupt:
 def test_an_interrupt_at_any_moment(times: int) -> None:
     """Also while the first steps begin, and again while the others end: none is left working."""
     for pause in (0, 0.0005, 0.002, 0.01, 0.05):
-        process = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, bufsize=0)
-        assert process.stdout is not None
-        assert process.stdout.read(6) == b"begun\n"
-        for _ in range(times):
-            time.sleep(pause)
-            process.send_signal(signal.SIGINT)
-        out, _ = process.communicate(timeout=30)
+        with subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, bufsize=0) as process:
+            assert process.stdout is not None
+            try:
+                assert process.stdout.read(6) == b"begun\n"
+                for _ in range(times):
+                    time.sleep(pause)
+                    process.send_signal(signal.SIGINT)
+                out, _ = process.communicate(timeout=30)
+            finally:
+                process.kill()
         assert process.returncode in (0, -signal.SIGINT)
         assert any(f"{n} of {n} ended" in out.decode() for n in range(1, 5)), out
 
