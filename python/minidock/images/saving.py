@@ -25,7 +25,7 @@ from minidock.store.workspace import Workspace
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from minidock.images.collection import ImageCollection
+    from minidock.images.lookup import ImageLookup
     from minidock.images.outputs import Out
     from minidock.images.references import Reference
     from minidock.store.images import ImageRow
@@ -57,14 +57,14 @@ class _Name(Struct):
     reference: Reference | None
 
 
-def save(collection: ImageCollection, store: Store, names: Sequence[str], out: Out, *, platform: str | None) -> None:
-    """Write images to a path, a descriptor or a binary file; see :meth:`ImageCollection.save`."""
+def save(collection: ImageLookup, store: Store, names: Sequence[str], out: Out, *, platform: str | None) -> None:
+    """Write images to a path, a descriptor or a binary file; see :meth:`ImageLookup.save`."""
     with _prepared(collection, store, names, platform) as plan:
         outputs.write_to(out, plan.write, "save")
 
 
 def stream(
-    collection: ImageCollection, store: Store, names: Sequence[str], *, platform: str | None, chunk_size: int
+    collection: ImageLookup, store: Store, names: Sequence[str], *, platform: str | None, chunk_size: int
 ) -> Iterator[bytes]:
     """The same as chunks of at most ``chunk_size`` bytes; what is wrong with the names is raised at the first."""
     with _prepared(collection, store, names, platform) as plan:
@@ -72,7 +72,7 @@ def stream(
 
 
 @contextlib.contextmanager
-def _prepared(collection: ImageCollection, store: Store, names: Sequence[str], platform: str | None) -> Iterator[_Plan]:
+def _prepared(collection: ImageLookup, store: Store, names: Sequence[str], platform: str | None) -> Iterator[_Plan]:
     """A plan, whose blobs and layers stay until the end."""
     if isinstance(names, str):
         names = [names]
@@ -98,7 +98,7 @@ class _Plan:
     """What goes into an archive."""
 
     def __init__(
-        self, collection: ImageCollection, store: Store, work: Workspace, wanted: platforms.Platform | None
+        self, collection: ImageLookup, store: Store, work: Workspace, wanted: platforms.Platform | None
     ) -> None:
         self._collection = collection
         self._store = store
