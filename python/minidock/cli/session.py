@@ -10,6 +10,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minidock.engine import Engine
 
+DEFAULT_CONFIG = "/etc/minidock/config.json"
+DEFAULT_DATA_ROOT = "/var/lib/minidock"
 LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
 
@@ -44,6 +46,13 @@ class Session:
             self._engine = Engine(data_root=self.data_root, run_root=self.run_root, config=self.config)
             self.level = self.level or self._engine.config.log_level
         return self._engine
+
+    @property
+    def plain_data_root(self) -> str | None:
+        """The data root, where no configuration has a say and this user may use it; else only the engine knows it."""
+        if self.config or os.environ.get("MINIDOCK_CONFIG") or os.path.exists(DEFAULT_CONFIG) or os.geteuid() != 0:
+            return None
+        return self.data_root or os.environ.get("MINIDOCK_DATA_ROOT") or DEFAULT_DATA_ROOT
 
     def warn(self, text: str) -> None:
         """Show a warning, unless the log level hides warnings."""

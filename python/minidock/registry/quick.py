@@ -26,8 +26,11 @@ _PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 _NAME = frozenset("!#$%&'*+-.^_`|~0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
 
 
-def head(config: Config, reference: Reference, environment: Mapping[str, str] | None = None) -> Head | None:
-    """What the registry says about the reference's tag or digest; None where only the full client can tell."""
+def head(config: Config | None, reference: Reference, environment: Mapping[str, str] | None = None) -> Head | None:
+    """What the registry says about the reference's tag or digest; None where only the full client can tell.
+
+    Without a configuration nothing is configured.
+    """
     env = os.environ if environment is None else environment
     host, colon, port = reference.domain.rpartition(":")
     # Docker Hub and its mirrors always want a token.
@@ -38,7 +41,7 @@ def head(config: Config, reference: Reference, environment: Mapping[str, str] | 
     loopback = host == "localhost" or host.startswith("127.")
     if not port:
         return None  # this machine: two ports to try; elsewhere: registries for everybody, which want a token
-    if not loopback and (config.insecure_registries or _has_proxy(config, env)):
+    if not loopback and ((config is not None and config.insecure_registries) or _has_proxy(config, env)):
         return None
     directories = env.get("MINIDOCK_CERTS_D")
     for directory in directories.split(":") if directories else CERTIFICATES:
@@ -56,8 +59,8 @@ def head(config: Config, reference: Reference, environment: Mapping[str, str] | 
     return _parse(answer, wanted)
 
 
-def _has_proxy(config: Config, environment: Mapping[str, str]) -> bool:
-    proxies = config.proxies
+def _has_proxy(config: Config | None, environment: Mapping[str, str]) -> bool:
+    proxies = None if config is None else config.proxies
     if proxies is not None and (proxies.http_proxy or proxies.https_proxy):
         return True
     return any(environment.get(name) for name in _PROXIES)

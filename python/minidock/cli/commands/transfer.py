@@ -42,7 +42,6 @@ def _interruptible(words: str) -> Iterator[None]:
 
 def _pull(session: Session, values: Values, arguments: list[str]) -> int:
     """Pull an image, or all of a repository, and print its full name."""
-    from minidock.cli.progress import shown
     from minidock.images import references
 
     reference = references.parse(arguments[0])
@@ -54,12 +53,31 @@ def _pull(session: Session, values: Values, arguments: list[str]) -> int:
         if not quiet:
             line(f"Using default tag: {reference.tag}")
     if values["all-tags"]:
+        from minidock.cli.progress import shown
+
         with _interruptible(_PULL_INTERRUPTED), shown(1, quiet=quiet) as progress:
             session.engine.images.pull_all(reference.name, platform=platform, progress=progress)
-    else:
+    elif platform is not None or not _unchanged(session, reference, quiet=quiet):
         pull_image(session, reference, platform=platform, quiet=quiet, fd=1)
     line(reference.canonical)
     return 0
+
+
+def _unchanged(session: Session, reference: Reference, *, quiet: bool) -> bool:
+    """Whether the image is here and up to date, found out without the engine; then that is all there is to say."""
+    data_root = session.plain_data_root
+    if data_root is None:
+        return False
+    from minidock.images import unchanged
+
+    digest = unchanged.digest(reference, data_root)
+    if digest is None:
+        return False
+    if not quiet:
+        line(f"{reference.tag}: Pulling from {reference.path}")
+        line(f"Digest: {digest}")
+        line(f"Status: Image is up to date for {reference.familiar}")
+    return True
 
 
 def _push(session: Session, values: Values, arguments: list[str]) -> int:
