@@ -34,10 +34,13 @@ def run_all(steps: Sequence[Callable[[], T]], workers: int, cancel: Cancel) -> l
             run.collect()
     except BaseException as first:
         while run.goes_on:
-            # Whoever interrupts again: the steps use what the owner frees when this has returned.
-            with contextlib.suppress(KeyboardInterrupt):
+            # Whoever interrupts again: the steps use what the owner frees when this has returned. No call comes
+            # before the try, in which the second interrupt would come.
+            try:
                 cancel.cancel()
                 run.end()
+            except KeyboardInterrupt:
+                pass
         cause = run.cause() if isinstance(first, Cancelled) else None
         if cause is not None:
             # What went wrong first explains why the others were cancelled.
