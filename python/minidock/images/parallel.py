@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import threading
 import time
@@ -68,10 +69,10 @@ class _Run(Generic[T]):
     def start(self, count: int) -> None:
         for number in range(count):
             try:
-                threading.Thread(target=self._work, name=f"minidock-worker-{number}", daemon=True).start()
-            except RuntimeError as error:
+                _begin(self._work)
+            except LimitExceeded:
                 if number == 0:
-                    raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
+                    raise
                 return  # fewer do it too
 
     def _work(self) -> None:
@@ -131,26 +132,36 @@ def watched(work: Callable[[], T], stop: Callable[[], None], cancel: Cancel, tic
 
     Whatever is raised here meanwhile (Cancelled, Timeout, an interrupt) calls ``stop`` and waits for the end of it.
     """
-    outcome: list[Callable[[], T]] = []
+    outcome: SimpleQueue[Callable[[], T]] = SimpleQueue()
 
     def run() -> None:
         try:
-            outcome.append(partial(_same, work()))
+            outcome.put(partial(_same, work()))
         except BaseException as error:  # raised again by the owner
-            outcome.append(partial(_fail, error))
+            outcome.put(partial(_fail, error))
 
-    thread = threading.Thread(target=run, name="minidock-native", daemon=True)
+    _begin(run)
     try:
-        thread.start()
+        while True:
+            try:
+                done = outcome.get(timeout=_TICK)
+                break
+            except Empty:
+                cancel.check()
+                tick()
+    except BaseException:
+        stop()
+        outcome.get()
+        raise
+    return done()
+
+
+def _begin(work: Callable[[], None]) -> None:
+    """Start a thread that ends with ``work`` or with the process. Raises LimitExceeded.
+
+    Not by threading.Thread, which waits in Python's code for the thread: an interrupt there becomes a RuntimeError.
+    """
+    try:
+        _thread.start_new_thread(work, ())
     except RuntimeError as error:
         raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
-    try:
-        while not outcome:
-            thread.join(_TICK)
-            cancel.check()
-            tick()
-    finally:
-        if not outcome:
-            stop()
-        thread.join()
-    return outcome[0]()

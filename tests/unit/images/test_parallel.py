@@ -98,10 +98,10 @@ def test_nothing_to_do() -> None:
 
 
 def test_a_host_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(self: threading.Thread) -> None:
+    def full(*_: object) -> int:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", full)
+    monkeypatch.setattr("_thread.start_new_thread", full)
     with pytest.raises(LimitExceeded, match="start a thread"):
         run_all([lambda: 1], 4, Cancel())
     with pytest.raises(LimitExceeded, match="start a thread"):
