@@ -59,9 +59,9 @@ _SWEEP_SECONDS = 0.5
 
 
 class Planned:
-    """A container that does not exist yet."""
+    """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one."""
 
-    __slots__ = ("cidfile", "named", "record", "walls", "warnings")
+    __slots__ = ("cidfile", "named", "record", "tree", "walls", "warnings")
 
     def __init__(
         self,
@@ -76,6 +76,7 @@ class Planned:
         self.walls = walls
         self.named = named
         self.cidfile = cidfile
+        self.tree: str | None = None
         self.warnings = warnings
 
 
@@ -240,8 +241,9 @@ class Lifecycle:
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise from_os(error, "make", directory) from error
-        if record.snapshot:
-            return  # an engine's part has said what it is: a directory used as it is (images.packages_configure)
+        if planned.tree is not None:
+            record.snapshot = {"type": "directory", "path": planned.tree}
+            return
         snapshots = self.engine.snapshots
         volatile = record.host_config.auto_remove
         idmap = {"uid": record.uid_map, "gid": record.gid_map} if record.uid_map else None

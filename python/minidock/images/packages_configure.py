@@ -161,7 +161,7 @@ def configure(engine: Engine, tree: str, *, distribution: str, epoch: int, what:
         },
         {},
     )
-    planned.record.snapshot = {"type": "directory", "path": tree}
+    planned.tree = tree
     try:
         result = lifecycle.run(planned, None, 64 << 20)
     except CommandNotExecutable as error:
