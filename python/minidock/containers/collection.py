@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Unpack
 
+    from minidock.containers.document import Owner
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.options import CreateOptions
     from minidock.containers.record import Record
@@ -45,8 +46,25 @@ class ContainerCollection:
         Raises InvalidArgument for an option that makes no sense, Unsupported for one that this version or host does not
         have, ImageNotFound, NameInUse, and Conflict for a ``cidfile`` that exists; nothing is left on disk then.
         """
+        return self._create(image, command, options)
+
+    def create_to_start(
+        self, image: str | None, command: str | Sequence[str] | None = None, **options: Unpack[CreateOptions]
+    ) -> Container:
+        """Like :meth:`create`, for who starts it at once: with ``remove`` it goes too if this process dies before."""
+        return self._create(image, command, options, starter=self._lifecycle.owner())
+
+    def _create(
+        self,
+        image: str | None,
+        command: str | Sequence[str] | None,
+        options: CreateOptions,
+        starter: Owner | None = None,
+    ) -> Container:
         lifecycle = self._lifecycle
         planned = lifecycle.plan(image, command, options, os.environ)
+        if planned.record.host_config.auto_remove:
+            planned.record.starter = starter
         record = lifecycle.create(planned)
         return Container(lifecycle, record, record.state, warnings=planned.warnings)
 

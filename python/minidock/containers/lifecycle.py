@@ -506,6 +506,8 @@ class Lifecycle:
         with 137. Raises ContainerNotFound when the container has ended and was to be removed then.
         """
         record = records.decode(row.record)
+        if row.state == states.CREATED and record.starter is not None:
+            self._expect_start(record)
         if row.state != states.RUNNING:
             return record, record.state
         ended = self._exit_record(row.id)
@@ -531,6 +533,23 @@ class Lifecycle:
             if ended is None:
                 return self._abandoned(record, row.record)
         return self._ended(record, ended)
+
+    def _expect_start(self, record: Record) -> None:
+        """Remove a container whose maker died before it could start it, if it was to be removed after its run.
+
+        Raises ContainerNotFound then.
+        """
+        starter = record.starter
+        if starter is None or liveness.alive(starter.pid, starter.start_time):
+            return
+
+        def check(row: ContainerRow) -> None:
+            if row.state != states.CREATED:
+                raise Conflict(f"container {row.id} has been started meanwhile")
+
+        with contextlib.suppress(Conflict):
+            self.delete(record.id, check=check)
+            raise ContainerNotFound(f"no such container: {record.id}; whoever was to start it died, so it was removed")
 
     def _exit_record(self, container_id: str) -> liveness.ExitRecord | None:
         """Return how a container ended; with a full data root its supervisor left that in the run root."""

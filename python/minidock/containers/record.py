@@ -38,7 +38,7 @@ class Record(msgspec.Struct, omit_defaults=True):
     process_label: str = ""
     mount_label: str = ""
     starter: Owner | None = None
-    """While it is being started or runs: the process that started it."""
+    """While it is being started or runs: the process that started it; before, with ``--rm``, the one that is to."""
     version: int = VERSION
 
     @property

@@ -13,6 +13,7 @@ from minidock.errors import ImageNotFound, MinidockError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from minidock.cli.flags import Values
@@ -33,7 +34,7 @@ def _environment(entries: list[str]) -> list[str]:
     return found
 
 
-def _create(session: Session, values: Values, arguments: list[str]) -> Container:
+def _create(session: Session, values: Values, arguments: list[str], *, to_start: bool) -> Container:
     """Create the container that the command line describes, and show the engine's warnings."""
     options: dict[str, Any] = values.options()
     if "env" in values:
@@ -47,29 +48,37 @@ def _create(session: Session, values: Values, arguments: list[str]) -> Container
         if not arguments:
             raise UsageError("an image is needed, or --rootfs (see 'minidock run --help')", 1)
         image, arguments = arguments[0], arguments[1:]
-    container = _created(session, image, arguments, options, quiet=values["quiet"])
+    containers = session.engine.containers
+    create = containers.create_to_start if to_start else containers.create
+    container = _created(session, create, image, arguments, options, quiet=values["quiet"])
     for warning in container.warnings:
         session.warn(warning)
     return container
 
 
 def _created(
-    session: Session, image: str | None, command: list[str], options: dict[str, Any], *, quiet: bool
+    session: Session,
+    create: Callable[..., Container],
+    image: str | None,
+    command: list[str],
+    options: dict[str, Any],
+    *,
+    quiet: bool,
 ) -> Container:
     """Create the container; its image is pulled first, shown on standard error, if ``--pull`` says so."""
     pull = options.pop("pull", "missing")
     if pull not in ("always", "missing", "never"):
         raise UsageError(f'invalid pull option: \'{pull}\': must be one of "always", "missing" or "never"')
     if image is None:
-        return session.engine.containers.create(None, command or None, **options)
+        return create(None, command or None, **options)
     if pull != "always":
         try:
-            return session.engine.containers.create(image, command or None, pull="never", **options)
+            return create(image, command or None, pull="never", **options)
         except ImageNotFound:
             if pull == "never":
                 raise
     _pull(session, image, options.get("platform"), quiet=quiet, missing=pull == "missing")
-    return session.engine.containers.create(image, command or None, pull="never", **options)
+    return create(image, command or None, pull="never", **options)
 
 
 def _pull(session: Session, image: str, platform: str | None, *, quiet: bool, missing: bool) -> None:
@@ -100,7 +109,7 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
     tty = values["tty"]
     if tty and "stdin" in attached and not os.isatty(0):
         raise UsageError("the input device is not a TTY", 1)
-    container = _create(session, values, arguments)
+    container = _create(session, values, arguments, to_start=True)
     try:
         return attach(session, container, attached, sig_proxy=values["sig-proxy"])
     except BaseException:
@@ -149,7 +158,7 @@ def _end_by_exception() -> None:
 
 
 def _create_command(session: Session, values: Values, arguments: list[str]) -> int:
-    line(_create(session, values, arguments).id)
+    line(_create(session, values, arguments, to_start=False).id)
     return 0
 
 
