@@ -14,8 +14,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+import minidock
 from benches.big_image import big_image, push_big_image
-from benches.harness import PEERS_ROOT, PROJECT, Row, inside_peers, scratch, spawn, summary
+from benches.harness import PEERS_ROOT, PROJECT, Row, inside_peers, peers, rounds, scratch, spawn, summary
 from benches.run import DOCKER, PODMAN
 from tests.registry import Registry
 
@@ -257,6 +258,36 @@ def pull_again(count: int) -> Row:
             for engine in engines.values():
                 engine.forget(reference)
     return _row("second pull, nothing new", times, {"docker": 0.5})
+
+
+def pull_again_python(count: int) -> Row:
+    """The same from Python, in a process that lives on: ours against docker-py."""
+    import docker  # docker-py, a development dependency
+
+    client = docker.DockerClient(base_url=f"unix://{peers('socket').strip()}")
+    with (
+        scratch() as folder,
+        _engines(folder, "docker") as engines,
+        minidock.Engine(data_root=str(folder / "d"), run_root=str(folder / "r")) as engine,
+        Registry(folder / "registry") as registry,
+    ):
+        push_big_image(registry, "gzip")
+        name = f"{registry.host}/bench"
+        try:
+            times = rounds(
+                {
+                    "minidock": lambda: engine.images.pull(name, "gzip"),
+                    "docker-py": lambda: client.images.pull(name, "gzip"),
+                },
+                count,
+                warmup=1,
+            )
+        finally:
+            engines["docker"].forget(f"{name}:gzip")
+    medians, spread = summary(times)
+    ratio = medians["minidock"] / medians["docker-py"]
+    what = "second pull from Python, nothing new"
+    return Row(what, medians, "ms", "≤ 0.5 x docker-py", ratio <= 0.5, spread, f"{ratio:.2f} x docker-py")
 
 
 # push
