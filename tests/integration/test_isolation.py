@@ -126,7 +126,7 @@ def test_no_descriptor_leaks(engine: minidock.Engine, busybox: str) -> None:
     os.set_inheritable(extra, True)
     try:
         # PID 1 itself: 3 is the directory. (A shell has pipes open while it starts what it joins by them.)
-    assert out(engine, busybox, "exec ls /proc/1/fd").split() == ["0", "1", "2", "3"]
+        assert out(engine, busybox, "exec ls /proc/1/fd").split() == ["0", "1", "2", "3"]
     finally:
         os.close(extra)
 
