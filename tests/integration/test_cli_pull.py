@@ -101,6 +101,19 @@ def test_platforms(cli: Cli, registry: Registry) -> None:
     assert cli.ok("images", "-q", "--no-trunc", name).strip() == mine.config
 
 
+def test_the_host_s_platform_is_meant_whatever_is_here(cli: Cli, registry: Registry) -> None:
+    """An image for another platform is not taken for what the tag has for this host."""
+    mine = push_image(registry, APP, "", layers("a"))
+    other = push_image(registry, APP, "", layers("b"), platform="linux/s390x")
+    push_index(registry, APP, "1", [(mine.manifest, "linux/amd64"), (other.manifest, "linux/s390x")])
+    name = f"{registry.host}/{APP}:1"
+    cli.ok("pull", "-q", "--platform", "linux/s390x", name)
+    assert f"Status: Downloaded newer image for {name}\n" in cli.ok("pull", name)
+    shown = cli.ok("images", "-q", "--no-trunc", name).split()
+    assert sorted(shown) == sorted([mine.config, other.config])
+    assert f"Status: Image is up to date for {name}\n" in cli.ok("pull", name)
+
+
 def test_failures_are_one_line(cli: Cli, registry: Registry, auth_registry: Registry) -> None:
     cases = {
         f"{registry.host}/no/such": "manifest for .*/no/such:latest not found",

@@ -10,6 +10,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from minidock.images.platforms import Platform, host
 from minidock.registry import quick
 from minidock.store.schema import MIGRATIONS
 
@@ -37,14 +38,29 @@ def _target(name: str, database: str) -> str | None:
         try:
             if connection.execute("PRAGMA user_version").fetchone()[0] != len(MIGRATIONS):
                 return None
-            rows = connection.execute(
-                "SELECT target FROM tags JOIN tag_images USING (name) JOIN images ON images.id = tag_images.image_id"
-                " WHERE name = ? AND NOT hidden",
-                (name,),
-            ).fetchall()
+            rows = connection.execute(_IMAGES_OF_NAME, (name,)).fetchall()
         finally:
             connection.close()
     except sqlite3.Error:
         return None
-    target: str | None = rows[0][0] if len(rows) == 1 else None
-    return target
+    if len(rows) != 1:
+        return None
+    target, operating_system, architecture, variant, whole = rows[0]
+    here = Platform(operating_system or "linux", architecture or "", variant or "")
+    return target if whole and host().rank(here) == 0 else None
+
+
+# As in `current.find`: all of the image must be here, and it must be for this host: the tag may have a better one.
+_IMAGES_OF_NAME = """
+    SELECT target, json_extract(document, '$.os'), json_extract(document, '$.architecture'),
+        json_extract(document, '$.variant'),
+        (SELECT count(*) FROM blobs WHERE digest IN (id, manifest) AND kept) = 2
+        AND EXISTS (SELECT 1 FROM blobs WHERE digest = target AND kept)
+        AND NOT EXISTS (
+            SELECT 1 FROM image_layers JOIN layers ON layers.id = layer_id
+            WHERE image_layers.image_id = found.id AND diff_id LIKE 'lost:%')
+    FROM (
+        SELECT target, images.id AS id, manifest, CAST(config AS TEXT) AS document
+        FROM tags JOIN tag_images USING (name) JOIN images ON images.id = tag_images.image_id
+        WHERE name = ? AND NOT hidden) AS found
+"""
