@@ -139,6 +139,14 @@ def test_command(engine: minidock.Engine, busybox: str, cli: Cli, tmp_path: Path
         1,
         b"minidock: cowardly refusing to export to a terminal. Use the -o flag or redirect\n",
     )
+    process = cli.popen("export", "one", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.read(1)
+    process.stdout.close()
+    with process.stderr as stream:
+        assert stream.read() == b""
+    assert process.wait(timeout=30) == 141
     container.remove()
     with pytest.raises(ContainerNotFound):
         list(container.export())

@@ -279,7 +279,10 @@ def test_reader_that_goes_away(cli: Cli, engine: minidock.Engine, roots: Roots) 
     assert process.stdout is not None
     process.stdout.read(1000)
     process.stdout.close()
-    assert process.wait(timeout=30) != 0
+    assert process.stderr is not None
+    with process.stderr as errors:
+        assert errors.read() == b""
+    assert process.wait(timeout=30) == 141
     assert held(roots.data)["tmp"] == []
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
 from minidock.cli.words import UsageError
+from minidock.errors import SystemFailure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
     from minidock.images.loading import Loaded
@@ -26,13 +30,33 @@ def output(values: Values, verb: str) -> str | int:
 
 
 def _save(session: Session, values: Values, arguments: list[str]) -> int:
-    session.engine.images.save(arguments, output(values, "save"), platform=values["platform"])
+    out = output(values, "save")
+    with _pipe_may_close(out):
+        session.engine.images.save(arguments, out, platform=values["platform"])
     return 0
 
 
 def _export(session: Session, values: Values, arguments: list[str]) -> int:
-    session.engine.containers.get(arguments[0]).export(output(values, "export"))
+    out = output(values, "export")
+    container = session.engine.containers.get(arguments[0])
+    with _pipe_may_close(out):
+        container.export(out)
     return 0
+
+
+@contextlib.contextmanager
+def _pipe_may_close(out: str | int) -> Iterator[None]:
+    """Make it BrokenPipeError, which ends commands without a word, when writing failed as nobody reads the output."""
+    try:
+        yield
+    except SystemFailure as error:
+        import select
+
+        poll = select.poll()
+        poll.register(1, 0)
+        if out == 1 and any(events & select.POLLERR for _, events in poll.poll(0)):
+            raise BrokenPipeError from error
+        raise
 
 
 def _load(session: Session, values: Values, arguments: list[str]) -> int:
