@@ -128,6 +128,23 @@ def test_configuration(engine: minidock.Engine, cli: Cli) -> None:
     assert b"comes with the issue" in cli("commit", "--pause=false", "cc").stderr
 
 
+@pytest.mark.parametrize(
+    ("changes", "entrypoint", "cmd"),
+    [
+        (['ENTRYPOINT ["x"]'], ["x"], None),
+        (["ENTRYPOINT []"], ["echo"], ["hello"]),
+        (["CMD []"], ["echo"], []),
+        (['ENTRYPOINT ["x"]', 'CMD ["y"]'], ["x"], ["y"]),
+    ],
+)
+def test_entrypoint_and_command_as_in_docker(
+    engine: minidock.Engine, busybox: str, changes: list[str], entrypoint: list[str], cmd: list[str] | None
+) -> None:
+    container = engine.containers.create(busybox, ["hello"], entrypoint=["echo"])
+    config = container.commit("x", changes=changes).defaults
+    assert (config.entrypoint, config.cmd) == (entrypoint, cmd)
+
+
 def test_the_same_files_give_the_same_layer(
     engine: minidock.Engine, busybox: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

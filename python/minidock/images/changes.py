@@ -16,7 +16,11 @@ _MAX_PORT_RANGE = 65536
 
 
 def apply(config: ExecutionConfig, changes: Iterable[str]) -> None:
-    """Apply instructions in order. Raises InvalidArgument, naming the instruction that makes no sense."""
+    """Apply instructions in order. An ENTRYPOINT without a CMD before it takes away the command that there was.
+
+    Raises InvalidArgument, naming the instruction that makes no sense.
+    """
+    has_command = False
     for change in changes:
         for line in _instructions(change):
             keyword, _, rest = line.partition(" ")
@@ -29,6 +33,9 @@ def apply(config: ExecutionConfig, changes: Iterable[str]) -> None:
                 handler(config, rest.strip())
             except InvalidArgument as error:
                 raise InvalidArgument(f"--change {line!r}: {error}") from error
+            has_command = has_command or keyword.upper() == "CMD"
+            if keyword.upper() == "ENTRYPOINT" and not has_command:
+                config.cmd = None
 
 
 def environment(config: ExecutionConfig) -> dict[str, str]:

@@ -64,6 +64,7 @@ def commit(
     record = _stopped(lifecycle, container_id)
     config = _defaults(record.config)
     dockerfile.apply(config, changes)
+    _complete(config, record.config)
     epoch = reproducible.source_date_epoch()
     now = time.time_ns() if epoch is None else min(time.time_ns(), epoch * 10**9)
     with Workspace(store.paths, "commit") as work:
@@ -152,6 +153,14 @@ def _defaults(config: ContainerConfig) -> oci_image.ExecutionConfig:
         shell=list(known(config.shell, None) or ()) or None,
         args_escaped=known(config.args_escaped, False),
     )
+
+
+def _complete(config: oci_image.ExecutionConfig, container: ContainerConfig) -> None:
+    """Give back what changes have emptied: as in Docker, only a new entrypoint lets an image have no command."""
+    if config.entrypoint:
+        return
+    config.entrypoint = list(container.entrypoint or ()) or None
+    config.cmd = config.cmd or list(container.cmd or ()) or None
 
 
 def _layer(

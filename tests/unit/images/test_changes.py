@@ -26,6 +26,13 @@ def test_commands_in_both_forms() -> None:
     assert applied("CMD echo", config=ExecutionConfig(shell=["/bin/bash", "-ec"])).cmd == ["/bin/bash", "-ec", "echo"]
 
 
+def test_an_entrypoint_takes_away_the_command_that_was_for_another() -> None:
+    old = ExecutionConfig(entrypoint=["old"], cmd=["for old"])
+    assert applied('ENTRYPOINT ["new"]', config=old).cmd is None
+    assert applied('ENTRYPOINT ["new"]', 'CMD ["x"]').cmd == ["x"]
+    assert applied('CMD ["x"]', 'entrypoint ["new"]').cmd == ["x"]
+
+
 def test_env_forms_quotes_and_variables() -> None:
     config = applied('ENV A=1 B="two words" C=three\\ words', "ENV D the rest of the line", "ENV A=$B-${A}-${X:-x}")
     assert config.env == ["A=two words-1-x", "B=two words", "C=three words", "D=the rest of the line"]
