@@ -11,6 +11,7 @@ import pytest
 from minidock.errors import ImageInUse, ImageNotFound
 from tests.conftest import Cli, Roots
 from tests.integration.archives import held, tar
+from tests.registry import Registry, push_image
 from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
@@ -47,6 +48,17 @@ def test_by_id(engine: minidock.Engine) -> None:
         "untagged other:latest",
         f"deleted {image.id}",
     ]
+
+
+def test_a_digest_of_another_repository_is_a_name_too(engine: minidock.Engine, registry: Registry) -> None:
+    """A tag goes although a container uses the image, as long as that is still named."""
+    pushed = push_image(registry, "app", "1", [tar(("x", b""))], config={"Cmd": ["x"]})
+    image = engine.images.pull(f"{registry.host}/app@{pushed.manifest}")
+    image.tag("mine:1")
+    container = engine.containers.create("mine:1")
+    assert steps(engine.images.remove("mine:1")) == ["untagged mine:1"]
+    assert engine.images.get(image.id).repo_digests == [f"{registry.host}/app@{pushed.manifest}"]
+    container.remove()
 
 
 def test_shared_layers_stay(engine: minidock.Engine, roots: Roots) -> None:

@@ -63,9 +63,9 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
 
     done: list[ImageDelete] = []
     with Workspace(store.paths, "prune", repair=True) as trash:
-        before = _space(store)
         collected: list[Garbage] = []
         with store.database.transaction():
+            before = _space(store)
             keep = built_in_id(store)
             for row in store.images.all():
                 tags = store.names.tags(row.id)
@@ -80,9 +80,9 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
                 done += removal.done
                 if garbage is not None:
                     collected.append(garbage)
+            reclaimed = before - _space(store)
         for garbage in collected:
             store.images.discard(garbage, trash)
-        reclaimed = before - _space(store)
         reclaimed += discard_idle(store.paths, trash)
     return ImagesPruned(done or None, reclaimed)
 
@@ -107,7 +107,7 @@ class _Removal:
 
     def by_name(self, reference: Reference) -> Garbage | None:
         """Remove one name, and the image if it was the last."""
-        if len(self.tags) <= 1 and len({name for name, _ in self.digests}) <= 1:
+        if self._has_one_name():
             self._refuse_built_in()
             if self.users and not self.force:
                 raise ImageInUse(
@@ -124,6 +124,11 @@ class _Removal:
             # Docker, too, only untags what runs, and leaves the image without a name.
             return None
         return self.delete()
+
+    def _has_one_name(self) -> bool:
+        """Whether all names go with one: digests of a repository are no more names beside a tag of it."""
+        repositories = {references.from_canonical(tag).name for tag in self.tags} | {name for name, _ in self.digests}
+        return len(self.tags) <= 1 and len(repositories) <= 1
 
     def by_id(self) -> Garbage | None:
         """Remove the image with all its names."""
