@@ -252,21 +252,6 @@ def test_bodies_in_chunks(hostile: HostileRegistry, connect: Connect) -> None:
         fetch(repository)
 
 
-def test_further_places(
-    hostile: HostileRegistry, make_hostile: Callable[..., HostileRegistry], connect: Connect
-) -> None:
-    other = make_hostile()
-    other.add("else", "x", IMAGE)
-    hostile.challenge = 'Basic realm="x"'
-    url = f"{other.url}/v2/else/blobs/{DIGEST}"
-    places = ("file:///etc/passwd", "http://not.loopback.invalid/x", f"{other.url}/nothing", url)
-    with connect(hostile, login=ALICE).blob(DIGEST, size=len(LAYER), urls=places) as reader:
-        got = bytearray()
-        drain(reader, memoryview(bytearray(1 << 16)), got)
-    assert got == LAYER
-    assert all("authorization" not in seen.headers for seen in other.requests())
-
-
 def test_threads_share_a_token(token_registry: Registry, token_server: TokenServer, connect: Connect) -> None:
     digest = push_blob(token_registry, "app", LAYER)
     repository = connect(token_registry, login=ALICE)

@@ -12,7 +12,6 @@ import msgspec
 from minidock.errors import (
     Corrupt,
     ImageNotFound,
-    InvalidArgument,
     LimitExceeded,
     MinidockError,
     NotFound,
@@ -24,7 +23,7 @@ from minidock.errors import (
 )
 from minidock.images.references import Reference, is_digest
 from minidock.registry import blobs, failures
-from minidock.registry.hosts import Endpoint, origin
+from minidock.registry.hosts import Endpoint
 from minidock.registry.kinds import ACCEPT, MAX_MANIFEST, Head, Manifest
 from minidock.registry.pages import decoded, next_page
 from minidock.registry.session import Answer, Attempts, Body, Call, Session
@@ -88,20 +87,13 @@ class Repository:
         *,
         offset: int = 0,
         size: int | None = None,
-        urls: Sequence[str] = (),
         cancel: Cancel | None = None,
     ) -> blobs.BlobReader:
-        """Open a blob for reading from ``offset`` on; ``size`` is the whole blob's, ``urls`` are further places of it.
+        """Open a blob for reading from ``offset`` on; ``size`` is the whole blob's.
 
         Raises NotFound, Corrupt where the registry has another size, and as :meth:`head`.
         """
-        try:
-            return self._anywhere(lambda endpoint: self._blob(endpoint, digest, offset, size, cancel))
-        except NotFound:
-            for url in urls:
-                if (found := self._foreign(url, digest, offset, size, cancel)) is not None:
-                    return found
-            raise
+        return self._anywhere(lambda endpoint: self._blob(endpoint, digest, offset, size, cancel))
 
     def has_blob(self, digest: str, *, cancel: Cancel | None = None) -> int | None:
         """The size of a blob in the registry, None if it is not there or the registry does not tell."""
@@ -255,28 +247,6 @@ class Repository:
         if refused.status == 404:
             raise NotFound(f"{what}: not found: {refused.text}")
         raise self._denied(refused) or failures.failed(what, refused)
-
-    def _foreign(
-        self, url: str, digest: str, offset: int, size: int | None, cancel: Cancel | None
-    ) -> blobs.BlobReader | None:
-        """A blob from a URL of its descriptor, without any credentials; None where it cannot be had from there."""
-        try:
-            where = origin(url)
-        except InvalidArgument:
-            return None
-        insecure = self._session.hosts.is_insecure(where.netloc)
-        if where.scheme != "https" and not insecure:
-            return None
-        headers = {"Range": f"bytes={offset}-"} if offset else {}
-        call = Call(Endpoint(where.netloc, url, insecure), "GET", url, headers, authorization="")
-        try:
-            answer = self._session.send(call, cancel)
-        except RegistryError:
-            return None
-        if answer.status not in (200, 206, 416):
-            answer.close()
-            return None
-        return blobs.reader(f"blob {digest} at {where.netloc}", answer, offset, size)
 
     # -- for all of them
 
