@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import socket
@@ -81,12 +82,16 @@ class Tunnel:
             self._threads[-1].start()
 
     def _serve(self, client: socket.socket) -> None:
+        with client, contextlib.suppress(ConnectionError):  # a client may just go away
+            self._relay(client)
+
+    def _relay(self, client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
             head += client.recv(4096)
         self.seen.append(head)
         port = int(head.split()[1].rpartition(b":")[2])
-        with client, socket.create_connection(("127.0.0.1", port)) as server:
+        with socket.create_connection(("127.0.0.1", port)) as server:
             client.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
             while True:
                 for ready in select.select([client, server], [], [])[0]:
