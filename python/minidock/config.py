@@ -7,7 +7,7 @@ which part of minidock reads it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
@@ -109,9 +109,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     log_format: str = ""
     # registries (issue 3)
     insecure_registries: tuple[str, ...] = ()
-    max_concurrent_downloads: int | None = None
-    max_concurrent_uploads: int | None = None
-    max_download_attempts: int | None = None
+    max_concurrent_downloads: Annotated[int, msgspec.Meta(ge=0)] | None = None  # 0 is the default
+    max_concurrent_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
+    max_download_attempts: Annotated[int, msgspec.Meta(ge=0)] | None = None
     proxies: Proxies | None = None
     registry_mirrors: tuple[str, ...] = ()
     # life cycle (issue 4)

@@ -44,6 +44,7 @@ def test_keys_have_daemon_jsons_names() -> None:
         (b"[]", "configuration f: not a JSON object"),
         (b"{", "configuration f: not a JSON object"),
         (b'{"dns": "1.1.1.1"}', "configuration f: expected `array`, got `str` - at `$.dns`"),
+        (b'{"max-concurrent-downloads": -1}', "expected `int` >= 0 - at `$.max-concurrent-downloads`"),
         (b'{"log-level": "loud"}', 'log-level: "loud" is not one of trace, debug'),
         (b'{"data-root": "relative"}', 'data-root: "relative" is not an absolute path'),
         (b'{"storage-driver": "btrfs"}', 'storage-driver: "btrfs" is not one of'),

@@ -364,4 +364,5 @@ def _object(fields: dict[str, bytes], depth: int) -> bytes:
 def _damaged(subject: str, what: str, error: Exception) -> Corrupt:
     """Neither the parser's errors nor this have a value of the file in them."""
     why = str(error) if not isinstance(error, RecursionError) else "nested too deeply"
+    why = why.removeprefix("JSON is ")
     return Corrupt(f"credentials {subject}: {what}: {why[:1].lower()}{why[1:]}; repair the file or remove it")
