@@ -216,6 +216,7 @@ def test_platforms_of_one_name(engine: minidock.Engine, cli: Cli, tmp_path: Path
     path.write_bytes(data)
     assert cli.ok("load", "--platform", "linux/arm64", "-i", str(path)) == "Loaded image: app:1\n"
     assert str(engine.images.get("app:1").platform) == "linux/arm64"
+    assert cli.ok("load", "-i", str(path)) == "Loaded image: app:1\n"
     with pytest.raises(ImageNotFound, match="linux/riscv64"):
         engine.images.load(data, platform="linux/riscv64")
 

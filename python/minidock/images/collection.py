@@ -179,8 +179,8 @@ class ImageCollection(ImageExchange):
         if row is None:
             raise ImageNotFound(f"no such image: {self.shown(name)}")
         names = self._store.names
-        source = names.get(reference.canonical) if reference is not None and reference.digest is None else None
         with self._store.database.transaction():
+            source = names.get(reference.canonical) if reference is not None and reference.digest is None else None
             if source is None or source.target is None:
                 names.set_tag(target.canonical, row.id)
                 return

@@ -72,17 +72,21 @@ def _load(session: Session, values: Values, arguments: list[str]) -> int:
         with shown(1, quiet=values["quiet"] or not os.isatty(1)) as progress:
             session.engine.images.load(source, platform=values["platform"], on_loaded=found.append, progress=progress)
     finally:
+        told: set[str] = set()
         for one in found:
-            _tell(one)
+            _tell(one, told)
     return 0
 
 
-def _tell(loaded: Loaded) -> None:
+def _tell(loaded: Loaded, told: set[str]) -> None:
+    """Say what was loaded; a name of several platforms comes once."""
     lost = dict(loaded.replaced)
     for name in loaded.names:
         if name in lost:
             line(f"The image {name} already exists, renaming the old one with ID {lost[name]} to empty string")
-        line(f"Loaded image: {name}")
+        if name not in told:
+            line(f"Loaded image: {name}")
+            told.add(name)
     if not loaded.names:
         line(f"Loaded image ID: {loaded.row.id}")
 
