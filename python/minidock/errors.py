@@ -8,8 +8,7 @@ an exception to an HTTP status is in ``minidock.api``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minidock.containers.result import RunResult
 

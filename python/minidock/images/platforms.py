@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from collections import namedtuple
 
 from minidock.errors import InvalidArgument, Unsupported
 
@@ -29,12 +29,23 @@ _KNOWN = frozenset(
 _MAX_TEXT = 100
 
 
-class Platform(NamedTuple):
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class _Parts(NamedTuple):
+        os: str
+        architecture: str
+        variant: str = ""
+
+else:  # without typing, see minidock.images.references
+    _Parts = namedtuple("_Parts", ("os", "architecture", "variant"), defaults=("",))
+
+
+class Platform(_Parts):
     """Operating system, architecture and variant."""
 
-    os: str
-    architecture: str
-    variant: str = ""
+    __slots__ = ()
 
     def __str__(self) -> str:
         return "/".join(part for part in self if part)

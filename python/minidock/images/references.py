@@ -5,7 +5,7 @@ Grammar: the distribution project's ``reference`` package. ``busybox`` stands fo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
 
 from minidock.errors import InvalidArgument
 
@@ -26,13 +26,24 @@ _TAG = _TAG_FIRST | {".", "-"}
 _DIGEST_HEX = {"sha256": 64, "sha384": 96, "sha512": 128}
 
 
-class Reference(NamedTuple):
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class _Parts(NamedTuple):
+        domain: str
+        path: str
+        tag: str | None = None
+        digest: str | None = None
+
+else:  # typing takes longer to import than a pull with nothing new takes for all the rest
+    _Parts = namedtuple("_Parts", ("domain", "path", "tag", "digest"), defaults=(None, None))
+
+
+class Reference(_Parts):
     """A parsed reference: ``docker.io``, ``library/busybox``, tag or None, ``sha256:…`` or None."""
 
-    domain: str
-    path: str
-    tag: str | None = None
-    digest: str | None = None
+    __slots__ = ()
 
     @property
     def name(self) -> str:

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from typing import TYPE_CHECKING
 
 from minidock.images.platforms import Platform, host
 from minidock.registry import quick
 from minidock.store.schema import MIGRATIONS
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minidock.images.references import Reference
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections import namedtuple
 
 CERTIFICATES = ("/etc/docker/certs.d", "/etc/minidock/certs.d")
 """Directories with a directory of certificates for each ``host[:port]``; $MINIDOCK_CERTS_D replaces them."""
@@ -18,17 +18,32 @@ ACCEPT = ", ".join(
 )
 
 
-class Manifest(NamedTuple):
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NamedTuple
+
+    class _Document(NamedTuple):
+        media_type: str
+        digest: str
+        data: bytes
+
+    class _Summary(NamedTuple):
+        media_type: str
+        digest: str
+        size: int
+
+else:  # without typing, see minidock.images.references
+    _Document = namedtuple("_Document", ("media_type", "digest", "data"))
+    _Summary = namedtuple("_Summary", ("media_type", "digest", "size"))
+
+
+class Manifest(_Document):
     """A manifest's or index's bytes, which have this digest; ``media_type`` is what the registry's header says."""
 
-    media_type: str
-    digest: str
-    data: bytes
+    __slots__ = ()
 
 
-class Head(NamedTuple):
+class Head(_Summary):
     """What a registry says about a manifest without sending it."""
 
-    media_type: str
-    digest: str
-    size: int
+    __slots__ = ()

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 import time
-from typing import TYPE_CHECKING
 
 from minidock.images.references import DEFAULT_DOMAIN, DEFAULT_TAG, Reference, is_digest
 from minidock.registry.kinds import ACCEPT, CERTIFICATES, Head
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import _socket
     import ssl
