@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -16,6 +16,7 @@ from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
     import minidock
+    from minidock.snapshots.snapshots import Snapshot
     from minidock.spec.docker_images import ImageDelete
 
 
@@ -155,6 +156,42 @@ def test_remove_and_create_race(engine: minidock.Engine, roots: Roots) -> None:
             container.remove()
         engine.images.prune(all=True)
     assert held(roots.data)["tmp"] == []
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_removed_while_a_container_is_made(
+    engine: minidock.Engine, roots: Roots, monkeypatch: pytest.MonkeyPatch, when: str, *, comes_back: bool
+) -> None:
+    """An image that is removed just then, and perhaps imported again at once, is no damaged image."""
+    engine.images.import_(tar(("below", b"")), "other")  # so that the layer's number is not given again
+    prepare, layers = engine.snapshots.prepare, engine.store.images.layers
+
+    def replace() -> None:
+        monkeypatch.undo()
+        engine.images.remove("app")
+        if comes_back:
+            engine.images.import_(tar(("z", b"")), "last")
+            engine.images.import_(tar(("bin", b"")), "app", changes=["CMD /bin"])
+
+    def replaced_before(image_id: str) -> list[int]:
+        found = layers(image_id)
+        replace()
+        return found
+
+    def replaced_after(*args: Any, **options: Any) -> Snapshot:
+        made = prepare(*args, **options)
+        replace()
+        return made
+
+    engine.images.import_(tar(("bin", b"")), "app", changes=["CMD /bin"])
+    if when == "before":
+        monkeypatch.setattr(engine.store.images, "layers", replaced_before)
+    else:
+        monkeypatch.setattr(engine.snapshots, "prepare", replaced_after)
+    with pytest.raises(ImageNotFound, match="removed meanwhile"):
+        engine.containers.create("app", pull="never")
+    assert held(roots.data)["containers"] == held(roots.data)["tmp"] == []
 
 
 def test_command_line(cli_busybox: Cli) -> None:

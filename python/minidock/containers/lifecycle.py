@@ -29,6 +29,7 @@ from minidock.errors import (
     CommandNotFound,
     Conflict,
     ContainerNotFound,
+    Corrupt,
     ImageNotFound,
     InvalidArgument,
     MinidockError,
@@ -221,7 +222,9 @@ class Lifecycle:
                     state=state,
                     record=records.encode(record),
                 )
-                table.insert(row, workspace)
+                with self.store.database.transaction():
+                    self._require_layers(record)
+                    table.insert(row, workspace)
             except NameInUse:
                 workspace.close()
                 if planned.named or attempt == _NAME_ATTEMPTS - 1:
@@ -250,9 +253,28 @@ class Lifecycle:
         if record.rootfs is not None:
             made = snapshots.prepare_host(record.id, record.rootfs, directory)
         else:
-            made = snapshots.prepare(record.id, record.image, directory, volatile=volatile, idmap=idmap)
+            try:
+                made = snapshots.prepare(record.id, record.image, directory, volatile=volatile, idmap=idmap)
+            except Corrupt:
+                self._require_image(record)
+                raise
         record.snapshot = made.rootfs
         planned.warnings += [warning for warning in made.warnings if warning not in planned.warnings]
+
+    def _require_layers(self, record: Record) -> None:
+        """Raise ImageNotFound when the layers below a new container are its image's no more: it went, and came anew."""
+        if record.image and record.snapshot["type"] == "overlay":
+            layers = self._layers(record.image)
+            if layers and record.snapshot["lower"] != layers:
+                raise ImageNotFound(_removed_meanwhile(record))
+
+    def _require_image(self, record: Record) -> None:
+        """Raise ImageNotFound when an image that has lost layers was removed, perhaps to come anew, and not damaged."""
+        if self.store.images.by_id(record.image) is None or all(map(os.path.isdir, self._layers(record.image))):
+            raise ImageNotFound(_removed_meanwhile(record))
+
+    def _layers(self, image_id: str) -> list[str]:
+        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.layers(image_id))]
 
     def create(self, planned: Planned) -> Record:
         """Make a container that has not been started."""
@@ -736,3 +758,7 @@ def _check_started(first: dict[str, Any]) -> list[str]:
     if code == 126:
         raise CommandNotExecutable(text)
     raise exception_for(str(first.get("kind")), text, first.get("errno"))
+
+
+def _removed_meanwhile(record: Record) -> str:
+    return f"no such image: {record.config.image}; it was removed meanwhile"
