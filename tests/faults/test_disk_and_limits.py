@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import threading
@@ -20,10 +21,11 @@ SOAK = os.environ.get("MINIDOCK_SOAK") == "1"
 
 
 @pytest.fixture
-def small_disk(roots: Roots) -> Iterator[Path]:
-    """The data root on a tmpfs of 16 MiB."""
+def small_disk(roots: Roots, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """The data root on a tmpfs of 16 MiB, or as many as the test's parameter says."""
     roots.data.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=700", "tmpfs", str(roots.data)], check=True)
+    size = getattr(request, "param", 16)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m,mode=700", "tmpfs", str(roots.data)], check=True)
     yield roots.data
     subprocess.run(["umount", str(roots.data)], check=True)
 
@@ -48,6 +50,21 @@ def test_full_disk_is_one_line_and_leaves_nothing(cli: Cli, small_disk: Path) ->
     )
     assert done.returncode == 1
     assert cli.ok("run", "--rm", "--network", "none", "one", "echo", "still here") == "still here\n"
+
+
+@pytest.mark.parametrize("small_disk", [40], indirect=True)
+@pytest.mark.parametrize("command", [["rmi", "one"], ["image", "prune", "-af"]])
+def test_full_disk_can_be_emptied(cli: Cli, small_disk: Path, command: list[str]) -> None:
+    cli.ok("import", str(busybox_tar()), "one")
+    with (small_disk / "others").open("wb") as out, contextlib.suppress(OSError):
+        while True:
+            out.write(b"x" * 65536)
+            out.flush()
+    assert os.statvfs(small_disk).f_bavail == 0
+    assert cli.ok("images", "-q").split()
+    cli.ok(*command)
+    assert not [line for line in cli.ok("images").splitlines() if line.startswith("one ")]
+    assert os.statvfs(small_disk).f_bavail
 
 
 def test_two_hundred_at_the_same_time(engine: minidock.Engine, busybox: str, cli: Cli, roots: Roots) -> None:

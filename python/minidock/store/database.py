@@ -15,6 +15,7 @@ from minidock.store.paths import Paths
 from minidock.store.schema import MIGRATIONS
 
 BUSY_SECONDS = 30.0
+_RESERVE = 1 << 20
 _WAL_PAGES = 256
 """Checkpoint after 1 MiB: whoever opens the database after a process that was killed, or left by _exit, reads it."""
 
@@ -133,6 +134,7 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         self.paths.prepare()
+        reserve(self.paths.data)
         with _translated(self.paths.database):
             if not os.path.exists(self.paths.database):
                 self._create()
@@ -194,6 +196,28 @@ class Database:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
             raise
+
+
+def reserve(data: str) -> None:
+    """Keep a file of 1 MiB in the data root, and give it up when the disk is full.
+
+    SQLite makes its -wal and -shm files when a database is opened: without room for them, nobody could remove anything.
+    """
+    path = f"{data}/reserve"
+    try:
+        status = os.statvfs(data)
+        free = status.f_bavail * status.f_frsize
+        if free < _RESERVE:
+            with suppress(FileNotFoundError):
+                os.unlink(path)
+        elif free > 16 * _RESERVE and not os.path.exists(path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, _RESERVE)
+            finally:
+                os.close(fd)
+    except OSError:
+        return  # a read-only disk has other worries
 
 
 def _run_steps(connection: sqlite3.Connection, version: int) -> None:
