@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import hashlib
 import io
 import lzma
 import os
 import shutil
 import signal
 import subprocess
+import tarfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -421,3 +423,25 @@ def test_import_waits_for_a_slow_source(engine: minidock.Engine) -> None:
     thread.join()
     os.close(r)
     assert image.size == 4
+
+
+def test_source_date_epoch(engine: minidock.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tars of one tree in another order and of other times give one image then; without, each its own layer."""
+
+    def archive(order: str, mtime: int) -> bytes:
+        entries = []
+        for name in order:
+            info = tarfile.TarInfo(name)
+            info.mtime = mtime
+            entries.append(info)
+        return tar(*entries)
+
+    one, two = archive("ab", 2_000_000_000), archive("ba", 2_100_000_000)
+    assert engine.images.import_(one).config.rootfs.diff_ids == ["sha256:" + hashlib.sha256(one).hexdigest()]
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "1000000000")
+    made = [engine.images.import_(data, "stable", message="m") for data in (one, two)]
+    assert made[0].id == made[1].id
+    assert (made[0].config.created or "").startswith("2001-09-09T01:46:40")
+    monkeypatch.setenv("SOURCE_DATE_EPOCH", "soon")
+    with pytest.raises(InvalidArgument, match="SOURCE_DATE_EPOCH"):
+        engine.images.import_(one)

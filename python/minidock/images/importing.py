@@ -11,7 +11,7 @@ import msgspec
 
 from minidock.errors import InvalidArgument, MinidockError
 from minidock.images import changes as dockerfile
-from minidock.images import content, platforms, sources
+from minidock.images import content, platforms, reproducible, sources
 from minidock.images.inspection import format_time
 from minidock.images.layers import Unpacked, unpack
 from minidock.spec import oci_image
@@ -46,6 +46,7 @@ def import_image(
         raise InvalidArgument(f"message {message!r}: not valid UTF-8") from error
     config = oci_image.ExecutionConfig()
     dockerfile.apply(config, changes)
+    epoch = reproducible.source_date_epoch()
     _ = store.database
     with Workspace(store.paths, "import") as work, sources.opened(source) as stream:
         layer = work.join("layer")
@@ -56,7 +57,11 @@ def import_image(
                 stream.check()  # what failed before the unpacker explains what it says
         except MinidockError as error:
             raise type(error)(f"import {stream.name}: {error}") from error
-        now = time.time_ns()
+        if epoch is not None:
+            # Another tar of the same tree, in order and without later times, is another layer.
+            layer = work.join("clamped")
+            unpacked = reproducible.layer_of_tree(f"{work.join('layer')}/fs", layer, clamp=epoch)
+        now = time.time_ns() if epoch is None else epoch * 10**9
         created = format_time(now)
         image = oci_image.ImageConfig(
             architecture=where.architecture,
