@@ -7,6 +7,7 @@ import json
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,6 +30,10 @@ os.environ["DOCKER_CONFIG"] = "/proc/no-docker-config"
 
 # What is not on loopback is asked of a proxy that is not there: no test ever reaches a registry of the world.
 NO_WAY_OUT = {"http-proxy": "http://127.0.0.1:9", "https-proxy": "http://127.0.0.1:9"}
+
+# A shell starts what it puts into the background with SIGINT ignored, and so would be all that the tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
 

@@ -109,10 +109,9 @@ def test_a_host_without_threads(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 PROGRAM = """
-import os, signal, sys, threading, time
+import os, sys, threading, time
 from minidock.images.parallel import run_all
 from minidock.registry.cancel import Cancel
-signal.signal(signal.SIGINT, signal.default_int_handler)  # whatever started the tests may ignore it
 cancel, begun, ended = Cancel(), [], []
 def step():
     begun.append(1)
