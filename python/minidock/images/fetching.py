@@ -103,6 +103,8 @@ class Fetcher:
             else:
                 self.reporter.tell("Pulling fs layer", short(layer.descriptor.digest))
                 missing.append(layer)
+        # The largest first: begun last, it would be unpacked alone at the end.
+        missing.sort(key=lambda layer: layer.descriptor.size, reverse=True)
         for layer in missing[self._workers :]:
             self.reporter.tell("Waiting", short(layer.descriptor.digest))
         run_all([partial(self._one, number, layer) for number, layer in enumerate(missing)], self._workers, self.cancel)
