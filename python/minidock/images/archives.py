@@ -7,6 +7,7 @@ import errno
 import os
 import stat
 import zlib
+from abc import ABC, abstractmethod
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -45,15 +46,15 @@ class Part(NamedTuple):
             os.close(self.fd)
 
 
-class Archive:
+class Archive(ABC):
     """Members by normal path, as :func:`tars.normal` makes it. Threads may share it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
+    @abstractmethod
     def find(self, path: str) -> Part | None:
         """A member, links followed inside the archive; None when there is none."""
-        raise NotImplementedError
 
     def has(self, path: str) -> bool:
         """Whether there is a member."""
