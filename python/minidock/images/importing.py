@@ -39,13 +39,7 @@ def import_image(
 ) -> ImageRow:
     """Unpack, write the configuration and the manifest, and move the tag; see :meth:`ImageCollection.import_`."""
     # All that can be wrong with the arguments is found before the first byte is read.
-    where = platforms.parse(platform)
-    try:
-        (message or "").encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"message {message!r}: not valid UTF-8") from error
-    config = oci_image.ExecutionConfig()
-    dockerfile.apply(config, changes)
+    where, config = checked(changes, message, platform)
     epoch = reproducible.source_date_epoch()
     _ = store.database
     with Workspace(store.paths, "import") as work, sources.opened(source) as stream:
@@ -73,6 +67,20 @@ def import_image(
             history=[oci_image.History(created=created, comment=message or f"Imported from {_printable(stream.name)}")],
         )
         return add_image(store, work, image, [(unpacked, layer)], target=target, now=now)
+
+
+def checked(
+    changes: Sequence[str], message: str | None, platform: str | None
+) -> tuple[platforms.Platform, oci_image.ExecutionConfig]:
+    """The platform of an image to make, and what Dockerfile instructions say of it. Raises InvalidArgument."""
+    where = platforms.parse(platform)
+    try:
+        (message or "").encode()
+    except UnicodeEncodeError as error:
+        raise InvalidArgument(f"message {message!r}: not valid UTF-8") from error
+    config = oci_image.ExecutionConfig()
+    dockerfile.apply(config, changes)
+    return where, config
 
 
 def _printable(name: str) -> str:

@@ -8,9 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from minidock.errors import Conflict, InvalidArgument, NotFound
-from minidock.images import changes as dockerfile
-from minidock.images import platforms, rootfs_tar
-from minidock.images.importing import add_image
+from minidock.images import rootfs_tar
+from minidock.images.importing import add_image, checked
 from minidock.images.inspection import format_time
 from minidock.images.reproducible import layer_of, source_date_epoch
 from minidock.spec import oci_image
@@ -37,13 +36,7 @@ def from_rootfs(
     platform: str | None = None,
 ) -> ImageRow:
     """Make the image; see :meth:`ImageCollection.from_rootfs`."""
-    where = platforms.parse(platform)
-    try:
-        (message or "").encode()
-    except UnicodeEncodeError as error:
-        raise InvalidArgument(f"message {message!r}: not valid UTF-8") from error
-    config = oci_image.ExecutionConfig()
-    dockerfile.apply(config, changes)
+    where, config = checked(changes, message, platform)
     excluded = rootfs_tar.matcher(exclude)
     epoch = source_date_epoch()
     store = engine.store
