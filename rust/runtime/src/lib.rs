@@ -7,6 +7,7 @@ pub mod hello;
 pub mod oci;
 pub mod probe;
 pub mod supervise;
+pub mod terminal;
 
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {

@@ -204,7 +204,10 @@ fn run(global: &Global, given: &Given) -> Outcome {
         detached,
         ..request(given)?
     };
-    let bundle = bundle(given)?;
+    let mut bundle = bundle(given)?;
+    if request.console_socket.is_none() {
+        crate::terminal::fit(&mut bundle.spec, rustix::stdio::stdin());
+    }
     if detached {
         let made = container::make(global, id, &bundle, &request)?;
         container::after_start(&made.container, Status::Running)?;
