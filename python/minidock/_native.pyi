@@ -147,6 +147,16 @@ class Supervisor:
         Each stream is a borrowed descriptor, or None: ``/dev/null``. With ``capture`` stdout and stderr that are None
         are pipes, read by :meth:`communicate` or :meth:`interact`; with ``stdin_pipe`` stdin is one, written by them.
         """
+    @classmethod
+    def connect(cls, run_dir: str | PathLike[str]) -> Supervisor:
+        """Connect to the supervisor of a container that runs, by its run directory. Errors: not-found (none is there)."""
+    def request(self, request: bytes, fds: Sequence[int] = [], timeout: float | None = None) -> None:
+        """Send a request of docs/supervisor.md (JSON) with borrowed descriptors, and wait until it is carried out.
+
+        For connected clients; one that was spawned gets no answers. Errors: conflict (it refuses, or has ended), timeout.
+        """
+    def wait_attached(self, timeout: float | None = None) -> bytes | None:
+        """Like :meth:`wait`, but returns empty bytes when the user has typed the detach keys."""
     def wait_started(self, timeout: float | None = None) -> bytes:
         """Return the ``started`` or ``error`` packet (JSON). Errors: timeout; :class:`SupervisorGone`."""
     def wait(self, timeout: float | None = None) -> bytes | None:

@@ -34,6 +34,11 @@ class Start(msgspec.Struct, kw_only=True):
     stdio: str
     """``inherit`` or ``relay``."""
     stdin: bool
+    attached: tuple[str, ...] = ()
+    detach_keys: str | None = None
+    exit_command: list[str] = []
+    events: dict[str, str] = {}
+    """What every event of the container says of it."""
     joined: dict[str, int] = {}
     owner: document.Owner | None = None
     runtime: document.Runtime | None = None
@@ -93,16 +98,28 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         user=document.User(config.user, list(host_config.group_add or ())),
         stdio=start.stdio,
         stdin=start.stdin,
+        stdin_once=config.stdin_once,
+        attached=start.attached,
+        detach_keys=start.detach_keys,
+        restart=_restart(record),
+        events=document.Events(paths.events, start.events),
+        exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,
         init=host_config.init is True,
         timeout_ms=record.timeout_ms,
         stop_signal=signals.signal(config.stop_signal) if config.stop_signal else _DEFAULT_STOP_SIGNAL,
+        stop_signal_chosen=bool(config.stop_signal),
         # Docker: a negative time waits for ever.
         stop_timeout_ms=stop_timeout * 1000 if stop_timeout >= 0 else (1 << 31) - 1,
         owner=start.owner,
         runtime=start.runtime,
     )
     return document.encode(made)
+
+
+def _restart(record: Record) -> document.Restart:
+    policy = record.host_config.restart_policy
+    return document.Restart(policy.name or "no", policy.maximum_retry_count)
 
 
 def make(directory: str, contents: dict[str, bytes], owner: tuple[int, int]) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-VERSION = 1
+VERSION = 2
 
 
 class User(msgspec.Struct):
@@ -30,6 +30,20 @@ class Runtime(msgspec.Struct):
     args: list[str]
 
 
+class Restart(msgspec.Struct, frozen=True):
+    """When it is started again: ``no``, ``on-failure``, ``always``, ``unless-stopped``; 0 retries are any number."""
+
+    name: str
+    maximum_retry_count: int = 0
+
+
+class Events(msgspec.Struct):
+    """The directory of the host's events, and what each of this container's has."""
+
+    dir: str
+    attributes: dict[str, str]
+
+
 class Document(msgspec.Struct):
     """The document; paths are absolute, times in milliseconds."""
 
@@ -41,10 +55,20 @@ class Document(msgspec.Struct):
     user: User
     stdio: str
     stdin: bool = False
+    stdin_once: bool = False
+    attached: tuple[str, ...] = ()
+    """Which of stdin, stdout and stderr the supervisor's own descriptors are for."""
+    detach_keys: str | None = None
+    restart: Restart = Restart("no")
+    events: Events | None = None
+    log: dict[str, Any] | None = None
+    """As :mod:`minidock.containers.logging` makes it."""
+    exit_command: list[str] = []
     seccomp_bpf: str | None = None
     init: bool = False
     timeout_ms: int | None = None
     stop_signal: int = 15
+    stop_signal_chosen: bool = False
     stop_timeout_ms: int = 10_000
     annotations: dict[str, str] = {}
     owner: Owner | None = None

@@ -17,6 +17,13 @@ class PidFile(msgspec.Struct):
     pid: int = 0
     start_time: int = 0
     cgroup: str = ""
+    status: str = "running"
+    """``starting``, ``running``, ``restarting``."""
+    started_at: str = ""
+    restart_count: int = 0
+    exit_code: int = 0
+    finished_at: str = ""
+    oom_killed: bool = False
 
 
 class ExitRecord(msgspec.Struct):
@@ -29,6 +36,11 @@ class ExitRecord(msgspec.Struct):
     started_at: str = ""
     finished_at: str = ""
     usage: dict[str, Any] = {}
+    final: bool = True
+    """False: it was about to be started again."""
+    restart_count: int = 0
+    error: str | None = None
+    """Why it could not be started again."""
 
 
 _decode_pid = msgspec.json.Decoder(PidFile).decode

@@ -39,6 +39,13 @@ class Record(msgspec.Struct, omit_defaults=True):
     mount_label: str = ""
     starter: Owner | None = None
     """While it is being started or runs: the process that started it; before, with ``--rm``, the one that is to."""
+    owned: bool = False
+    """It ends with the process that started it (``owner="process"``), and is removed then."""
+    restart_count: int = 0
+    has_been_manually_stopped: bool = False
+    """Somebody has stopped or killed it since it was started: ``unless-stopped`` does not start it after a boot."""
+    usage: dict[str, Any] | None = None
+    """What the last run used, as in the exit record."""
     version: int = VERSION
 
     @property

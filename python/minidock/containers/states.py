@@ -1,27 +1,75 @@
-"""The states of a container, and which operation is legal in which. One table; nobody else compares states."""
+"""The states of a container, and which operation is legal in which. One table; nobody else compares states.
+
+``paused`` and ``restarting`` are seen, never stored: a row says ``running`` then, and the freezer or the supervisor's pid
+file says the rest.
+"""
 
 from __future__ import annotations
 
 from minidock.errors import Conflict
 
-CREATED, RUNNING, EXITED = "created", "running", "exited"
+CREATED, RUNNING, PAUSED, RESTARTING = "created", "running", "paused", "restarting"
+REMOVING, EXITED, DEAD = "removing", "exited", "dead"
+
+ALIVE = frozenset((RUNNING, PAUSED, RESTARTING))
+"""It has a supervisor; Docker calls all of them running."""
+OVER = frozenset((CREATED, EXITED, DEAD, REMOVING))
+"""Nothing of it runs."""
 
 _LEGAL: dict[str, frozenset[str]] = {
     "start": frozenset((CREATED, EXITED)),
-    "kill": frozenset((RUNNING,)),
-    "remove": frozenset((CREATED, EXITED)),
+    "kill": frozenset((RUNNING, PAUSED)),
+    "pause": frozenset((RUNNING,)),
+    "unpause": frozenset((PAUSED,)),
+    "remove": OVER,
+    "attach": frozenset((RUNNING,)),
+    "exec": frozenset((RUNNING,)),
+    "resize": frozenset((RUNNING, PAUSED)),
+    "top": frozenset((RUNNING, PAUSED)),
+    "rename": frozenset((CREATED, RUNNING, PAUSED, RESTARTING, EXITED)),
+    "update": frozenset((CREATED, RUNNING, PAUSED, RESTARTING, EXITED)),
 }
 
+_NOT_RUNNING = "cannot {operation} container: {id}: container is not running"
 _REASONS: dict[tuple[str, str], str] = {
     ("start", RUNNING): "container {id} is already running",
-    ("kill", CREATED): "cannot kill container: {id}: container is not running",
-    ("kill", EXITED): "cannot kill container: {id}: container is not running",
+    ("start", RESTARTING): "container {id} is already running",
+    ("start", PAUSED): "cannot start a paused container, try unpause instead",
+    ("start", REMOVING): "container is marked for removal and cannot be started",
+    ("start", DEAD): "container is marked for removal and cannot be started",
+    ("kill", RESTARTING): "cannot kill container: {id}: container is not running",
+    ("pause", PAUSED): "container {id} is already paused",
+    ("pause", RESTARTING): "container {id} is restarting, wait until the container is running",
+    ("unpause", RUNNING): "container {id} is not paused",
+    ("unpause", RESTARTING): "container {id} is not paused",
+    ("attach", PAUSED): "container {id} is paused, unpause the container before attach",
+    ("attach", RESTARTING): "container {id} is restarting, wait until the container is running",
+    ("exec", PAUSED): "container {id} is paused, unpause the container before exec",
+    ("exec", RESTARTING): "container {id} is restarting, wait until the container is running",
+    ("top", RESTARTING): "container {id} is restarting, wait until the container is running",
+    ("rename", REMOVING): "container {id} is marked for removal and cannot be renamed",
+    ("rename", DEAD): "container {id} is marked for removal and cannot be renamed",
+    ("update", REMOVING): 'container is marked for removal and cannot be "update"',
+    ("update", DEAD): 'container is marked for removal and cannot be "update"',
+    ("remove", PAUSED): "cannot remove container {id}: container is paused and must be unpaused first",
+    ("remove", RESTARTING): "cannot remove container {id}: container is restarting: stop the container before removing "
+    "or force remove",
     ("remove", RUNNING): "cannot remove container {id}: container is running: stop the container before removing or "
     "force remove",
 }
 
 
+def legal(operation: str, state: str) -> bool:
+    """Whether ``operation`` may be done to a container in ``state``."""
+    return state in _LEGAL[operation]
+
+
 def require(operation: str, state: str, container_id: str) -> None:
-    """Raise Conflict unless ``operation`` (start, kill, remove) is legal in ``state``."""
+    """Raise Conflict unless ``operation`` (start, kill, pause, …) is legal in ``state``."""
     if state not in _LEGAL[operation]:
-        raise Conflict(_REASONS[operation, state].format(id=container_id))
+        if operation in ("pause", "unpause", "kill"):
+            plain = _NOT_RUNNING
+        else:
+            plain = "container {id} is not running"
+        reason = _REASONS.get((operation, state), plain)
+        raise Conflict(reason.format(id=container_id, operation=operation))

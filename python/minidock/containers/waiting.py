@@ -55,3 +55,31 @@ def wait_supervisor(file: PidFile, timeout: float | None) -> None:
             raise Timeout(f"wait for container: it has not ended within {timeout:g} s")
     finally:
         os.close(fd)
+
+
+def wait_init(file: PidFile, timeout: float | None) -> bool:
+    """Wait until PID 1 of a container has ended, reaped or not; False after ``timeout`` seconds."""
+    try:
+        fd = _open(file.pid, file.start_time)
+    except Gone:
+        return True
+    try:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        return bool(poll.poll(None if timeout is None else max(0.0, timeout) * 1000))
+    finally:
+        os.close(fd)
+
+
+def kill_supervisor(file: PidFile) -> None:
+    """Kill a supervisor, and PID 1 with it."""
+    try:
+        fd = _open(file.supervisor, file.supervisor_start)
+    except Gone:
+        return
+    try:
+        signal.pidfd_send_signal(fd, 9)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(fd)

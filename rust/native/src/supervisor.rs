@@ -101,6 +101,51 @@ impl Supervisor {
         })
     }
 
+    #[classmethod]
+    fn connect(
+        _class: &Bound<'_, PyType>,
+        py: Python<'_>,
+        run_dir: PathBuf,
+    ) -> PyResult<Self> {
+        let connected = detached(py, |_| supervisor::Supervisor::connect(&run_dir))?;
+        Ok(Self {
+            inner: Mutex::new(Some(Arc::new(connected))),
+        })
+    }
+
+    #[pyo3(signature = (request, fds=Vec::new(), timeout=None))]
+    fn request(
+        &self,
+        py: Python<'_>,
+        request: &[u8],
+        fds: Vec<i32>,
+        timeout: Option<f64>,
+    ) -> PyResult<()> {
+        let (inner, until) = (self.get()?, deadline(timeout)?);
+        let request: serde_json::Value = serde_json::from_slice(request)
+            .map_err(|e| invalid("ask supervisor", "request", &e.to_string()))?;
+        let fds = fds.into_iter().map(|fd| duplicate("attach", fd));
+        let fds: Vec<OwnedFd> = fds.collect::<PyResult<_>>()?;
+        detached(py, |interrupt| {
+            let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+            inner.request(&request, &fds, until, interrupt)?.ok_or_else(|| {
+                let why = "the supervisor does not answer";
+                minidock_core::Error::new(minidock_core::Kind::Timeout, "ask supervisor", "", why)
+            })
+        })
+    }
+
+    #[pyo3(signature = (timeout=None))]
+    fn wait_attached<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: Option<f64>,
+    ) -> PyResult<Option<Bound<'py, PyBytes>>> {
+        let (inner, until) = (self.get()?, deadline(timeout)?);
+        let packet = detached(py, |interrupt| inner.wait_attached(until, interrupt))?;
+        Ok(packet.map(|packet| PyBytes::new(py, &packet)))
+    }
+
     #[pyo3(signature = (timeout=None))]
     fn wait_started<'py>(
         &self,

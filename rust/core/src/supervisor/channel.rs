@@ -1,11 +1,14 @@
 //! The control socket: JSON packets from and to the supervisor.
+use std::io::IoSlice;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
+use rustix::net::{
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recv, sendmsg, shutdown,
+};
 use serde::Deserialize;
 
 use super::Interrupt;
@@ -16,6 +19,8 @@ pub const GONE: &str = "hear from supervisor";
 
 /// The longest packet (docs/supervisor.md).
 const PACKET_MAX: usize = 64 * 1024;
+/// Descriptors that one packet may carry.
+const FDS_MAX: usize = 4;
 /// Signals are looked for this often even when none interrupted the wait: one may have come just before it began.
 const SLICE: Duration = Duration::from_secs(1);
 /// How long a thread sleeps while another one reads the socket.
@@ -30,6 +35,10 @@ pub(super) struct Heard {
     pub failed: bool,
     /// The `exited` packet.
     pub exited: Option<Vec<u8>>,
+    /// The user has typed the detach keys.
+    pub detached: bool,
+    /// The `done` or `refused` packet of the last request.
+    pub answer: Option<Vec<u8>>,
     /// Nothing more will come.
     pub closed: bool,
     reading: bool,
@@ -74,12 +83,22 @@ impl Channel {
 
     /// Sends one packet. `Conflict`: the supervisor has ended.
     pub fn send(&self, packet: &serde_json::Value) -> Result<()> {
+        self.send_with(packet, &[])
+    }
+
+    /// Sends one packet and descriptors. `Conflict`: the supervisor has ended.
+    pub fn send_with(&self, packet: &serde_json::Value, fds: &[BorrowedFd<'_>]) -> Result<()> {
+        let text = packet.to_string();
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
         loop {
-            return match send(
-                &self.socket,
-                packet.to_string().as_bytes(),
-                SendFlags::NOSIGNAL,
-            ) {
+            let mut ancillary = SendAncillaryBuffer::new(&mut space);
+            if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
+                let why = format!("more than {FDS_MAX} descriptors");
+                let subject = self.bundle.clone();
+                return Err(Error::new(Kind::Invalid, "send to supervisor", subject, why));
+            }
+            let data = [IoSlice::new(text.as_bytes())];
+            return match sendmsg(&self.socket, &data, &mut ancillary, SendFlags::NOSIGNAL) {
                 Ok(_) => Ok(()),
                 Err(Errno::INTR) => continue,
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Err(Error::new(
@@ -127,7 +146,10 @@ impl Channel {
                 heard.failed = name == "error";
                 heard.first = Some(packet.to_vec());
             }
-            Ok("exited") if heard.exited.is_none() => heard.exited = Some(packet.to_vec()),
+            // One that is started again may end several times: the first end is what was waited for.
+            Ok("exited") => drop(heard.exited.get_or_insert_with(|| packet.to_vec())),
+            Ok("detached") => heard.detached = true,
+            Ok("done" | "refused") => heard.answer = Some(packet.to_vec()),
             _ => {
                 let text: String = String::from_utf8_lossy(packet).chars().take(80).collect();
                 return Err(Error::new(

@@ -1,16 +1,21 @@
 //! A started supervisor, from its client's side.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read, write};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
+};
 use serde_json::json;
 
 use super::Interrupt;
 use super::channel::Channel;
 use super::spawn::{reap, reaped};
-use crate::error::{Error, Kind, Result};
+use crate::error::{Context, Error, Kind, Result};
 
 /// The most that one `read` takes from a pipe.
 const CHUNK: usize = 64 * 1024;
@@ -46,6 +51,29 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
+    /// Connects to the supervisor whose run directory this is. `NotFound`: there is none (any more).
+    pub fn connect(run_dir: &Path) -> Result<Self> {
+        let shown = || run_dir.display().to_string();
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = open(run_dir, flags, Mode::empty()).context("connect to supervisor", shown)?;
+        // A socket's path has at most 107 bytes; a run root's may have more.
+        let path = format!("/proc/self/fd/{}/sock", dir.as_raw_fd());
+        let address = SocketAddrUnix::new(path).context("connect to supervisor", shown)?;
+        let kind = SocketType::SEQPACKET;
+        let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
+            .context("connect to supervisor", shown)?;
+        match connect(&socket, &address) {
+            Ok(()) => {}
+            // Its socket outlives a supervisor that was killed.
+            Err(Errno::CONNREFUSED | Errno::NOENT) => {
+                let why = "it has no supervisor";
+                return Err(Error::new(Kind::NotFound, "connect to supervisor", shown(), why));
+            }
+            Err(e) => return Err(e).context("connect to supervisor", shown),
+        }
+        Ok(Self::new(Channel::new(socket, shown()), Pipes::default(), None))
+    }
+
     pub(super) fn new(channel: Channel, pipes: Pipes, first: Option<OwnedFd>) -> Self {
         Self {
             channel,
@@ -85,6 +113,45 @@ impl Supervisor {
     ) -> Result<Option<Vec<u8>>> {
         self.channel
             .wait(deadline, interrupt, |heard| heard.exited.clone())
+    }
+
+    /// Waits for the `exited` packet, or until the user has typed the detach keys (an empty packet); None at `deadline`.
+    pub fn wait_attached(
+        &self,
+        deadline: Option<Instant>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Option<Vec<u8>>> {
+        self.channel.wait(deadline, interrupt, |heard| {
+            let detached = heard.detached.then(Vec::new);
+            heard.exited.clone().or(detached)
+        })
+    }
+
+    /// Sends a request (docs/supervisor.md) with descriptors, and waits for the answer; None at `deadline`.
+    ///
+    /// For connected clients only: who started the supervisor gets no answers. `Conflict` with the supervisor's words
+    /// when it refuses, and when it has ended.
+    pub fn request(
+        &self,
+        request: &serde_json::Value,
+        fds: &[BorrowedFd<'_>],
+        deadline: Option<Instant>,
+        interrupt: Interrupt<'_>,
+    ) -> Result<Option<()>> {
+        self.channel.heard().answer = None;
+        self.channel.send_with(request, fds)?;
+        let answer = self
+            .channel
+            .wait(deadline, interrupt, |heard| heard.answer.clone())?;
+        let Some(answer) = answer else {
+            return Ok(None);
+        };
+        let said: serde_json::Value = serde_json::from_slice(&answer).unwrap_or_default();
+        if said["event"] == "done" {
+            return Ok(Some(()));
+        }
+        let why = said["message"].as_str().unwrap_or("it refuses").to_owned();
+        Err(Error::new(Kind::Conflict, "ask supervisor", "", why))
     }
 
     /// Sends a signal to PID 1.

@@ -6,6 +6,9 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::Deserialize;
 
+use super::clients::StreamName;
+use super::restart::Policy;
+
 /// The longest packet.
 const LONGEST: usize = 65536;
 
@@ -36,6 +39,25 @@ pub enum Request {
     },
     /// No more input.
     CloseStdin,
+    /// Connects the streams that came with the packet.
+    Attach {
+        /// What the descriptors are, in order.
+        streams: Vec<StreamName>,
+        /// Keys that end it, as Docker writes them.
+        #[serde(default)]
+        detach_keys: Option<String>,
+    },
+    /// What has changed of the settings that hold beyond this run.
+    Update {
+        /// The restart policy.
+        #[serde(default)]
+        restart: Option<Policy>,
+        /// The container's name, for events.
+        #[serde(default)]
+        name: Option<String>,
+    },
+    /// Nothing: the answer says that the supervisor works.
+    Ping,
 }
 
 /// What a read of the socket gave.
@@ -57,12 +79,27 @@ pub fn receive(socket: &OwnedFd) -> Received {
     let mut buffer = [0u8; 1024];
     match recv(socket, &mut buffer[..], RecvFlags::DONTWAIT) {
         Ok((0, _)) => Received::Closed,
-        Ok((n, _)) => {
-            serde_json::from_slice(&buffer[..n]).map_or(Received::Nonsense, Received::Request)
-        }
+        Ok((n, _)) => parse(&buffer[..n]),
         Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
         Err(_) => Received::Closed,
     }
+}
+
+/// Reads one packet.
+#[must_use]
+pub fn parse(packet: &[u8]) -> Received {
+    serde_json::from_slice(packet).map_or(Received::Nonsense, Received::Request)
+}
+
+/// The answer to a request that was carried out.
+pub const DONE: &str = r#"{"event":"done"}"#;
+/// The client has typed its detach keys.
+pub const DETACHED: &str = r#"{"event":"detached"}"#;
+
+/// The answer to a request that was not.
+#[must_use]
+pub fn refused(why: &str) -> String {
+    serde_json::json!({"event": "refused", "message": why}).to_string()
 }
 
 /// Sends one packet; a client that has gone or does not read does not stop the supervisor.

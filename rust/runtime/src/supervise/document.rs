@@ -1,5 +1,6 @@
 //! `minidock.json`, the supervisor's own document (docs/supervisor.md).
 use std::collections::HashMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use minidock_core::error::{Context, Error, Kind, Result};
@@ -7,8 +8,12 @@ use minidock_core::process::UserNames;
 use minidock_core::rootfs::{Host, IdMap, Overlay, Rootfs};
 use serde::Deserialize;
 
+use super::clients::StreamName;
+use super::events::EventsDocument;
+use super::restart::Policy;
+
 /// The version of the document that this supervisor reads.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What the engine tells the supervisor beside the runtime-spec document.
 #[derive(Debug, Deserialize)]
@@ -24,9 +29,27 @@ pub struct Document {
     rootfs: RootfsDocument,
     /// How the streams reach the container.
     pub stdio: StdioMode,
-    /// Whether fd 0 is forwarded.
+    /// Whether the container has a stdin; without, it is `/dev/null`.
     #[serde(default)]
     pub stdin: bool,
+    /// The container's stdin ends when that of a client does.
+    #[serde(default)]
+    pub stdin_once: bool,
+    /// Which of fds 0 to 2 are the first client's, by name.
+    #[serde(default)]
+    pub attached: Vec<StreamName>,
+    /// Keys in the first client's input that end its attachment.
+    #[serde(default)]
+    pub detach_keys: Option<String>,
+    /// Whether it is started again at its end.
+    #[serde(default)]
+    pub restart: Policy,
+    /// Where what happens is written down.
+    #[serde(default)]
+    pub events: Option<EventsDocument>,
+    /// Started when all is over and the first client has gone; its first word is an absolute path.
+    #[serde(default)]
+    pub exit_command: Vec<OsString>,
     /// A compiled filter (`seccomp/KEY.bpf`).
     #[serde(default)]
     pub seccomp_bpf: Option<PathBuf>,
@@ -39,6 +62,9 @@ pub struct Document {
     /// For a stop request without a signal, and for SIGTERM to the supervisor.
     #[serde(default = "sigterm")]
     pub stop_signal: i32,
+    /// Whether that was chosen: other signals do not mean a stop, then.
+    #[serde(default)]
+    pub stop_signal_chosen: bool,
     /// For a stop request without a time.
     #[serde(default = "ten_seconds")]
     pub stop_timeout_ms: u64,
@@ -225,7 +251,7 @@ impl Document {
 mod tests {
     use super::*;
 
-    const PLAIN: &str = r#"{"version":1,"id":"a","run_dir":"/r","exit_file":"/e","rootfs":{"type":"overlay","lower":["/l"],"upper":"/u","work":"/w"},
+    const PLAIN: &str = r#"{"version":2,"id":"a","run_dir":"/r","exit_file":"/e","rootfs":{"type":"overlay","lower":["/l"],"upper":"/u","work":"/w"},
         "stdio":"relay","timeout_ms":null"#;
 
     #[test]
@@ -267,7 +293,7 @@ mod tests {
                 .kind,
             Kind::Invalid
         );
-        let other = PLAIN.replace(r#""version":1"#, r#""version":2"#);
+        let other = PLAIN.replace(r#""version":2"#, r#""version":3"#);
         assert_eq!(
             Document::parse(format!("{other}}}").as_bytes())
                 .unwrap_err()

@@ -1,8 +1,8 @@
 //! What the supervisor writes down: the pid file while the container runs, the exit record when it has ended.
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use minidock_core::cgroup::stats::Usage;
 use minidock_core::error::{Context, Error, Kind, Result};
@@ -54,34 +54,61 @@ impl Start {
     }
 }
 
-/// The `exited` object, one line of JSON.
-#[must_use]
-pub fn exited(
-    exit: Exit,
-    oom_killed: bool,
-    timed_out: bool,
-    start: &Start,
-    usage: &Usage,
-) -> String {
-    let now = clock_gettime(ClockId::Monotonic);
-    let wall = (now.tv_sec - start.monotonic.tv_sec) * 1_000_000_000
-        + (now.tv_nsec - start.monotonic.tv_nsec);
-    let signal = exit
-        .signal
-        .map_or_else(|| "null".to_owned(), |s| s.to_string());
-    let mut out = String::with_capacity(512);
-    let _ = write!(
-        out,
-        r#"{{"event":"exited","exit_code":{},"signal":{signal},"oom_killed":{oom_killed},"timed_out":{timed_out},"started_at":"{}","finished_at":"{}","usage":{{"wall_ns":{wall},"cpu_ns":{},"memory_peak":{},"read_bytes":{},"write_bytes":{}}}}}"#,
-        exit.code,
-        rfc3339(start.real),
-        rfc3339(clock_gettime(ClockId::Realtime)),
-        usage.cpu_ns,
-        usage.memory_peak,
-        usage.read_bytes,
-        usage.write_bytes,
-    );
-    out
+/// One run of PID 1, over.
+#[derive(Debug, Clone)]
+pub struct Ended {
+    /// How.
+    pub exit: Exit,
+    /// The kernel has killed a process for want of memory.
+    pub oom_killed: bool,
+    /// The time limit has ended it.
+    pub timed_out: bool,
+    /// What it used.
+    pub usage: Usage,
+    /// RFC 3339.
+    pub started_at: String,
+    /// RFC 3339.
+    pub finished_at: String,
+    /// How long it took.
+    pub lasted: Duration,
+    /// Why it was not even started again.
+    pub error: Option<String>,
+}
+
+impl Ended {
+    /// A run that began at `start` and ends now.
+    #[must_use]
+    pub fn now(exit: Exit, timed_out: bool, start: &Start, usage: Usage) -> Self {
+        let now = clock_gettime(ClockId::Monotonic);
+        let wall = (now.tv_sec - start.monotonic.tv_sec) * 1_000_000_000
+            + (now.tv_nsec - start.monotonic.tv_nsec);
+        Self {
+            exit,
+            oom_killed: usage.oom_kills > 0,
+            timed_out,
+            usage,
+            started_at: rfc3339(start.real),
+            finished_at: rfc3339(clock_gettime(ClockId::Realtime)),
+            lasted: Duration::from_nanos(u64::try_from(wall).unwrap_or_default()),
+            error: None,
+        }
+    }
+
+    /// The `exited` object, one line of JSON. `last`: nothing follows; else it is being started again.
+    #[must_use]
+    pub fn to_json(&self, last: bool, restarts: u64) -> String {
+        serde_json::json!({
+            "event": "exited", "exit_code": self.exit.code, "signal": self.exit.signal, "oom_killed": self.oom_killed,
+            "timed_out": self.timed_out, "started_at": self.started_at, "finished_at": self.finished_at,
+            "error": self.error, "final": last, "restart_count": restarts,
+            "usage": {
+                "wall_ns": u64::try_from(self.lasted.as_nanos()).unwrap_or(u64::MAX), "cpu_ns": self.usage.cpu_ns,
+                "memory_peak": self.usage.memory_peak, "read_bytes": self.usage.read_bytes,
+                "write_bytes": self.usage.write_bytes,
+            },
+        })
+        .to_string()
+    }
 }
 
 /// RFC 3339 in UTC with nanoseconds.
@@ -157,25 +184,39 @@ impl PidFile {
             supervisor,
             cgroup: serde_json::Value::from(cgroup).to_string(),
         };
-        file.put(0, 0)?;
+        file.put(0, 0, r#""status":"starting""#)?;
         Ok(file)
     }
 
-    /// Adds PID 1; its start time is returned.
-    pub fn add(&self, pid: i32) -> Result<u64> {
+    /// Adds PID 1, which runs now; its start time is returned.
+    pub fn running(&self, pid: i32, started: &Start, restarts: u64) -> Result<u64> {
         let start = start_time(pid)?;
-        self.put(pid, start)?;
+        let more = format!(
+            r#""status":"running","started_at":"{}","restart_count":{restarts}"#,
+            rfc3339(started.real)
+        );
+        self.put(pid, start, &more)?;
         Ok(start)
     }
 
-    fn put(&self, pid: i32, start: u64) -> Result<()> {
+    /// Says that it has ended and is about to be started again.
+    pub fn restarting(&self, ended: &Ended, restarts: u64) -> Result<()> {
+        let more = format!(
+            r#""status":"restarting","started_at":"{}","finished_at":"{}","exit_code":{},"oom_killed":{},"restart_count":{restarts}"#,
+            ended.started_at, ended.finished_at, ended.exit.code, ended.oom_killed
+        );
+        self.put(0, 0, &more)
+    }
+
+    fn put(&self, pid: i32, start: u64, more: &str) -> Result<()> {
         let Self {
             path,
             supervisor,
             cgroup,
         } = self;
-        let text =
-            format!(r#"{{{supervisor},"cgroup":{cgroup},"pid":{pid},"start_time":{start}}}"#);
+        let text = format!(
+            r#"{{{supervisor},"cgroup":{cgroup},"pid":{pid},"start_time":{start},{more}}}"#
+        );
         write_renamed(path, &text)
     }
 }
@@ -216,23 +257,23 @@ mod tests {
         assert_eq!(at(-1), "1969-12-31T23:59:59.000000005Z");
     }
 
+    fn ended() -> Ended {
+        let (code, signal) = (137, Some(9));
+        let usage = Usage {
+            cpu_ns: 7,
+            oom_kills: 1,
+            ..Usage::default()
+        };
+        Ended::now(Exit { code, signal }, false, &Start::now(), usage)
+    }
+
     #[test]
     fn the_record_is_json() {
-        let text = exited(
-            Exit {
-                code: 137,
-                signal: Some(9),
-            },
-            true,
-            false,
-            &Start::now(),
-            &Usage {
-                cpu_ns: 7,
-                ..Usage::default()
-            },
-        );
-        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&ended().to_json(true, 3)).unwrap();
         assert_eq!(value["signal"], 9);
+        assert_eq!(value["oom_killed"], true);
+        assert_eq!(value["final"], true);
+        assert_eq!(value["restart_count"], 3);
         assert_eq!(value["usage"]["cpu_ns"], 7);
         assert!(value["usage"]["wall_ns"].as_i64().unwrap() >= 0);
     }
@@ -248,10 +289,14 @@ mod tests {
         assert_eq!(read()["supervisor"], own);
         assert_eq!(read()["pid"], 0);
         assert_eq!(read()["cgroup"], "/a \"b\"/ID");
-        let start = file.add(own).unwrap();
+        assert_eq!(read()["status"], "starting");
+        let start = file.running(own, &Start::now(), 2).unwrap();
         assert_eq!(read()["pid"], own);
         assert_eq!(read()["start_time"], start);
         assert_eq!(read()["supervisor_start"], start);
+        assert_eq!(read()["restart_count"], 2);
+        file.restarting(&ended(), 3).unwrap();
+        assert_eq!((&read()["pid"], &read()["exit_code"]), (&0.into(), &137.into()));
         std::fs::remove_dir_all(&run_dir).unwrap();
     }
 

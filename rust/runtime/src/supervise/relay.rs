@@ -1,5 +1,5 @@
 //! Copying between the client's streams and the container's: with back-pressure, without losing a byte.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use minidock_core::sys::borrow_fd;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
@@ -13,7 +13,7 @@ const CHUNK: usize = 4096;
 
 /// How a descriptor is written without waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub enum Kind {
     /// A socket: by flag.
     Socket,
     /// Opened anew, non-blocking: the client's own descriptor stays as it is.
@@ -55,8 +55,8 @@ pub enum Want {
 ///
 /// O_NONBLOCK belongs to the open file that the client and its other children share, so it is never set on theirs: pipes
 /// and terminals are opened anew through `/proc`, sockets are used with a flag per call.
-fn private(number: i32, write: bool) -> Option<(OwnedFd, Kind)> {
-    let fd = borrow_fd(number);
+pub fn private(fd: BorrowedFd<'_>, write: bool) -> Option<(OwnedFd, Kind)> {
+    let number = fd.as_raw_fd();
     let stat = fstat(fd).ok()?;
     let duplicate = |kind| {
         rustix::io::fcntl_dupfd_cloexec(fd, 3)
@@ -91,7 +91,7 @@ impl Relay {
     #[must_use]
     pub fn input(number: i32, to: OwnedFd) -> Self {
         let _ = rustix::io::ioctl_fionbio(&to, true);
-        let from = private(number, false);
+        let from = private(borrow_fd(number), false);
         let ended = from.is_none();
         let (from, from_kind) = from.map_or((None, Kind::File), |(fd, kind)| (Some(fd), kind));
         Self {
@@ -111,7 +111,7 @@ impl Relay {
     #[must_use]
     pub fn output(from: OwnedFd, number: i32) -> Self {
         let _ = rustix::io::ioctl_fionbio(&from, true);
-        let to = private(number, true);
+        let to = private(borrow_fd(number), true);
         let discard = to.is_none();
         let (to, to_kind) = to.map_or((None, Kind::File), |(fd, kind)| (Some(fd), kind));
         Self {
@@ -278,7 +278,6 @@ mod tests {
     use super::*;
     use rustix::pipe::{PipeFlags, pipe_with};
     use std::io::{Read, Write};
-    use std::os::fd::AsRawFd;
 
     fn pipe() -> (OwnedFd, OwnedFd) {
         pipe_with(PipeFlags::CLOEXEC).unwrap()

@@ -1,16 +1,28 @@
-//! The supervisor's loop: one `poll` over PID 1, the control socket, the owner and the streams.
+//! The supervisor's loop: one `poll` over PID 1, the control sockets, the owner and the streams.
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
+use minidock_core::cgroup::Cgroup;
 use minidock_core::process::Launched;
+use minidock_core::supervisor::Keys;
+use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
 use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::control::{self, Received, Request};
+use super::clients::{Clients, Interest, StreamName, Typed};
+use super::control::{self, Request};
+use super::events::Events;
 use super::record::Exit;
-use super::relay::{Relay, Want};
+use super::restart::Restarts;
+use super::streams::{CHUNK, Got, Input, Output};
+
+/// How much one turn moves at most: a busy stream must not starve the others or the control sockets.
+const TURN: usize = 1 << 18;
+/// What the streams of an ended container may still hold at most.
+const REST: usize = 1 << 22;
 
 /// Milliseconds of a clock that does not jump.
 fn now_ms() -> u64 {
@@ -18,189 +30,70 @@ fn now_ms() -> u64 {
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
 }
 
-/// Adds a descriptor to those that are polled; its place there.
-fn add<'a>(
-    fds: &mut Vec<PollFd<'a>>,
-    fd: Option<BorrowedFd<'a>>,
-    flags: PollFlags,
-) -> Option<usize> {
-    fds.push(PollFd::from_borrowed_fd(fd?, flags));
-    Some(fds.len() - 1)
-}
-
-/// Everything that the supervisor looks after while PID 1 runs.
-pub struct Watch {
+/// One run of PID 1.
+pub struct Run {
     pub launched: Launched,
-    pub control: Option<OwnedFd>,
-    /// The process that the container must not outlive.
-    pub owner: Option<OwnedFd>,
-    /// SIGTERM and the like, sent to the supervisor itself.
-    pub signals: Option<nix::sys::signalfd::SignalFd>,
-    pub input: Option<Relay>,
-    pub outputs: Vec<Relay>,
-    pub stop_signal: i32,
-    pub stop_timeout_ms: u64,
+    pub input: Option<Input>,
+    pub outputs: Vec<Output>,
+    pub group: Option<Cgroup>,
     deadline: Option<u64>,
     kill_at: Option<u64>,
     timed_out: bool,
 }
 
-impl Watch {
-    /// A watch over a started container without streams.
+impl Run {
+    /// A run without streams and limits.
     #[must_use]
-    pub fn new(launched: Launched, stop_signal: i32, stop_timeout_ms: u64) -> Self {
+    pub fn new(launched: Launched) -> Self {
         Self {
             launched,
-            control: None,
-            owner: None,
-            signals: None,
             input: None,
             outputs: Vec::new(),
-            stop_signal,
-            stop_timeout_ms,
+            group: None,
             deadline: None,
             kill_at: None,
             timed_out: false,
         }
     }
 
-    /// Kills the container after so many milliseconds.
+    /// Ends after so many milliseconds.
     pub fn set_time_limit(&mut self, milliseconds: Option<u64>) {
         self.deadline = milliseconds.map(|ms| now_ms().saturating_add(ms));
     }
 
-    /// Whether the time limit has ended the container.
+    /// Whether the time limit has ended it.
     #[must_use]
     pub fn timed_out(&self) -> bool {
         self.timed_out
     }
 
-    /// Runs until PID 1 has ended and is reaped.
-    pub fn run(&mut self) -> Exit {
-        loop {
-            let wants = self.turn_all();
-            if self.wait(&wants)
-                && let Some(exit) = self.reap()
-            {
-                return exit;
-            }
-            self.expire();
+    /// Any number that the kernel knows, real-time signals included.
+    fn signal(&self, number: i32) {
+        if (1..=64).contains(&number) {
+            let _ = minidock_core::sys::pidfd_signal(self.launched.pidfd.as_fd(), number);
+        }
+        // A frozen process of cgroup v1 does not even die.
+        if number == libc::SIGKILL
+            && let Some(group) = &self.group
+            && group.is_frozen()
+        {
+            let _ = group.thaw();
         }
     }
 
-    /// After the end of PID 1: forwards what the streams still hold. All other processes of its pid namespace have ended
-    /// before it did, so what there is, is there now; a process elsewhere that holds a stream open is not waited for.
-    pub fn drain(&mut self) {
-        self.input = None;
-        loop {
-            self.outputs.retain_mut(|relay| relay.turn() == Want::Write);
-            if self.outputs.is_empty() {
-                return;
-            }
-            let wants = vec![Want::Write; self.outputs.len()];
-            self.wait(&wants);
+    /// Ends PID 1 at once; for a supervisor that cannot go on.
+    pub fn kill(&self) {
+        let _ = pidfd_send_signal(&self.launched.pidfd, Signal::KILL);
+        if let Some(group) = &self.group {
+            let _ = group.thaw();
         }
-    }
-
-    /// Lets every stream move; what each waits for, outputs first.
-    fn turn_all(&mut self) -> Vec<Want> {
-        let mut wants: Vec<Want> = self.outputs.iter_mut().map(Relay::turn).collect();
-        // Ended outputs leave; their places in `wants` with them.
-        let mut at = 0;
-        self.outputs.retain(|_| {
-            at += 1;
-            wants[at - 1] != Want::Nothing
-        });
-        wants.retain(|w| *w != Want::Nothing);
-        if let Some(input) = &mut self.input {
-            match input.turn() {
-                Want::Nothing => self.input = None,
-                want => wants.push(want),
-            }
-        }
-        wants
-    }
-
-    /// Waits for anything to happen and answers the control socket; true if PID 1 may have ended.
-    fn wait(&mut self, wants: &[Want]) -> bool {
-        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(8);
-        fds.push(PollFd::new(&self.launched.pidfd, PollFlags::IN));
-        let control = add(
-            &mut fds,
-            self.control.as_ref().map(AsFd::as_fd),
-            PollFlags::IN,
+        let _ = waitid(
+            WaitId::PidFd(self.launched.pidfd.as_fd()),
+            WaitIdOptions::EXITED,
         );
-        let owner = add(
-            &mut fds,
-            self.owner.as_ref().map(AsFd::as_fd),
-            PollFlags::IN,
-        );
-        let signals = add(
-            &mut fds,
-            self.signals.as_ref().map(AsFd::as_fd),
-            PollFlags::IN,
-        );
-        for (relay, want) in self.outputs.iter().chain(&self.input).zip(wants) {
-            match want {
-                Want::Read => add(&mut fds, relay.from(), PollFlags::IN),
-                Want::Write => add(&mut fds, relay.to(), PollFlags::OUT),
-                Want::Nothing => None,
-            };
-        }
-        let timeout = self.next_deadline().map(|at| {
-            let left = at.saturating_sub(now_ms());
-            Timespec {
-                tv_sec: (left / 1000) as i64,
-                tv_nsec: (left % 1000) as i64 * 1_000_000,
-            }
-        });
-        match poll(&mut fds, timeout.as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => return false,
-            // ENOMEM: the kernel will have memory again.
-            Err(_) => {
-                std::thread::sleep(std::time::Duration::from_millis(10));
-                return false;
-            }
-        }
-        let happened = |at: Option<usize>| at.is_some_and(|i| !fds[i].revents().is_empty());
-        let (ended, control, owner, signals) = (
-            happened(Some(0)),
-            happened(control),
-            happened(owner),
-            happened(signals),
-        );
-        if control {
-            self.answer();
-        }
-        if owner {
-            self.owner = None;
-            self.signal(libc::SIGKILL);
-        }
-        if signals {
-            self.forward_own_signal();
-        }
-        ended
     }
 
-    fn next_deadline(&self) -> Option<u64> {
-        self.deadline.into_iter().chain(self.kill_at).min()
-    }
-
-    fn expire(&mut self) {
-        let now = now_ms();
-        if self.deadline.is_some_and(|at| at <= now) {
-            self.deadline = None;
-            self.timed_out = true;
-            self.signal(libc::SIGKILL);
-        }
-        if self.kill_at.is_some_and(|at| at <= now) {
-            self.kill_at = None;
-            self.signal(libc::SIGKILL);
-        }
-    }
-
-    fn reap(&mut self) -> Option<Exit> {
+    fn reap(&self) -> Option<Exit> {
         match waitid(
             WaitId::PidFd(self.launched.pidfd.as_fd()),
             WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
@@ -214,70 +107,436 @@ impl Watch {
             }),
         }
     }
+}
 
-    fn answer(&mut self) {
-        let Some(socket) = &self.control else { return };
-        match control::receive(socket) {
-            Received::Request(request) => self.serve(request),
-            Received::Nonsense | Received::Nothing => {}
-            Received::Closed => self.client_gone(),
+/// What a descriptor that is polled is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Token {
+    Pid,
+    Listener,
+    Owner,
+    Signals,
+    Output(usize),
+    Input,
+    Client(Interest),
+}
+
+/// Everything that the supervisor looks after, over all runs.
+pub struct Watch {
+    pub listener: Option<OwnedFd>,
+    pub clients: Clients,
+    /// The process that the container must not outlive.
+    pub owner: Option<OwnedFd>,
+    /// SIGTERM and the like, sent to the supervisor itself.
+    pub signals: Option<SignalFd>,
+    pub restarts: Restarts,
+    pub events: Events,
+    pub stop_signal: i32,
+    /// Other signals than that do not mean that it should stay stopped.
+    pub stop_signal_chosen: bool,
+    pub stop_timeout_ms: u64,
+    pub run: Option<Run>,
+    /// Nobody is to start it again.
+    stopped: bool,
+}
+
+impl Watch {
+    /// A watch without connections, and nothing that runs yet.
+    #[must_use]
+    pub fn new(events: Events, restarts: Restarts) -> Self {
+        Self {
+            listener: None,
+            clients: Clients::default(),
+            owner: None,
+            signals: None,
+            restarts,
+            events,
+            stop_signal: libc::SIGTERM,
+            stop_signal_chosen: false,
+            stop_timeout_ms: 10_000,
+            run: None,
+            stopped: false,
         }
     }
 
-    fn serve(&mut self, request: Request) {
+    /// Runs until PID 1 has ended and is reaped.
+    pub fn run_to_end(&mut self) -> Exit {
+        loop {
+            if self.turn(None)
+                && let Some(exit) = self.run.as_ref().and_then(Run::reap)
+            {
+                return exit;
+            }
+            self.expire();
+        }
+    }
+
+    /// Waits before the next start; false when it must not follow.
+    pub fn wait(&mut self, time: Duration) -> bool {
+        let until = now_ms() + u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        loop {
+            if self.stopped {
+                return false;
+            }
+            if now_ms() >= until {
+                return true;
+            }
+            self.turn(Some(until));
+        }
+    }
+
+    /// After the end of PID 1: takes in what the streams still hold. All other processes of its pid namespace have ended
+    /// before it did, so what there is, is there now; a process elsewhere that holds a stream open is not waited for.
+    pub fn drain(&mut self) {
+        let Some(mut run) = self.run.take() else {
+            return;
+        };
+        let mut rest = REST;
+        let mut buffer = [0; CHUNK];
+        for output in &run.outputs {
+            while !output.ended && rest > 0 {
+                match output.read(&mut buffer) {
+                    Got::Bytes(n) => {
+                        rest = rest.saturating_sub(n);
+                        self.take_output(output.stream, &buffer[..n]);
+                    }
+                    Got::Nothing | Got::End => break,
+                }
+            }
+        }
+        run.outputs.clear();
+        run.input = None;
+        self.clients.drop_sources();
+    }
+
+    /// Waits for anything to happen and does what it calls for; true if PID 1 may have ended.
+    fn turn(&mut self, until: Option<u64>) -> bool {
+        let ready = self.poll(until);
+        let mut ended = false;
+        for token in ready {
+            match token {
+                Token::Pid => ended = true,
+                Token::Listener => {
+                    if let Some(listener) = &self.listener {
+                        self.clients.accept(listener);
+                    }
+                }
+                Token::Owner => {
+                    self.owner = None;
+                    self.stopped = true;
+                    self.restarts.cancel();
+                    self.signal(libc::SIGKILL);
+                }
+                Token::Signals => self.serve_own_signal(),
+                Token::Output(at) => self.pump(at),
+                Token::Input => self.with_input(Input::flush),
+                Token::Client(Interest::Socket(at)) => {
+                    if let Some((request, fds)) = self.clients.receive(at) {
+                        self.serve(at, request, &fds);
+                    }
+                }
+                Token::Client(Interest::Writer(at, slot)) => self.clients.flush(at, slot),
+                Token::Client(Interest::Source(at)) => self.take_input(at),
+            }
+        }
+        if self.clients.sweep() {
+            self.with_input(Input::client_ended);
+        }
+        if let Some(run) = &mut self.run {
+            run.outputs.retain(|output| !output.ended);
+        }
+        ended
+    }
+
+    /// What is ready; nothing when `until`, or a deadline of the run, has come.
+    fn poll(&self, until: Option<u64>) -> Vec<Token> {
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(8);
+        let mut tokens = Vec::with_capacity(8);
+        let mut add = |token: Token, fd: BorrowedFd<'_>, flags: PollFlags| {
+            // The borrows end with this call; the vector's type only needs to know that they are long enough.
+            fds.push(PollFd::from_borrowed_fd(
+                minidock_core::sys::borrow_fd(std::os::fd::AsRawFd::as_raw_fd(&fd)),
+                flags,
+            ));
+            tokens.push(token);
+        };
+        let read = PollFlags::IN;
+        let mut input_ready = false;
+        if let Some(run) = &self.run {
+            add(Token::Pid, run.launched.pidfd.as_fd(), read);
+            for (at, output) in run.outputs.iter().enumerate() {
+                // A full reader holds the container back, as a pipe does.
+                if !self.clients.is_blocked(output.stream) {
+                    add(Token::Output(at), output.fd(), read);
+                }
+            }
+            if let Some(input) = &run.input {
+                input_ready = input.is_ready();
+                if input.is_pending() {
+                    add(Token::Input, input.fd(), PollFlags::OUT);
+                }
+            }
+        }
+        if let Some(listener) = &self.listener {
+            add(Token::Listener, listener.as_fd(), read);
+        }
+        if let Some(owner) = &self.owner {
+            add(Token::Owner, owner.as_fd(), read);
+        }
+        if let Some(signals) = &self.signals {
+            add(Token::Signals, signals.as_fd(), read);
+        }
+        for (interest, fd) in self.clients.interests(input_ready) {
+            let flags = match interest {
+                Interest::Writer(..) => PollFlags::OUT,
+                _ => read,
+            };
+            add(Token::Client(interest), fd, flags);
+        }
+        let timeout = self.next_deadline().into_iter().chain(until).min().map(|at| {
+            let left = at.saturating_sub(now_ms());
+            Timespec {
+                tv_sec: (left / 1000) as i64,
+                tv_nsec: (left % 1000) as i64 * 1_000_000,
+            }
+        });
+        match poll(&mut fds, timeout.as_ref()) {
+            Ok(_) => {}
+            Err(Errno::INTR) => return Vec::new(),
+            // ENOMEM: the kernel will have memory again.
+            Err(_) => {
+                std::thread::sleep(Duration::from_millis(10));
+                return Vec::new();
+            }
+        }
+        let ready = fds.iter().zip(tokens);
+        ready
+            .filter(|(fd, _)| !fd.revents().is_empty())
+            .map(|(_, token)| token)
+            .collect()
+    }
+
+    fn next_deadline(&self) -> Option<u64> {
+        let run = self.run.as_ref()?;
+        run.deadline.into_iter().chain(run.kill_at).min()
+    }
+
+    fn expire(&mut self) {
+        let now = now_ms();
+        let Some(run) = &mut self.run else { return };
+        let mut kill = false;
+        if run.deadline.is_some_and(|at| at <= now) {
+            run.deadline = None;
+            run.timed_out = true;
+            kill = true;
+            self.restarts.cancel();
+        }
+        if run.kill_at.is_some_and(|at| at <= now) {
+            run.kill_at = None;
+            kill = true;
+        }
+        if kill {
+            self.signal(libc::SIGKILL);
+        }
+    }
+
+    /// Moves output that is there.
+    fn pump(&mut self, at: usize) {
+        let mut buffer = [0; CHUNK];
+        let mut moved = 0;
+        while moved < TURN {
+            let Some(output) = self.run.as_ref().and_then(|run| run.outputs.get(at)) else {
+                return;
+            };
+            let stream = output.stream;
+            if self.clients.is_blocked(stream) {
+                return;
+            }
+            let keep = match output.read(&mut buffer) {
+                Got::Bytes(n) => {
+                    moved += n;
+                    self.take_output(stream, &buffer[..n])
+                }
+                Got::Nothing => return,
+                Got::End => false,
+            };
+            if !keep
+                && let Some(output) = self.run.as_mut().and_then(|run| run.outputs.get_mut(at))
+            {
+                output.ended = true;
+                return;
+            }
+        }
+    }
+
+    /// Output goes to whoever reads it. False: the container is to meet a broken pipe, as in `yes | head`.
+    fn take_output(&mut self, stream: usize, data: &[u8]) -> bool {
+        if self.clients.push(stream, data) {
+            return true;
+        }
+        // A terminal has other users than the client's stream: it is read on.
+        let outputs = self.run.as_ref().map(|run| &run.outputs[..]);
+        !outputs
+            .unwrap_or_default()
+            .iter()
+            .any(|o| o.stream == stream && o.is_pipe())
+    }
+
+    fn take_input(&mut self, at: usize) {
+        if !self.input().is_some_and(|input| input.is_ready()) {
+            return;
+        }
+        let mut buffer = [0; CHUNK];
+        match self.clients.read(at, &mut buffer) {
+            Typed::Bytes(bytes) => self.with_input(|input| input.push(&bytes)),
+            Typed::Detached(bytes) => {
+                self.with_input(|input| input.push(&bytes));
+                self.events.add("detach", &[]);
+            }
+            Typed::End => self.with_input(Input::client_ended),
+            Typed::Nothing => {}
+        }
+    }
+
+    fn input(&mut self) -> Option<&mut Input> {
+        self.run.as_mut()?.input.as_mut()
+    }
+
+    /// Does something with the container's input, which ends when that gives false.
+    fn with_input(&mut self, action: impl FnOnce(&mut Input) -> bool) {
+        let Some(run) = &mut self.run else { return };
+        let Some(input) = &mut run.input else { return };
+        if !action(input) {
+            run.input = None;
+            self.clients.drop_sources();
+        }
+    }
+
+    fn serve(&mut self, at: usize, request: Request, fds: &[OwnedFd]) {
+        let answer = self.carry_out(at, request, fds);
+        let Some(client) = self.clients.get(at) else {
+            return;
+        };
+        if !client.first {
+            match answer {
+                Ok(()) => client.tell(control::DONE),
+                Err(why) => client.tell(&control::refused(why)),
+            }
+        }
+    }
+
+    fn carry_out(
+        &mut self,
+        at: usize,
+        request: Request,
+        fds: &[OwnedFd],
+    ) -> Result<(), &'static str> {
+        const ENDED: &str = "the container is not running";
         match request {
-            Request::Signal { signal } => self.signal(signal),
+            Request::Ping => {}
+            Request::Signal { signal } => {
+                if self.run.is_none() {
+                    return Err(ENDED);
+                }
+                if !self.stop_signal_chosen || [self.stop_signal, libc::SIGKILL].contains(&signal) {
+                    self.restarts.cancel();
+                }
+                self.events.add("kill", &[("signal", signal.to_string())]);
+                self.signal(signal);
+            }
             Request::Stop { signal, timeout_ms } => self.stop(
                 signal.unwrap_or(self.stop_signal),
                 timeout_ms.unwrap_or(self.stop_timeout_ms),
             ),
             Request::Resize { rows, cols } => {
-                if let Some(console) = &self.launched.console {
-                    let _ = tcsetwinsize(
-                        console,
-                        Winsize {
-                            ws_row: rows,
-                            ws_col: cols,
-                            ws_xpixel: 0,
-                            ws_ypixel: 0,
-                        },
-                    );
-                }
+                let Some(console) = self.run.as_ref().and_then(|r| r.launched.console.as_ref())
+                else {
+                    return Err("the container has no terminal, or is not running");
+                };
+                let size = Winsize {
+                    ws_row: rows,
+                    ws_col: cols,
+                    ws_xpixel: 0,
+                    ws_ypixel: 0,
+                };
+                let _ = tcsetwinsize(console, size);
             }
             Request::CloseStdin => {
                 // A terminal's input ends by its end-of-file character; a pipe's by closing.
-                if let Some(console) = &self.launched.console {
+                let console = self.run.as_ref().and_then(|r| r.launched.console.as_ref());
+                if let Some(console) = console {
                     let _ = rustix::io::write(console, &[4]);
+                } else {
+                    self.with_input(Input::end);
                 }
-                if let Some(input) = &mut self.input {
-                    input.end();
+            }
+            Request::Attach {
+                streams,
+                detach_keys,
+            } => return self.attach(at, &streams, fds, detach_keys.as_deref()),
+            Request::Update { restart, name } => {
+                if let Some(policy) = restart {
+                    self.restarts.set_policy(policy);
                 }
-                self.input = self.input.take().filter(|i| i.to().is_some());
+                if let Some(name) = name {
+                    self.events.rename(name);
+                }
             }
         }
+        Ok(())
+    }
+
+    fn attach(
+        &mut self,
+        at: usize,
+        streams: &[StreamName],
+        fds: &[OwnedFd],
+        keys: Option<&str>,
+    ) -> Result<(), &'static str> {
+        let Some(run) = &self.run else {
+            return Err("the container is not running");
+        };
+        if streams.len() != fds.len() {
+            return Err("as many descriptors as names are needed");
+        }
+        let keys = keys
+            .map(Keys::parse)
+            .transpose()
+            .map_err(|_| "the detach keys make no sense")?;
+        let input = run.input.is_some();
+        let Some(client) = self.clients.get(at) else {
+            return Ok(());
+        };
+        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
+        client.attach(streams, &fds, keys);
+        if !input {
+            client.source = None;
+        }
+        Ok(())
     }
 
     fn stop(&mut self, signal: i32, timeout_ms: u64) {
-        self.signal(signal);
+        self.stopped = true;
+        self.restarts.cancel();
+        let Some(run) = &mut self.run else { return };
         let at = now_ms().saturating_add(timeout_ms);
-        self.kill_at = Some(self.kill_at.map_or(at, |earlier| earlier.min(at)));
-    }
-
-    /// Any number that the kernel knows, real-time signals included.
-    fn signal(&self, number: i32) {
-        if (1..=64).contains(&number) {
-            let _ = minidock_core::sys::pidfd_signal(self.launched.pidfd.as_fd(), number);
+        run.kill_at = Some(run.kill_at.map_or(at, |earlier| earlier.min(at)));
+        self.events.add("kill", &[("signal", signal.to_string())]);
+        self.signal(signal);
+        if let Some(group) = self.run.as_ref().and_then(|run| run.group.as_ref())
+            && group.is_frozen()
+        {
+            let _ = group.thaw();
         }
     }
 
-    /// The container lives on without its client; its output is read and thrown away.
-    fn client_gone(&mut self) {
-        self.control = None;
-        self.input = None;
-        self.outputs.iter_mut().for_each(Relay::abandon_target);
+    fn signal(&self, number: i32) {
+        if let Some(run) = &self.run {
+            run.signal(number);
+        }
     }
 
-    fn forward_own_signal(&mut self) {
+    fn serve_own_signal(&mut self) {
         let received = self
             .signals
             .as_ref()
@@ -285,14 +544,5 @@ impl Watch {
         if received.is_some() {
             self.stop(self.stop_signal, self.stop_timeout_ms);
         }
-    }
-
-    /// Ends PID 1 at once; for a supervisor that cannot go on.
-    pub fn kill(&self) {
-        let _ = pidfd_send_signal(&self.launched.pidfd, Signal::KILL);
-        let _ = waitid(
-            WaitId::PidFd(self.launched.pidfd.as_fd()),
-            WaitIdOptions::EXITED,
-        );
     }
 }

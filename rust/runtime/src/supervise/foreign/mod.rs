@@ -29,18 +29,17 @@ use console::Console;
 
 use super::document::{Document, StdioMode};
 use super::record::Start;
-use super::watch::Watch;
-use super::{Streams, Traces, announce, watch_over};
+use super::start::{Started, Traces};
+use super::streams::Streams;
 use config::Config;
 
-/// Starts the container by the document's runtime and tells the client, as [`super::start`] does with ours.
+/// Starts the container by the document's runtime, as [`super::start`] does with ours.
 pub(super) fn start(
     bundle: &Path,
     document: &mut Document,
     text: &[u8],
     traces: &mut Traces,
-    control: Option<&OwnedFd>,
-) -> std::result::Result<(Watch, Start), Failure> {
+) -> std::result::Result<Started, Failure> {
     let Some(given) = document.runtime.take() else {
         return Err(Error::new(Kind::Invalid, "start container", "", "no runtime").into());
     };
@@ -51,8 +50,6 @@ pub(super) fn start(
         id: document.id.clone(),
         folder: document.run_dir.clone(),
     };
-    let cgroup = config.cgroup().unwrap_or_default().to_owned();
-    let pid_file = announce(document, &cgroup, control)?;
     let (rootfs, user) = (document.take_rootfs(), document.take_user());
     runtime.prepare(bundle, &mut config, &rootfs, user.as_ref())?;
     // What the runtime itself says must not get into the container's streams.
@@ -62,15 +59,19 @@ pub(super) fn start(
     let begun = Start::now();
     let runtime = traces.runtime.insert(runtime);
     let launched = {
-        let outputs: Vec<&OwnedFd> = ends.outputs.iter().map(|(fd, _)| fd).collect();
+        let outputs: Vec<&OwnedFd> = ends.outputs.iter().collect();
         runtime.launch(bundle, &config, stdio, &outputs)
     };
     // The runtime has made it; it is looked at and removed by us.
     traces.cgroup = config
         .cgroup()
         .and_then(|path| Cgroup::open(&hierarchies, path).ok());
-    let watch = watch_over(launched?, document, ends, control, &pid_file, &[])?;
-    Ok((watch, begun))
+    Ok(Started {
+        launched: launched?,
+        ends,
+        begun,
+        warnings: Vec::new(),
+    })
 }
 
 /// The runtime, and what it needs to know of one container.
@@ -99,6 +100,8 @@ impl Runtime {
         mount_change("/", slave).context("cut off mounts from the host's", || "/")?;
         let place = bundle.join("rootfs");
         let shown = || place.display().to_string();
+        // That of the run before.
+        let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
         match std::fs::create_dir(&place) {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
                 return Err(e).context("make", shown);

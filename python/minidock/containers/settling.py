@@ -1,0 +1,324 @@
+"""What is so: kernel facts beat records. What died is settled, what is left behind is removed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from typing import TYPE_CHECKING
+
+from minidock import _native
+from minidock.containers import liveness, states
+from minidock.containers import record as records
+from minidock.containers.base import Base, translated
+from minidock.containers.status import now
+from minidock.errors import Conflict, ContainerNotFound, MinidockError, NoSpace, Timeout
+from minidock.spec.docker import ZERO_TIME, ContainerState
+from minidock.store.cleaner import cleaner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minidock.containers.record import Record
+    from minidock.store.containers import ContainerRow
+
+KILLED = 128 + 9
+_SWEEP_SECONDS = 0.5
+_KILL_SECONDS = 10.0
+
+
+class Settling(Base):
+    """What finds out how containers are, and removes them."""
+
+    def settle(self, row: ContainerRow) -> tuple[Record, ContainerState]:
+        """Return a container's record and its true state; what has changed since the last look is recorded.
+
+        A supervisor that was killed leaves processes behind: they are killed, and the container is recorded as exited
+        with 137. Raises ContainerNotFound when the container has ended and was to be removed then.
+        """
+        record = records.decode(row.record)
+        if row.state == states.CREATED and record.starter is not None:
+            self._expect_start(record)
+        if row.state != states.RUNNING:
+            if row.state in (states.REMOVING, states.DEAD):
+                record.state.status = row.state
+                record.state.dead = row.state == states.DEAD
+            return record, record.state
+        ended = self.exit_record(row.id)
+        if ended is None or not ended.final:
+            file = liveness.pid_file(self.paths.run_container(row.id))
+            if file is not None and file.boot_id == self.host.boot_id:
+                # PID 1 alone does not count: one that executed a setuid program outlives its supervisor.
+                if liveness.alive(file.supervisor, file.supervisor_start):
+                    return record, self._alive(record, file)
+                ended = self.exit_record(row.id)
+            elif record.starter is not None and liveness.alive(record.starter.pid, record.starter.start_time):
+                ended = self.exit_record(row.id)
+                if ended is None:
+                    record.state.status = states.CREATED
+                    return record, record.state
+            if ended is None:
+                return self._abandoned(record, row.record)
+        return self._ended(record, ended)
+
+    def _alive(self, record: Record, file: liveness.PidFile) -> ContainerState:
+        """Return the state of a container that has a supervisor, into its record too."""
+        state = record.state
+        record.restart_count = file.restart_count
+        if file.status == "starting":
+            state.status = states.CREATED
+            return state
+        state.running = True
+        state.started_at = file.started_at or state.started_at
+        if file.status == states.RESTARTING:
+            state.status, state.restarting = states.RESTARTING, True
+            state.exit_code, state.finished_at, state.oom_killed = file.exit_code, file.finished_at, file.oom_killed
+            return state
+        if liveness.alive(file.pid, file.start_time):
+            state.status, state.pid = states.RUNNING, file.pid
+            if self._is_paused(record):
+                state.status, state.paused = states.PAUSED, True
+        # else: PID 1 is no longer there; the supervisor will tell how it ended.
+        return state
+
+    def pause_mark(self, container_id: str) -> str:
+        """The file that is there while a container is paused; then the freezer is asked whether it is so."""
+        return f"{self.paths.run_container(container_id)}/paused"
+
+    def _is_paused(self, record: Record) -> bool:
+        if not os.path.exists(self.pause_mark(record.id)):
+            return False
+        from minidock.containers.runtime_spec import cgroups_path
+
+        with translated():
+            return _native.cgroup_frozen(cgroups_path(record))
+
+    def _expect_start(self, record: Record) -> None:
+        """Remove a container whose maker died before it could start it, if it was to be removed after its run.
+
+        Raises ContainerNotFound then.
+        """
+        starter = record.starter
+        if starter is None or liveness.alive(starter.pid, starter.start_time):
+            return
+
+        def check(row: ContainerRow) -> None:
+            if row.state != states.CREATED:
+                raise Conflict(f"container {row.id} has been started meanwhile")
+
+        with contextlib.suppress(Conflict):
+            self.delete(record.id, check=check)
+            raise ContainerNotFound(f"no such container: {record.id}; whoever was to start it died, so it was removed")
+
+    def _exit_record(self, container_id: str) -> liveness.ExitRecord | None:
+        """Return how a container ended; with a full data root its supervisor left that in the run root."""
+        found = liveness.exit_record(self.paths.container(container_id))
+        return found or liveness.exit_record(self.paths.run_container(container_id))
+
+    def _ended(self, record: Record, ended: liveness.ExitRecord) -> tuple[Record, ContainerState]:
+        """Record the end of a run."""
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+            raise ContainerNotFound(f"no such container: {record.id}; it has ended and was to be removed then")
+
+        def end(now_record: Record) -> None:
+            now_record.starter = None
+            now_record.restart_count = ended.restart_count
+            now_record.usage = ended.usage or None
+            before = now_record.state
+            now_record.state = ContainerState(
+                status=states.EXITED,
+                exit_code=ended.exit_code,
+                oom_killed=ended.oom_killed,
+                error=ended.error or "",
+                started_at=ended.started_at or before.started_at,
+                finished_at=ended.finished_at or now(),
+                health=before.health,
+            )
+
+        end(record)
+        # On a full disk the next look finds the same exit record.
+        with contextlib.suppress(NoSpace):
+            record = self.modify(record.id, end, state=states.EXITED, expected_state=states.RUNNING) or record
+        return record, record.state
+
+    def _abandoned(self, record: Record, seen: bytes | None = None) -> tuple[Record, ContainerState]:
+        """Kill what a dead supervisor left, and record the end.
+
+        ``seen`` is the record's bytes that told so: when they have changed, another process has repaired, and perhaps
+        started the container again, and what is so now is returned.
+        """
+        table = self.store.containers
+        with table.database.transaction():
+            row = table.find(record.id)
+            current = row is not None and (seen is None or row.record == seen)
+            if current:
+                self._sweep_up(record)
+        if not current:
+            return self.settle(table.get(record.id))
+        ended = liveness.ExitRecord(
+            exit_code=KILLED,
+            signal=9,
+            started_at=record.state.started_at if record.state.started_at != ZERO_TIME else now(),
+            finished_at=now(),
+        )
+        return self._ended(record, ended)
+
+    def _sweep_up(self, record: Record) -> None:
+        """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
+        from minidock.containers.runtime_spec import cgroups_path
+        from minidock.store.trees import remove_tree
+
+        path = cgroups_path(record)
+        with translated():
+            _native.cgroup_kill(path)
+            _native.cgroup_remove(path)
+        remove_tree(self.paths.run_container(record.id))
+
+    def _sweep_run(self, name: str) -> None:
+        """Remove the traces in the run root of a container that does not run, unless its supervisor still does so.
+
+        What cannot be removed now stays for the next time: it must not keep anybody from working.
+        """
+        run_dir = self.paths.run_container(name)
+        table = self.store.containers
+        # Nobody can mark the container as running meanwhile, and so nobody can start it on the same cgroups.
+        with table.database.transaction():
+            rows = table.database.rows("SELECT state FROM containers WHERE id = ?", (name,))
+            if rows and rows[0][0] == states.RUNNING:
+                return
+            file = liveness.pid_file(run_dir)
+            with contextlib.suppress(MinidockError, _native.NativeError, OSError):
+                if file is None:
+                    # Made before, or emptied after, everything else: there are no cgroups.
+                    with contextlib.suppress(FileNotFoundError):
+                        os.unlink(f"{run_dir}/pid.new")
+                    os.rmdir(run_dir)
+                    return
+                if file.boot_id == self.host.boot_id:
+                    if liveness.alive(file.supervisor, file.supervisor_start):
+                        return
+                    if name in file.cgroup:  # never a group that holds others too
+                        _native.cgroup_kill(file.cgroup, timeout=_SWEEP_SECONDS)
+                        _native.cgroup_remove(file.cgroup, timeout=_SWEEP_SECONDS)
+                from minidock.store.trees import remove_tree
+
+                remove_tree(run_dir)
+
+    def kill_all(self, record: Record, timeout: float = 10.0) -> None:
+        """Kill a running container and wait until its supervisor has ended, or kill that too."""
+        from minidock.containers import control
+        from minidock.containers.waiting import Gone, send, wait_supervisor
+
+        file = liveness.pid_file(self.paths.run_container(record.id))
+        if file is not None and file.boot_id == self.host.boot_id:
+            try:
+                # Nothing is started again after this.
+                if not control.tell(self, record, {"op": "stop", "signal": 9, "timeout_ms": 0}):
+                    raise Timeout("")
+                wait_supervisor(file, timeout)
+            except (Timeout, Conflict):
+                with contextlib.suppress(Gone):
+                    send(file, 9)
+                self.kill_supervisor(file)
+        with_row = self.store.containers.find(record.id)
+        if with_row is not None:
+            try:
+                self.settle(with_row)
+            except ContainerNotFound:
+                return
+
+    def kill_supervisor(self, file: liveness.PidFile) -> None:
+        """Kill a supervisor that does not answer, and wait for its end; what it leaves is settled at the next look."""
+        from minidock.containers import waiting
+
+        waiting.kill_supervisor(file)
+        waiting.wait_supervisor(file, _KILL_SECONDS)
+
+    def sweep_runs(self) -> None:
+        """Clean up after supervisors that were killed while they cleaned up. Costs one directory read when all is well.
+
+        Those of containers that run are left to :meth:`settle`.
+        """
+        for name in _names(self.paths.run_containers):
+            file = liveness.pid_file(self.paths.run_container(name))
+            if file is None or not liveness.alive(file.supervisor, file.supervisor_start):
+                self._sweep_run(name)
+
+    def recover(self) -> None:
+        """Settle every container whose record says that it runs: what died since the last look is cleaned up."""
+        rows = self.store.containers.database.rows("SELECT id FROM containers WHERE state = 'running'")
+        for (container_id,) in rows:
+            row = self.store.containers.find(container_id)
+            if row is None:
+                continue
+            try:
+                self.settle(row)
+            except ContainerNotFound:
+                continue
+        self.sweep_runs()
+
+    def remove(self, container_id: str, *, force: bool = False) -> None:
+        """Remove a container; ``force`` kills it first. Raises Conflict when it runs, ContainerNotFound."""
+        record, state = self.settle(self.store.containers.get(container_id))
+        if state.status in states.ALIVE and not force:
+            states.require("remove", state.status, container_id)
+        if force:
+            self.kill_all(record)
+        # From here on nobody can start it; one whose files cannot be removed stays, dead, until that is tried again.
+        row = self.store.containers.find(record.id)
+        if row is None:
+            return
+        self._require_still(row)
+        with contextlib.suppress(NoSpace):
+            self.store.containers.update(record.id, state=states.REMOVING, expected_state=row.state)
+        try:
+            self.delete(record.id, check=self._require_still)
+        except Conflict:
+            raise
+        except BaseException:
+            with contextlib.suppress(MinidockError):
+                self.store.containers.update(record.id, state=states.DEAD, expected_state=states.REMOVING)
+            raise
+
+    def _require_still(self, row: ContainerRow) -> None:
+        """Refuse to remove a container that another process has started meanwhile."""
+        if self.exit_record(row.id) is None:  # on a full disk the row says that it runs even after its end
+            states.require("remove", row.state, row.id)
+
+    def delete(
+        self, container_id: str, *, later: bool = False, check: Callable[[ContainerRow], None] | None = None
+    ) -> None:
+        """Remove the row and the files of a container that does not run; one that is gone already is fine.
+
+        With ``later`` the files go after the return, in the background. ``check`` may forbid it, see the table.
+        """
+        table = self.store.containers
+        row = table.find(container_id)
+        try:
+            try:
+                table.remove(container_id, check, later=cleaner.later if later else None)
+            except (NoSpace, OSError) as error:
+                if isinstance(error, OSError) and error.errno != errno.ENOSPC:
+                    raise
+                # Even taking a row away needs a little space: that of the files which go anyway.
+                row = table.find(container_id)
+                if row is None:
+                    return
+                if check is not None:
+                    check(row)
+                from minidock.store.trees import remove_tree
+
+                remove_tree(f"{self.paths.container(container_id)}/rw")
+                table.remove(container_id, check)
+        except ContainerNotFound:
+            return
+        if row is not None:
+            self.emit(records.decode(row.record), "destroy")
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except OSError:
+        return []

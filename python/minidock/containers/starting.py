@@ -1,0 +1,283 @@
+"""Starting containers, and running them to their end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from minidock import _native
+from minidock._errors import exception_for, translate
+from minidock.containers import bundle, liveness, runtimes, states
+from minidock.containers.base import event_attributes, translated
+from minidock.containers.cidfile import CidFile
+from minidock.containers.exits import exit_status
+from minidock.containers.parse.modes import joined
+from minidock.containers.planning import Planned, Planning, root_ids
+from minidock.containers.record import Record
+from minidock.containers.result import RunResult
+from minidock.containers.settling import KILLED
+from minidock.containers.status import now
+from minidock.errors import (
+    CommandNotExecutable,
+    CommandNotFound,
+    Conflict,
+    ContainerNotFound,
+    InvalidArgument,
+    MinidockError,
+    SystemFailure,
+)
+from minidock.security import lsm
+from minidock.spec.docker import ContainerState
+
+if TYPE_CHECKING:
+    from minidock.containers.walls import Walls
+
+_CLEANING_SECONDS = 15.0
+
+
+class Starting(Planning):
+    """What starts containers."""
+
+    def _start(
+        self,
+        record: Record,
+        walls: Walls,
+        *,
+        stdio: str = "relay",
+        attached: tuple[str, ...] = (),
+        stdin: bool | None = None,
+        detach_keys: str | None = None,
+        owned: bool = False,
+    ) -> bundle.Start:
+        """Return what is decided anew at every start. ``stdin``: whether there is one; the record's word unless given."""
+        return bundle.Start(
+            record=record,
+            walls=walls,
+            stdio=stdio,
+            attached=attached,
+            stdin=record.config.open_stdin if stdin is None else stdin,
+            detach_keys=detach_keys,
+            joined=self._joined(record),
+            owner=self.owner() if owned or record.owned else None,
+            runtime=runtimes.find(record, self.config),
+            exit_command=self._exit_command(record),
+            events=event_attributes(record),
+        )
+
+    def _exit_command(self, record: Record) -> list[str]:
+        """Return what the supervisor starts at the end, where something is left to do then that nobody else may do."""
+        if not (record.host_config.auto_remove or record.owned) or not sys.executable:
+            return []
+        package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+        code = "import sys; sys.path.insert(0, sys.argv[1]); from minidock.containers.leaving import main; main()"
+        engine = self.engine
+        return [sys.executable, "-I", "-c", code, package, engine.data_root, engine.run_root, engine.config_path or "",
+                record.id]  # fmt: skip
+
+    def _joined(self, record: Record) -> dict[str, int]:
+        """Return, by namespace type, the host pid of the container that is joined."""
+        found: dict[str, int] = {}
+        for kind, mode in (("pid", record.host_config.pid_mode), ("ipc", record.host_config.ipc_mode)):
+            name = joined(mode)
+            if name is None:
+                continue
+            donor, state = self.settle(self.store.containers.get(name))
+            if donor.id == record.id:
+                raise InvalidArgument(f"{mode}: a container cannot join its own namespace")
+            if state.status != states.RUNNING:
+                raise Conflict(f"cannot join the {kind} namespace of container {name}: it is not running")
+            if kind == "ipc" and donor.host_config.ipc_mode != "shareable":
+                raise Conflict(
+                    f"cannot join IPC of a non-shareable container {name}: start it with the IPC mode shareable"
+                )
+            found[kind] = state.pid
+        return found
+
+    def begin(self, record: Record) -> Record:
+        """Mark a container as being started by this process; returns its record as it is then.
+
+        Raises Conflict when it runs or is being started.
+        """
+        before = record.state.status
+        states.require("start", before, record.id)
+
+        def mark(now_record: Record) -> None:
+            now_record.starter = self.owner()
+            now_record.has_been_manually_stopped = False
+            now_record.restart_count = 0
+            now_record.usage = None
+            now_record.state = ContainerState(status=states.RUNNING, started_at=now())
+
+        with self.store.database.transaction():
+            begun = self.modify(record.id, mark, state=states.RUNNING, expected_state=before)
+            if begun is None:
+                raise Conflict(f"container {record.id} is already running")
+            # Before anybody can see that it runs: the end of the run before is not that of this one.
+            self.unlink_exit_record(record.id)
+        return begun
+
+    def start(
+        self,
+        container_id: str,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        detach_keys: str | None = None,
+    ) -> tuple[_native.Supervisor, list[str]]:
+        """Start an existing container with these descriptors attached; returns its supervisor and warnings.
+
+        Raises CommandNotFound, CommandNotExecutable and others when it cannot be started; it is as before then.
+        """
+        record, state = self.settle(self.store.containers.get(container_id))
+        record.state = state
+        if state.status in (states.CREATED, states.EXITED):
+            self.wait_for_the_last_run(record.id)
+        walls = self.walls.walls(record.host_config)
+        if record.app_armor_profile not in ("", lsm.UNCONFINED):
+            with translated():
+                _native.apparmor_ensure(record.app_armor_profile)  # gone after a boot
+        streams = (("stdin", stdin), ("stdout", stdout), ("stderr", stderr))
+        attached = tuple(name for name, fd in streams if fd is not None)
+        record = self.begin(record)
+        spawned = False
+        try:
+            start = self._start(record, walls, attached=attached, detach_keys=detach_keys)
+            contents = bundle.files(start, self.paths, self.config, self.host)
+            contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
+            directory = self.paths.container(record.id)
+            bundle.rewrite(directory, contents, root_ids(record))
+            if attached:
+                self.emit(record, "attach")
+            with translated():
+                supervisor = _native.Supervisor.spawn(self.helper, directory, stdin=stdin, stdout=stdout, stderr=stderr)
+            spawned = True
+            try:
+                with translated():
+                    first = _decode(supervisor.wait_started())
+                warnings = _check_started(first)
+            except BaseException:
+                supervisor.close()
+                raise
+            return supervisor, warnings
+        except MinidockError as error:
+            self._not_started(record, error)
+            raise
+        except BaseException:
+            # Interrupted: what has a supervisor goes on, as with Docker's daemon; `settle` finds out how it went.
+            if not spawned:
+                self._not_started(record, None)
+            raise
+
+    def wait_for_the_last_run(self, container_id: str) -> None:
+        """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.
+
+        Raises Timeout.
+        """
+        file = liveness.pid_file(self.paths.run_container(container_id))
+        if file is None or file.boot_id != self.host.boot_id:
+            return
+        from minidock.containers.waiting import wait_supervisor
+
+        wait_supervisor(file, _CLEANING_SECONDS)
+        self._sweep_run(container_id)
+
+    def run(self, planned: Planned, data: bytes | None, limit: int) -> RunResult:
+        """Make a container, run it to its end with its output captured, and remove it if it asked for it."""
+        record = planned.record
+        record.starter = self.owner()
+        record.state = ContainerState(status=states.RUNNING, started_at=record.created)
+        captured = ("stdout", "stderr") if data is None else ("stdin", "stdout", "stderr")
+        plain = record.host_config.log_config.type == "none"
+        start = self._start(
+            record,
+            planned.walls,
+            stdio="inherit" if plain else "relay",
+            attached=captured,
+            stdin=data is not None,
+            owned=True,
+        )
+        helper = self.helper
+        with CidFile(planned.cidfile) as cidfile:
+            self.insert(planned, states.RUNNING, start)
+            cidfile.write(record.id)
+        self.emit(record, "create")
+        self.emit(record, "attach")
+        try:
+            first, stdout, stderr, packet = _native.run_captured(
+                helper, self.paths.container(record.id), input=data, limit=limit
+            )
+            warnings = _check_started(_decode(first))
+        except MinidockError as error:
+            self._not_started(record, error)
+            raise
+        except _native.NativeError as error:
+            self._broken_off(record)
+            raise translate(error) from error
+        except BaseException:
+            self._broken_off(record)
+            raise
+        if packet is None:
+            raise SystemFailure(f"run container {record.id}: its supervisor said that it started, and no more")
+        if record.host_config.auto_remove:
+            self.delete(record.id, later=True)
+        else:
+            self._ended(record, liveness.decode_exit(packet))
+        ended = exit_status(packet)
+        return RunResult(
+            stdout=stdout,
+            stderr=stderr,
+            exit_code=ended.exit_code,
+            oom_killed=ended.oom_killed,
+            timed_out=ended.timed_out,
+            usage=ended.usage,
+            container_id=record.id,
+            signal=ended.signal,
+            warnings=(*planned.warnings, *warnings),
+        )
+
+    def _broken_off(self, record: Record) -> None:
+        """Record the end of a container whose run was interrupted; nothing of it runs any more afterwards."""
+        ended = self.exit_record(record.id)
+        try:
+            if ended is None:
+                self._abandoned(record)
+            else:
+                self._ended(record, ended)
+        except ContainerNotFound:
+            return
+
+    def _not_started(self, record: Record, error: MinidockError | None) -> None:
+        """Record that a start failed, or remove a container that asked for it."""
+        code = error.exit_code if error is not None else KILLED
+        self._sweep_up(record)
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+            return
+        # Docker keeps what it was before, with the error and its code beside it.
+        def undo(now_record: Record) -> None:
+            now_record.starter = None
+            now_record.state = ContainerState(status=states.CREATED, error=str(error or ""), exit_code=code)
+
+        self.modify(record.id, undo, state=states.CREATED, expected_state=states.RUNNING)
+
+
+def _decode(packet: bytes) -> dict[str, Any]:
+    import msgspec
+
+    decoded: dict[str, Any] = msgspec.json.decode(packet)
+    return decoded
+
+
+def _check_started(first: dict[str, Any]) -> list[str]:
+    """Return the warnings of a ``started`` packet; raise what an ``error`` packet says."""
+    if first.get("event") == "started":
+        return list(first.get("warnings") or ())
+    text = str(first.get("message") or "the container could not be started")
+    code = first.get("exit_code")
+    if code == 127:
+        raise CommandNotFound(text)
+    if code == 126:
+        raise CommandNotExecutable(text)
+    raise exception_for(str(first.get("kind")), text, first.get("errno"))

@@ -1,0 +1,537 @@
+//! Who is connected to the supervisor: control sockets, and the streams that were attached through them.
+use std::io::IoSliceMut;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use minidock_core::supervisor::Keys;
+use rustix::io::Errno;
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, accept_with, recvmsg, send,
+};
+use rustix::net::{SocketFlags, sockopt};
+
+use super::control::{self, Received, Request};
+use super::relay::{Kind, private};
+
+/// More at a time are turned away: each has descriptors here.
+const MOST: usize = 200;
+/// The longest request.
+const LONGEST: usize = 4096;
+/// Descriptors that one request may carry.
+const FDS: usize = 4;
+
+/// A stream towards a client.
+pub struct Writer {
+    fd: OwnedFd,
+    kind: Kind,
+    pending: Vec<u8>,
+}
+
+impl Writer {
+    /// Sends `data` after what is pending; false when nobody reads it any more.
+    fn push(&mut self, data: &[u8]) -> bool {
+        if !self.pending.is_empty() {
+            self.pending.extend_from_slice(data);
+            return true;
+        }
+        match write(&self.fd, self.kind, data) {
+            Ok(n) => {
+                self.pending.extend_from_slice(&data[n..]);
+                true
+            }
+            Err(Errno::AGAIN | Errno::INTR) => {
+                self.pending.extend_from_slice(data);
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Sends what is pending, as far as it goes; false when nobody reads it any more.
+    fn flush(&mut self) -> bool {
+        while !self.pending.is_empty() {
+            match write(&self.fd, self.kind, &self.pending) {
+                Ok(n) => drop(self.pending.drain(..n)),
+                Err(Errno::AGAIN | Errno::INTR) => return true,
+                Err(_) => return false,
+            }
+        }
+        self.pending = Vec::new();
+        true
+    }
+}
+
+fn write(fd: &OwnedFd, kind: Kind, data: &[u8]) -> rustix::io::Result<usize> {
+    if kind == Kind::Socket {
+        send(fd, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
+    } else {
+        rustix::io::write(fd, data)
+    }
+}
+
+/// A client's input.
+pub struct Source {
+    fd: OwnedFd,
+    kind: Kind,
+    keys: Option<Keys>,
+}
+
+/// What a read of a client's input gave.
+pub enum Typed {
+    /// Bytes for the container.
+    Bytes(Vec<u8>),
+    /// Bytes for the container; then the detach keys.
+    Detached(Vec<u8>),
+    /// Nothing yet.
+    Nothing,
+    /// The input has ended.
+    End,
+}
+
+impl Source {
+    fn read(&mut self, buffer: &mut [u8]) -> Typed {
+        let got = if self.kind == Kind::Socket {
+            rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(n, _)| n)
+        } else {
+            rustix::io::read(&self.fd, &mut *buffer)
+        };
+        match got {
+            Ok(0) => Typed::End,
+            Ok(n) => match &mut self.keys {
+                None => Typed::Bytes(buffer[..n].to_vec()),
+                Some(keys) => match keys.filter(&buffer[..n]) {
+                    (bytes, true) => Typed::Detached(bytes),
+                    (bytes, false) => Typed::Bytes(bytes),
+                },
+            },
+            Err(Errno::AGAIN | Errno::INTR) => Typed::Nothing,
+            // A terminal that has hung up, a connection that was reset: an end, too.
+            Err(_) => Typed::End,
+        }
+    }
+}
+
+/// One connection.
+pub struct Client {
+    socket: OwnedFd,
+    /// It started this supervisor, and gets no answers to requests.
+    pub first: bool,
+    /// stdout and stderr, or both in the first one, each piece with a header.
+    writers: [Option<Writer>; 2],
+    framed: bool,
+    pub source: Option<Source>,
+    gone: bool,
+}
+
+impl Client {
+    /// A connection without streams.
+    #[must_use]
+    pub fn new(socket: OwnedFd, first: bool) -> Self {
+        Self {
+            socket,
+            first,
+            writers: [None, None],
+            framed: false,
+            source: None,
+            gone: false,
+        }
+    }
+
+    /// Connects streams: `streams` names what `fds` are, in order.
+    ///
+    /// stdin, stdout, stderr, or `framed` for both outputs on one descriptor, each piece behind Docker's header of 8 bytes.
+    pub fn attach(&mut self, streams: &[StreamName], fds: &[BorrowedFd<'_>], keys: Option<Keys>) {
+        let mut keys = keys;
+        for (name, fd) in streams.iter().zip(fds) {
+            let write = *name != StreamName::Stdin;
+            let Some((fd, kind)) = private(*fd, write) else {
+                continue;
+            };
+            let writer = |fd| {
+                Some(Writer {
+                    fd,
+                    kind,
+                    pending: Vec::new(),
+                })
+            };
+            match name {
+                StreamName::Stdin => {
+                    let keys = keys.take();
+                    self.source = Some(Source { fd, kind, keys });
+                }
+                StreamName::Stdout => self.writers[0] = writer(fd),
+                StreamName::Stderr => self.writers[1] = writer(fd),
+                StreamName::Framed => {
+                    self.writers = [writer(fd), None];
+                    self.framed = true;
+                }
+            }
+        }
+    }
+
+    /// Takes all streams away.
+    pub fn detach(&mut self) {
+        self.writers = [None, None];
+        self.source = None;
+    }
+
+    /// Sends one packet; a client that does not read does not stop the supervisor.
+    pub fn tell(&self, text: &str) {
+        control::tell(Some(&self.socket), text);
+    }
+
+    fn slot(&self, stream: usize) -> usize {
+        if self.framed { 0 } else { stream }
+    }
+
+    /// Whether something waits to be sent.
+    fn is_pending(&self) -> bool {
+        self.writers.iter().flatten().any(|w| !w.pending.is_empty())
+    }
+
+    /// Reads one request and the descriptors that came with it.
+    fn receive(&self) -> (Received, Vec<OwnedFd>) {
+        let mut buffer = [0u8; LONGEST];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS))];
+        let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+        let flags = RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC;
+        let got = recvmsg(
+            &self.socket,
+            &mut [IoSliceMut::new(&mut buffer)],
+            &mut ancillary,
+            flags,
+        );
+        let mut fds = Vec::new();
+        for message in ancillary.drain() {
+            if let RecvAncillaryMessage::ScmRights(rights) = message {
+                fds.extend(rights);
+            }
+        }
+        let received = match got {
+            Ok(message) if message.bytes == 0 => Received::Closed,
+            Ok(message) => control::parse(&buffer[..message.bytes]),
+            Err(Errno::AGAIN | Errno::INTR) => Received::Nothing,
+            Err(_) => Received::Closed,
+        };
+        (received, fds)
+    }
+}
+
+/// What a descriptor of an attaching client is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StreamName {
+    /// Read by the supervisor.
+    Stdin,
+    /// Written by it.
+    Stdout,
+    /// Written by it.
+    Stderr,
+    /// Both outputs, each piece behind a header: stream, three zeros, length (big-endian).
+    Framed,
+}
+
+/// All connections.
+#[derive(Default)]
+pub struct Clients {
+    list: Vec<Client>,
+}
+
+impl Clients {
+    /// Adds one.
+    pub fn add(&mut self, client: Client) {
+        self.list.push(client);
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> std::slice::Iter<'_, Client> {
+        self.list.iter()
+    }
+
+    /// One of them.
+    pub fn get(&mut self, at: usize) -> Option<&mut Client> {
+        self.list.get_mut(at)
+    }
+
+    /// Takes the next connection from the listening socket, if it is one of our own user.
+    pub fn accept(&mut self, listener: &OwnedFd) {
+        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
+            return;
+        };
+        // The socket's mode keeps others away already.
+        let same = sockopt::socket_peercred(&socket)
+            .is_ok_and(|peer| peer.uid == rustix::process::geteuid());
+        if same && self.list.len() < MOST {
+            self.list.push(Client::new(socket, false));
+        }
+    }
+
+    /// Reads a request of a client.
+    pub fn receive(&mut self, at: usize) -> Option<(Request, Vec<OwnedFd>)> {
+        let client = self.list.get_mut(at)?;
+        match client.receive() {
+            (Received::Request(request), fds) => Some((request, fds)),
+            (Received::Closed, _) => {
+                client.gone = true;
+                None
+            }
+            (Received::Nonsense, _) => {
+                if !client.first {
+                    client.tell(&control::refused("the request makes no sense"));
+                }
+                None
+            }
+            (Received::Nothing, _) => None,
+        }
+    }
+
+    /// Takes out those who have gone. Returns whether one of them had input connected.
+    pub fn sweep(&mut self) -> bool {
+        let mut input = false;
+        self.list.retain(|client| {
+            input |= client.gone && client.source.is_some();
+            !client.gone
+        });
+        input
+    }
+
+    /// Whether somebody's output of `stream` waits to be read, so that no more can be sent.
+    #[must_use]
+    pub fn is_blocked(&self, stream: usize) -> bool {
+        self.list.iter().any(|client| {
+            client.writers[client.slot(stream)]
+                .as_ref()
+                .is_some_and(|w| !w.pending.is_empty())
+        })
+    }
+
+    /// Sends output to everybody who is attached. False: the client that started the container has closed its end, and
+    /// nobody else is there to read.
+    pub fn push(&mut self, stream: usize, data: &[u8]) -> bool {
+        let (mut lost, mut readers) = (false, false);
+        for client in &mut self.list {
+            let slot = client.slot(stream);
+            let Some(writer) = &mut client.writers[slot] else {
+                continue;
+            };
+            let alive = if client.framed {
+                let mut piece = Vec::with_capacity(data.len() + 8);
+                piece.extend_from_slice(&header(stream, data.len()));
+                piece.extend_from_slice(data);
+                writer.push(&piece)
+            } else {
+                writer.push(data)
+            };
+            if alive {
+                readers = true;
+            } else {
+                client.writers[slot] = None;
+                lost |= client.first;
+            }
+        }
+        readers || !lost
+    }
+
+    /// Sends what waits in one writer.
+    pub fn flush(&mut self, at: usize, slot: usize) {
+        if let Some(client) = self.list.get_mut(at)
+            && let Some(writer) = &mut client.writers[slot]
+            && !writer.flush()
+        {
+            client.writers[slot] = None;
+        }
+    }
+
+    /// Reads a client's input.
+    pub fn read(&mut self, at: usize, buffer: &mut [u8]) -> Typed {
+        let Some(client) = self.list.get_mut(at) else {
+            return Typed::Nothing;
+        };
+        let Some(source) = &mut client.source else {
+            return Typed::Nothing;
+        };
+        let typed = source.read(buffer);
+        match typed {
+            Typed::End => client.source = None,
+            Typed::Detached(_) => {
+                client.detach();
+                client.tell(control::DETACHED);
+            }
+            _ => {}
+        }
+        typed
+    }
+
+    /// No more input from anybody: the container reads none.
+    pub fn drop_sources(&mut self) {
+        for client in &mut self.list {
+            client.source = None;
+        }
+    }
+
+    /// Ends all attachments, in order: `ended` is told when the output has been sent. Returns those whose output waits to
+    /// be read, without telling them.
+    pub fn finish(&mut self, ended: &str) -> Vec<Client> {
+        let mut slow = Vec::new();
+        for mut client in std::mem::take(&mut self.list) {
+            if client.is_pending() {
+                slow.push(client);
+                continue;
+            }
+            client.detach();
+            client.tell(ended);
+            self.list.push(client);
+        }
+        slow
+    }
+
+    /// What to poll for: sockets, full writers, sources. `input` is whether input can be taken.
+    pub fn interests(&self, input: bool) -> impl Iterator<Item = (Interest, BorrowedFd<'_>)> {
+        self.list.iter().enumerate().flat_map(move |(at, client)| {
+            let socket = std::iter::once((Interest::Socket(at), client.socket.as_fd()));
+            let writers = client.writers.iter().enumerate();
+            let writers = writers.filter_map(move |(slot, writer)| {
+                let writer = writer.as_ref().filter(|w| !w.pending.is_empty())?;
+                Some((Interest::Writer(at, slot), writer.fd.as_fd()))
+            });
+            let source = client.source.as_ref().filter(|_| input);
+            socket
+                .chain(writers)
+                .chain(source.map(|source| (Interest::Source(at), source.fd.as_fd())))
+        })
+    }
+}
+
+/// A descriptor of a client, by the client's place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Interest {
+    /// A request.
+    Socket(usize),
+    /// Room for output.
+    Writer(usize, usize),
+    /// Input.
+    Source(usize),
+}
+
+/// The header of Docker's multiplexed streams.
+fn header(stream: usize, length: usize) -> [u8; 8] {
+    let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
+    let number = if stream == 0 { 1 } else { 2 };
+    [
+        number, 0, 0, 0, length[0], length[1], length[2], length[3],
+    ]
+}
+
+/// Sends what is left to clients that read slowly, and how it ended; in a process of its own, so that the supervisor can
+/// go on. It ends with the last client.
+pub fn serve_slow(mut slow: Vec<Client>, ended: &str) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    while !slow.is_empty() {
+        let mut fds = Vec::new();
+        for client in &slow {
+            // A client that goes is seen by its socket; what it still says is not answered.
+            fds.push(PollFd::new(&client.socket, PollFlags::RDHUP));
+            for writer in client.writers.iter().flatten() {
+                if !writer.pending.is_empty() {
+                    fds.push(PollFd::new(&writer.fd, PollFlags::OUT));
+                }
+            }
+        }
+        if poll(&mut fds, None).is_err_and(|e| e != Errno::INTR) {
+            return;
+        }
+        drop(fds);
+        slow.retain_mut(|client| {
+            for writer in &mut client.writers {
+                if writer.as_mut().is_some_and(|w| !w.flush()) {
+                    *writer = None;
+                }
+            }
+            let gone = matches!(client.receive().0, Received::Closed);
+            if !gone && !client.is_pending() {
+                client.detach();
+                client.tell(ended);
+                return false;
+            }
+            !gone
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketType, socketpair};
+    use std::io::{Read, Write as _};
+    use std::os::fd::AsRawFd;
+
+    fn client() -> (Client, OwnedFd) {
+        let flags = SocketFlags::CLOEXEC;
+        let (a, b) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None).unwrap();
+        (Client::new(a, false), b)
+    }
+
+    fn pipe() -> (std::fs::File, OwnedFd) {
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        (std::fs::File::from(read), write)
+    }
+
+    #[test]
+    fn several_read_the_same() {
+        let mut clients = Clients::default();
+        let (mut a, _sa) = client();
+        let (mut b, _sb) = client();
+        let ((mut ra, wa), (mut rb, wb)) = (pipe(), pipe());
+        a.attach(&[StreamName::Stdout], &[wa.as_fd()], None);
+        b.attach(&[StreamName::Framed], &[wb.as_fd()], None);
+        drop((wa, wb));
+        clients.add(a);
+        clients.add(b);
+        assert!(clients.push(0, b"out"));
+        assert!(clients.push(1, b"err!"));
+        assert_eq!(clients.finish("{}").len(), 0);
+        drop(clients);
+        let (mut x, mut y) = (Vec::new(), Vec::new());
+        ra.read_to_end(&mut x).unwrap();
+        rb.read_to_end(&mut y).unwrap();
+        assert_eq!(x, b"out");
+        assert_eq!(y, b"\x01\0\0\0\0\0\0\x03out\x02\0\0\0\0\0\0\x04err!");
+    }
+
+    #[test]
+    fn a_slow_reader_blocks_and_loses_nothing() {
+        let mut clients = Clients::default();
+        let (mut a, _socket) = client();
+        let (mut read, write) = pipe();
+        a.attach(&[StreamName::Stdout], &[write.as_fd()], None);
+        drop(write);
+        clients.add(a);
+        let data = vec![7; 100_000];
+        assert!(clients.push(0, &data));
+        assert!(clients.is_blocked(0) && !clients.is_blocked(1));
+        let slow = clients.finish("{}");
+        let reader = std::thread::spawn(move || {
+            let mut got = Vec::new();
+            read.read_to_end(&mut got).unwrap();
+            got
+        });
+        serve_slow(slow, "{}");
+        assert_eq!(reader.join().unwrap(), data);
+    }
+
+    #[test]
+    fn detach_keys_end_the_attachment_only() {
+        let (mut a, other) = client();
+        let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).unwrap();
+        let keys = Keys::parse("ctrl-p,ctrl-q").unwrap();
+        a.attach(&[StreamName::Stdin], &[read.as_fd()], Some(keys));
+        let mut clients = Clients::default();
+        clients.add(a);
+        std::fs::File::from(write).write_all(b"ls\x10\x11").unwrap();
+        let mut buffer = [0; 64];
+        assert!(matches!(clients.read(0, &mut buffer), Typed::Detached(b) if b == b"ls"));
+        assert!(clients.iter().next().unwrap().source.is_none());
+        let (n, _) = rustix::net::recv(&other, &mut buffer[..], RecvFlags::empty()).unwrap();
+        assert_eq!(&buffer[..n], control::DETACHED.as_bytes());
+        assert!(other.as_raw_fd() > 0);
+    }
+}
