@@ -4,6 +4,7 @@
 
 pub mod cgroup;
 pub mod error;
+pub mod events;
 pub mod layer;
 pub mod mount;
 pub mod namespace;
