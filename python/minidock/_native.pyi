@@ -105,6 +105,15 @@ def selinux_labels(contexts: str | None, options: list[tuple[str, str]], used_le
 def selinux_check_relabel(path: str) -> None:
     """Raise denied if a bind's source, links resolved, must not be relabelled (``:z``, ``:Z``)."""
 
+# --- Events (docs/events.md) ---
+
+def event_append(dir: str | PathLike[str], kind: str, action: str, id: str, attributes: dict[str, str]) -> None:
+    """Append an event to those in the directory ``dir``, which is made if it is missing; its time is now.
+
+    Long attributes are cut so that its line has at most 16 KiB. Kinds: timeout (a stopped process holds the lock for
+    2 s), system (errno ENOSPC: a full disk). The GIL is released.
+    """
+
 # --- The helper and the supervisors that it becomes (docs/supervisor.md) ---
 
 @final

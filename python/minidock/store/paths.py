@@ -7,7 +7,7 @@ import stat
 
 from minidock.errors import Denied, InvalidArgument
 
-_DIRECTORIES = ("content", "content/sha256", "layers", "downloads", "containers", "seccomp", "bin", "tmp")
+_DIRECTORIES = ("content", "content/sha256", "layers", "downloads", "containers", "events", "seccomp", "bin", "tmp")
 
 
 class Paths:
@@ -20,6 +20,7 @@ class Paths:
         "data",
         "database",
         "downloads",
+        "events",
         "layers",
         "run",
         "run_containers",
@@ -42,6 +43,7 @@ class Paths:
         self.downloads = data_root + "/downloads"
         self.layers = data_root + "/layers"
         self.containers = data_root + "/containers"
+        self.events = data_root + "/events"
         self.seccomp = data_root + "/seccomp"
         self.bin = data_root + "/bin"
         self.tmp = data_root + "/tmp"  # noqa: S108 - ours, below the data root

@@ -6,6 +6,7 @@ pub mod cgroup;
 pub mod error;
 pub mod events;
 pub mod layer;
+pub mod log;
 pub mod mount;
 pub mod namespace;
 pub mod path;

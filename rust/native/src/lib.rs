@@ -3,6 +3,7 @@ use pyo3::prelude::*;
 
 mod cgroup;
 mod error;
+mod events;
 mod security;
 mod snapshot;
 
@@ -37,6 +38,9 @@ mod _native {
     use super::helper::{HelperFile, open_helper};
     #[pymodule_export]
     use super::supervisor::{Supervisor, run_captured};
+    // What happened.
+    #[pymodule_export]
+    use super::events::event_append;
     // Layers and directory trees.
     #[pymodule_export]
     use super::layer::{

@@ -174,6 +174,45 @@ impl Cgroup {
         outcome
     }
 
+    /// Makes a group below this one, in one hierarchy only: version 2, or else the freezer's. It has no limits of its own;
+    /// it is there to be killed as a whole.
+    ///
+    /// # Errors
+    /// `conflict` if this group is gone; `unsupported` without such a hierarchy; that of the failed system call.
+    pub fn make_child(&self, name: &str) -> Result<Self> {
+        let freezes = |h: &Hierarchy| h.controllers.contains(&Controller::Freezer);
+        let found = |wanted: &dyn Fn(&Hierarchy) -> bool| {
+            self.existing().map(|(h, _)| h).find(|h| wanted(h)).cloned()
+        };
+        let mut hierarchy = found(&|h| h.version == Version::V2)
+            .or_else(|| found(&freezes))
+            .ok_or_else(|| {
+                let why = "neither cgroup2 nor the freezer controller is mounted";
+                Error::new(Kind::Unsupported, "make cgroup", name, why)
+            })?;
+        // Of version 2 controllers none is handed down: processes may be in this group, too.
+        hierarchy.controllers.retain(|c| *c == Controller::Freezer);
+        let path = CgroupPath::new(&format!("{}/{name}", self.path.as_str()))?;
+        let full = hierarchy.mountpoint.join(path.as_str());
+        let shown = || full.to_string_lossy();
+        match mkdirat(CWD, &full, Mode::from_raw_mode(0o755)) {
+            Err(Errno::NOENT) => {
+                let why = "the group above it is gone";
+                return Err(Error::new(Kind::Conflict, "create cgroup", shown(), why));
+            }
+            other => other.context("create cgroup", shown)?,
+        }
+        let dir = file::open_dir(CWD, &full).context("open", shown);
+        if dir.is_err() {
+            let _ = unlinkat(CWD, &full, AtFlags::REMOVEDIR);
+        }
+        Ok(Self {
+            dirs: vec![Some(dir?)],
+            hierarchies: Hierarchies::from_parts(vec![hierarchy]),
+            path,
+        })
+    }
+
     /// Makes and opens the directory in one hierarchy; tells whether it is new.
     fn make(&self, hierarchy: &Hierarchy) -> Result<(OwnedFd, bool)> {
         let mode = Mode::from_raw_mode(0o755);

@@ -31,6 +31,7 @@ pub fn exec(mut request: ExecRequest<'_>) -> std::result::Result<Launched, Failu
     let nowhere = Rootfs::Directory(PathBuf::new());
     let mut caller = LaunchRequest::new(request.id, request.spec, PathBuf::new(), nowhere);
     caller.cgroup = request.cgroup;
+    caller.wait = request.wait.take();
     let (pid, pidfd, console) = start(&mut caller, &plan, &mut warnings)?;
     Ok(Launched {
         pid,
@@ -60,9 +61,14 @@ fn plan<'a>(request: &mut ExecRequest<'a>, warnings: &mut Vec<String>) -> Result
         Error::new(Kind::Conflict, "exec in container", request.id, why)
     };
     let id = Pid::from_raw(pid).ok_or_else(ended)?;
-    let pidfd = match pidfd_open(id, PidfdFlags::empty()) {
-        Err(Errno::SRCH) => return Err(ended()),
-        other => other.context("open process", || pid.to_string())?,
+    let pidfd = match request.init {
+        Some(held) => held
+            .try_clone_to_owned()
+            .context("duplicate descriptor of process", || pid.to_string())?,
+        None => match pidfd_open(id, PidfdFlags::empty()) {
+            Err(Errno::SRCH) => return Err(ended()),
+            other => other.context("open process", || pid.to_string())?,
+        },
     };
     let flags = foreign(pid)?;
     let mut namespaces = namespace::Plan::default();
@@ -114,7 +120,7 @@ fn plan<'a>(request: &mut ExecRequest<'a>, warnings: &mut Vec<String>) -> Result
         hooks: hooks::Plan::default(),
         handshake: false,
         init: false,
-        die_with_parent: false,
+        die_with_parent: request.die_with_parent,
         preserve_fds: request.preserve_fds,
     })
 }

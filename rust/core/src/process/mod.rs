@@ -17,5 +17,5 @@ pub use exec::exec;
 pub use parent::{launch, release};
 pub use request::{
     CgroupEntry, ExecRequest, Failure, Hold, LaunchRequest, Launched, Listener, Seccomp, Stdio,
-    UserNames,
+    UserNames, Wait,
 };

@@ -385,6 +385,9 @@ fn talk(
 ) -> std::result::Result<Option<OwnedFd>, Failure> {
     let mut console = None;
     loop {
+        if let Some(wait) = request.wait.as_mut() {
+            wait(channel)?;
+        }
         match channel::receive(channel)? {
             None => return Ok(console),
             Some(Message::Held) => return Ok(console),

@@ -37,7 +37,12 @@ pub struct LaunchRequest<'a> {
     /// Called in the parent when the namespaces exist and before any mount is made, with the process id of PID 1.
     #[allow(clippy::type_complexity)]
     pub on_namespaces: Option<&'a mut dyn FnMut(i32) -> Result<()>>,
+    /// Called before each wait for the new process; see [`Wait`].
+    pub wait: Option<Wait<'a>>,
 }
+
+/// Waits until the descriptor of the start-up channel can be read; an error gives the start up.
+pub type Wait<'a> = &'a mut dyn FnMut(BorrowedFd<'_>) -> Result<()>;
 
 impl<'a> LaunchRequest<'a> {
     /// A request with the plainest choices: inherited streams, no cgroup, no filter, no init, dies with its parent.
@@ -57,6 +62,7 @@ impl<'a> LaunchRequest<'a> {
             die_with_parent: true,
             preserve_fds: 0,
             on_namespaces: None,
+            wait: None,
         }
     }
 }
@@ -67,6 +73,8 @@ pub struct ExecRequest<'a> {
     pub id: &'a str,
     /// PID 1 of the container, whose namespaces are joined.
     pub init_pid: i32,
+    /// A descriptor that is known to be of that process, for callers that have one: the number alone may be another's by now.
+    pub init: Option<BorrowedFd<'a>>,
     /// The process to start.
     pub process: &'a Process,
     /// The container's document, for what `process` inherits from it (rootfs propagation, personality).
@@ -81,6 +89,10 @@ pub struct ExecRequest<'a> {
     pub stdio: Stdio,
     /// How many descriptors from 3 upwards the process inherits.
     pub preserve_fds: u32,
+    /// The process is killed when the calling process ends.
+    pub die_with_parent: bool,
+    /// Called before each wait for the new process, which is frozen with a container that is paused meanwhile.
+    pub wait: Option<Wait<'a>>,
 }
 
 /// A user as Docker writes it, resolved by the passwd and group files of the image (SECURITY.md R7).

@@ -116,6 +116,7 @@ fn exec(global: &Global, given: &Given) -> Outcome {
     let started = launch::exec(ExecRequest {
         id,
         init_pid: container.record.init.pid,
+        init: held.as_ref().map(AsFd::as_fd),
         process: &process,
         spec: &spec,
         user: None,
@@ -126,6 +127,8 @@ fn exec(global: &Global, given: &Given) -> Outcome {
         seccomp: bundle::seccomp(&spec)?,
         stdio: Stdio::Inherit,
         preserve_fds,
+        die_with_parent: false,
+        wait: None,
     })?;
     started
         .warnings
