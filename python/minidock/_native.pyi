@@ -65,6 +65,9 @@ def cgroup_apply(path: str, resources: bytes) -> list[str]:
 def cgroup_freeze(path: str, timeout: float = 10.0) -> None:
     """Stop all processes of the group and below. Kinds: not-found, timeout (they run again), unsupported."""
 
+def cgroup_frozen(path: str) -> bool:
+    """Whether they are stopped; False if there is no such group."""
+
 def cgroup_thaw(path: str) -> None:
     """Let them run again. Kinds: not-found, unsupported."""
 
@@ -158,11 +161,12 @@ class Supervisor:
         """
     @classmethod
     def connect(cls, run_dir: str | PathLike[str]) -> Supervisor:
-        """Connect to the supervisor of a container that runs, by its run directory. Errors: not-found (none is there)."""
+        """Connect to the supervisor of a container that runs, by its run directory. Errors: not-found."""
     def request(self, request: bytes, fds: Sequence[int] = [], timeout: float | None = None) -> None:
         """Send a request of docs/supervisor.md (JSON) with borrowed descriptors, and wait until it is carried out.
 
-        For connected clients; one that was spawned gets no answers. Errors: conflict (it refuses, or has ended), timeout.
+        For connected clients; one that was spawned gets no answers. Errors: conflict (it refuses, or has ended);
+        timeout.
         """
     def wait_attached(self, timeout: float | None = None) -> bytes | None:
         """Like :meth:`wait`, but returns empty bytes when the user has typed the detach keys."""

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from minidock import config as configuration
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.lifecycle import Lifecycle
     from minidock.images.collection import ImageCollection
@@ -38,6 +40,7 @@ class Engine:
         config: str | os.PathLike[str] | configuration.Config | None = None,
     ) -> None:
         environ = os.environ
+        self.config_path = None if isinstance(config, configuration.Config) else _path(config, environ)
         if isinstance(config, configuration.Config):
             self.config = config
         else:
@@ -219,6 +222,12 @@ def default_engine() -> Engine:
                 _default_key = key
     assert _default is not None  # noqa: S101 - set together with its key
     return _default
+
+
+def _path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str | None:
+    """Return the configuration's file that was named, as an absolute path; None is the default one."""
+    named = os.fspath(config) if config is not None else environ.get("MINIDOCK_CONFIG")
+    return os.path.abspath(named) if named else None
 
 
 def _root(*candidates: str | os.PathLike[str] | None) -> str:

@@ -7,18 +7,25 @@ import signal
 import threading
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from minidock import _native
 from minidock._errors import translate
+from minidock.containers import states
 from minidock.containers.exits import exit_status
 from minidock.containers.parse.signals import NUMBERS
-from minidock.errors import ContainerNotFound, Interrupted
+from minidock.errors import Conflict, ContainerNotFound, Interrupted, NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import FrameType
 
     from minidock.containers.container import Container
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.result import ExitStatus
+
+DETACH_KEYS = "ctrl-p,ctrl-q"
+"""Docker's, unless others are given."""
 
 # Not proxied, as in Docker: CHLD and PIPE are about this process, URG is Go's and CPython's own business, WINCH is a
 # resize. The rest cannot be caught, or tell of a bug in this process.
@@ -119,29 +126,83 @@ class _Terminal:
             signal.signal(signal.SIGWINCH, self._before)
 
 
-def attached(
-    container: Container,
-    lifecycle: Lifecycle,
-    *,
-    stdin: int | None,
-    stdout: int | None,
-    stderr: int | None,
-    sig_proxy: bool,
-) -> ExitStatus:
+Streams = tuple[int | None, int | None, int | None]
+"""Descriptors for stdin, stdout, stderr; None is not attached."""
+
+
+def start_attached(
+    container: Container, lifecycle: Lifecycle, streams: Streams, *, sig_proxy: bool, detach_keys: str | None
+) -> ExitStatus | None:
     """Start ``container`` on these descriptors and wait for its end; see :meth:`Container.start_attached`."""
+    stdin, stdout, stderr = streams
+
+    def connect() -> _native.Supervisor:
+        supervisor, warnings = lifecycle.start(
+            container.id, stdin=stdin, stdout=stdout, stderr=stderr, detach_keys=_keys(container, stdin, detach_keys)
+        )
+        container.warnings += warnings
+        return supervisor
+
+    return _attached(container, connect, stdin, sig_proxy=sig_proxy)
+
+
+def attach(
+    container: Container, lifecycle: Lifecycle, streams: Streams, *, sig_proxy: bool, detach_keys: str | None
+) -> ExitStatus | None:
+    """Connect to a running container; see :meth:`Container.attach`."""
+    container.reload()
+    states.require("attach", container.state.status, container.id)
+    stdin = streams[0] if container.record.config.open_stdin else None
+    named = [
+        (name, fd)
+        for name, fd in zip(("stdin", "stdout", "stderr"), (stdin, *streams[1:]), strict=True)
+        if fd is not None
+    ]
+
+    def connect() -> _native.Supervisor:
+        lifecycle.emit(container.record, "attach")
+        try:
+            supervisor = lifecycle.connect(container.id)
+        except NotFound as error:
+            raise Conflict(f"container {container.id} is not running") from error
+        request = {"op": "attach", "streams": [name for name, _ in named]}
+        keys = _keys(container, stdin, detach_keys)
+        if keys is not None:
+            request["detach_keys"] = keys
+        try:
+            supervisor.request(msgspec.json.encode(request), [fd for _, fd in named])
+        except BaseException:
+            supervisor.close()
+            raise
+        return supervisor
+
+    return _attached(container, connect, stdin, sig_proxy=sig_proxy)
+
+
+def _keys(container: Container, stdin: int | None, keys: str | None) -> str | None:
+    """The detach keys that count: Docker's own for a terminal, none but those asked for without one."""
+    if stdin is None:
+        return None
+    return keys or (DETACH_KEYS if container.record.config.tty else None)
+
+
+def _attached(
+    container: Container, connect: Callable[[], _native.Supervisor], stdin: int | None, *, sig_proxy: bool
+) -> ExitStatus | None:
+    """Wait for the end of a container to which ``connect`` connects; None when the user detached."""
     tty = container.record.config.tty
     with _Proxy(enabled=sig_proxy) as proxy, _Terminal(stdin, tty=tty) as terminal:
-        supervisor, warnings = lifecycle.start(container.id, stdin=stdin, stdout=stdout, stderr=stderr)
         try:
-            container.warnings += warnings
-            terminal.connect(supervisor)
-            proxy.connect(supervisor)
-            ended = wait_exited(supervisor, None)
+            with connect() as supervisor:
+                terminal.connect(supervisor)
+                proxy.connect(supervisor)
+                packet = supervisor.wait_attached()
         except _native.NativeError as error:
             raise translate(error) from error
-        finally:
-            supervisor.close()
-    assert ended is not None  # noqa: S101 - no timeout was given
+    assert packet is not None  # noqa: S101 - no timeout was given
+    if not packet:
+        return None
+    ended = exit_status(packet)
     try:
         container.reload()
     except ContainerNotFound:

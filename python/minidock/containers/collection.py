@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from minidock.containers import states
 from minidock.containers.container import Container
-from minidock.errors import ContainerFailed, ContainerNotFound, InvalidArgument, Unsupported
+from minidock.errors import ContainerFailed, ContainerNotFound, InvalidArgument
 
 if TYPE_CHECKING:
     import builtins
@@ -68,6 +68,27 @@ class ContainerCollection:
         record = lifecycle.create(planned)
         return Container(lifecycle, record, record.state, warnings=planned.warnings)
 
+    @overload
+    def run(
+        self,
+        image: str | None,
+        command: str | Sequence[str] | None = None,
+        *,
+        input: bytes | None = None,
+        check: bool = False,
+        output_limit: int | None = None,
+        detach: Literal[False] = False,
+        **options: Unpack[CreateOptions],
+    ) -> RunResult: ...
+    @overload
+    def run(
+        self,
+        image: str | None,
+        command: str | Sequence[str] | None = None,
+        *,
+        detach: Literal[True],
+        **options: Unpack[CreateOptions],
+    ) -> Container: ...
     def run(
         self,
         image: str | None,
@@ -78,18 +99,27 @@ class ContainerCollection:
         output_limit: int | None = None,
         detach: bool = False,
         **options: Unpack[CreateOptions],
-    ) -> RunResult:
-        """Create a container, start it, wait for its end, and return what came of it.
+    ) -> RunResult | Container:
+        """Create a container and start it; wait for its end and return what came of it, or with ``detach`` return it.
 
         ``input`` is what the command reads; without it, its input is ``/dev/null``. ``output_limit`` bounds stdout and
         stderr, each, in bytes (64 MiB unless given); a command that writes more is killed. ``check`` raises
-        ContainerFailed unless the command ends with 0. The container dies with this process; the option ``remove``
-        removes it at its end.
+        ContainerFailed unless the command ends with 0. The container dies with this process, unless it is detached and
+        ``owner`` is not ``"process"``; the option ``remove`` removes it at its end. A detached one is a context manager
+        that removes it.
 
         Raises what :meth:`create` raises; CommandNotFound and CommandNotExecutable; LimitExceeded for too much output.
         """
         if detach:
-            raise Unsupported("detach: containers in the background come with issue 4 (log drivers, attach)")
+            if input is not None or check or output_limit is not None:
+                raise InvalidArgument("detach: input, check and output_limit are for containers that are waited for")
+            container = self._create(image, command, options, starter=self._lifecycle.owner())
+            try:
+                container.start()
+            except BaseException:
+                container.discard_unstarted()
+                raise
+            return container
         if input is not None and not isinstance(input, (bytes, bytearray, memoryview)):
             raise InvalidArgument(f"input: bytes are needed, not {type(input).__name__}")
         if output_limit is not None and output_limit < 0:
@@ -133,7 +163,7 @@ class ContainerCollection:
                 record, state = lifecycle.settle(row)
             except ContainerNotFound:
                 continue
-            if not everything and state.status != states.RUNNING:
+            if not everything and state.status not in states.ALIVE:
                 continue
             if not wanted or filtering.matches(wanted, record, state, self._created, self._descends):
                 found.append(Container(lifecycle, record, state))
@@ -150,7 +180,7 @@ class ContainerCollection:
         removed = []
         for container in self.list(all=True):
             record = container.record
-            if container.status == states.RUNNING or any(filtering.created(record) > moment for moment in until):
+            if container.status in states.ALIVE or any(filtering.created(record) > moment for moment in until):
                 continue
             if filtering.matches(wanted, record, container.state, self._created, self._descends):
                 container.remove()

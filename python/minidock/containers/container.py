@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any, overload
 
-from minidock.containers import liveness, states
-from minidock.containers.parse import signals
-from minidock.errors import Conflict, ContainerNotFound, Timeout
+from minidock.containers import states
+from minidock.errors import Conflict, ContainerNotFound, MinidockError, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from minidock._native import Supervisor
+    from minidock.containers.attachment import Attachment
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
@@ -24,7 +23,8 @@ if TYPE_CHECKING:
 class Container:
     """A container that exists: created, running or exited. Made by :class:`ContainerCollection`.
 
-    Its attributes are as of its making or the last :meth:`reload`.
+    Its attributes are as of its making or the last :meth:`reload`. As a context manager it is removed, running or not,
+    at the end of the ``with`` block.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Container:
 
     @property
     def status(self) -> str:
-        """``created``, ``running`` or ``exited``."""
+        """``created``, ``running``, ``paused``, ``restarting``, ``removing``, ``exited`` or ``dead``."""
         return self.state.status
 
     @property
@@ -117,17 +117,28 @@ class Container:
         self.record, self.state = self._lifecycle.settle(row)
         self._attrs = None
 
-    def start(self) -> None:
-        """Start it with ``/dev/null`` as its input; its output is thrown away (log drivers come with issue 4).
+    def __enter__(self) -> Container:
+        return self
 
-        Raises Conflict when it runs, CommandNotFound, CommandNotExecutable, and others when it cannot be started.
+    def __exit__(self, *_: object) -> None:
+        try:
+            self.remove(force=True)
+        except ContainerNotFound:
+            return
+
+    def start(self) -> None:
+        """Start it in the background; one that runs stays as it is.
+
+        Its input, where it has one, stays open for who attaches. Raises Conflict when it is paused, CommandNotFound,
+        CommandNotExecutable, and others when it cannot be started.
         """
+        self.reload()
+        if self.state.status in (states.RUNNING, states.RESTARTING):
+            return
+        self._close()
         self._supervisor, warnings = self._lifecycle.start(self.record.id)
         self.warnings += warnings
-        try:
-            self.reload()
-        except ContainerNotFound:  # it has ended already, and was to be removed then; wait() knows how it ended
-            self.state.status = states.EXITED
+        self._reload_or("running")
 
     def start_attached(
         self,
@@ -136,69 +147,159 @@ class Container:
         stdout: int | None = None,
         stderr: int | None = None,
         sig_proxy: bool = True,
-    ) -> ExitStatus:
-        """Start it with its streams on these descriptors (None: ``/dev/null``), and wait for its end.
+        detach_keys: str | None = None,
+    ) -> ExitStatus | None:
+        """Start it with its streams on these descriptors (None: not attached), and wait for its end.
 
         If the container has a tty and ``stdin`` is a terminal, that is put into raw mode, its size is passed on, and it
         is restored on every way out. ``sig_proxy`` passes the signals that this process receives on to PID 1; for that
-        this must be the main thread. Raises as :meth:`start`.
+        this must be the main thread. ``detach_keys`` (``ctrl-p,ctrl-q`` if the container has a tty) end it early, and
+        None is returned. Raises as :meth:`start`.
         """
-        from minidock.containers.attach import attached
+        from minidock.containers.attach import start_attached
 
-        return attached(self, self._lifecycle, stdin=stdin, stdout=stdout, stderr=stderr, sig_proxy=sig_proxy)
+        return start_attached(
+            self, self._lifecycle, (stdin, stdout, stderr), sig_proxy=sig_proxy, detach_keys=detach_keys
+        )
 
-    def wait(self, timeout: float | None = None) -> int:
-        """Wait until it has ended and return its exit code; one that was never started returns 0 at once, as in Docker.
+    def attach(
+        self,
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        sig_proxy: bool = True,
+        detach_keys: str | None = None,
+    ) -> ExitStatus | None:
+        """Connect its streams to these descriptors (None: not connected) and wait for its end.
 
-        Raises Timeout after ``timeout`` seconds, and ContainerNotFound when it was removed and nothing is known of it.
+        All else is as in :meth:`start_attached`.
+
+        Any number of clients may be attached at once; each gets all output from then on. Raises Conflict unless
+        it runs.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        if self._supervisor is not None:
+        from minidock.containers.attach import attach
+
+        return attach(self, self._lifecycle, (stdin, stdout, stderr), sig_proxy=sig_proxy, detach_keys=detach_keys)
+
+    def attach_streams(self, *, stdin: bool = False) -> Attachment:
+        """Connect to its streams: a context manager that yields pieces of output, and takes input if ``stdin``.
+
+        Raises Conflict unless it runs.
+        """
+        from minidock.containers.attachment import Attachment
+
+        return Attachment(self._lifecycle, self.record.id, stdin=stdin)
+
+    def resize(self, rows: int, cols: int) -> None:
+        """Set the size of its terminal, in characters. Raises Conflict when it has none, or does not run."""
+        self._tell("resize", {"op": "resize", "rows": rows, "cols": cols})
+        self._lifecycle.emit(self.record, "resize", height=str(rows), width=str(cols))
+
+    def _tell(self, operation: str, request: dict[str, Any]) -> None:
+        from minidock.containers import control
+
+        self.reload()
+        states.require(operation, self.state.status, self.record.id)
+        if not control.tell(self._lifecycle, self.record, request):
+            raise Conflict(f"container {self.record.id} is not running")
+
+    def wait(self, timeout: float | None = None, condition: str = "not-running") -> int:
+        """Wait until a condition holds, and return the exit code; one that was never started has 0, as in Docker.
+
+        ``condition`` is ``not-running``, ``next-exit``, ``removed`` or ``healthy`` (it runs, and its health check, if
+        it has one, succeeds). Raises Timeout after ``timeout`` seconds, ContainerNotFound when it was removed and
+        nothing is known of it, and for ``healthy`` Conflict or SystemFailure when it can no longer be.
+        """
+        from minidock.containers import control
+
+        if self._supervisor is not None and condition == "not-running":
             from minidock.containers.attach import wait_exited
 
             ended = wait_exited(self._supervisor, timeout)
             if ended is None:
                 raise Timeout(f"wait for container {self.short_id}: it has not ended within {timeout:g} s")
+            self._close()
+            self._reload_or("exited", ended.exit_code)
+            return ended.exit_code
+        code = control.wait(self._lifecycle, self.record.id, timeout, condition)
+        self._reload_or("exited", code)
+        return code
+
+    def _close(self) -> None:
+        if self._supervisor is not None:
             self._supervisor.close()
             self._supervisor = None
-            try:
-                self.reload()
-            except ContainerNotFound:
-                self.state.status, self.state.exit_code = states.EXITED, ended.exit_code
-            return ended.exit_code
-        from minidock.containers.waiting import wait_supervisor
 
-        while True:
+    def _reload_or(self, status: str, code: int = 0) -> None:
+        """Read the container again; if it has been removed at its end, that is how it was."""
+        try:
             self.reload()
-            if self.state.status != states.RUNNING and self.record.starter is None:
-                return self.state.exit_code
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise Timeout(f"wait for container {self.short_id}: it has not ended within {timeout:g} s")
-            file = liveness.pid_file(self._lifecycle.paths.run_container(self.record.id))
-            if file is not None:
-                wait_supervisor(file, left)
-            else:
-                time.sleep(0.005)
+        except ContainerNotFound:
+            self.state.status, self.state.exit_code = status if status == "exited" else states.EXITED, code
+
+    def stop(self, timeout: float | None = None, signal: str | int | None = None) -> None:
+        """Ask it to end, and kill it if it has not after ``timeout`` seconds (negative: never); it may have ended.
+
+        Without arguments its own signal and time count (SIGTERM and 10 s unless created with others). Raises
+        InvalidArgument for a signal that is none.
+        """
+        from minidock.containers import control
+
+        control.stop(self._lifecycle, self.record.id, timeout, signal)
+        self._reload_or("exited", self.state.exit_code)
+
+    def restart(self, timeout: float | None = None, signal: str | int | None = None) -> None:
+        """Stop it if it runs, as :meth:`stop`, and start it. Raises as both."""
+        from minidock.containers import control
+
+        self._close()
+        self.warnings += control.restart(self._lifecycle, self.record.id, timeout, signal)
+        self._reload_or("running")
 
     def kill(self, signal: str | int = "KILL") -> None:
         """Send a signal to PID 1. Raises Conflict unless it is running, InvalidArgument for an unknown signal."""
-        from minidock.containers.waiting import Gone, send
+        from minidock.containers import control
 
-        number = signals.signal(signal)
+        control.kill(self._lifecycle, self.record.id, signal)
+
+    def pause(self) -> None:
+        """Stop all its processes, as they are. Raises Conflict unless it runs, Unsupported without a freezer."""
+        from minidock.containers import control
+
+        control.pause(self._lifecycle, self.record.id)
         self.reload()
-        states.require("kill", self.state.status, self.record.id)
-        file = liveness.pid_file(self._lifecycle.paths.run_container(self.record.id))
-        try:
-            if file is None:
-                raise Gone
-            send(file, number)
-        except Gone as error:
-            raise Conflict(f"cannot kill container: {self.record.id}: container is not running") from error
 
-    def remove(self, *, force: bool = False) -> None:
-        """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set."""
+    def unpause(self) -> None:
+        """Let its processes run again. Raises Conflict unless it is paused."""
+        from minidock.containers import control
+
+        control.unpause(self._lifecycle, self.record.id)
+        self.reload()
+
+    def rename(self, name: str) -> None:
+        """Give it another name. Raises NameInUse, InvalidArgument."""
+        from minidock.containers import control
+
+        control.rename(self._lifecycle, self.record.id, name)
+        self.reload()
+
+    def remove(self, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set.
+
+        ``volumes`` removes its anonymous volumes too, once there are volumes.
+        """
+        self._close()
         self._lifecycle.remove(self.record.id, force=force)
+
+    def discard_unstarted(self) -> None:
+        """Remove it if it was to be removed after its run, and could not be started."""
+        try:
+            self.reload()
+            if self.record.host_config.auto_remove and self.state.status == states.CREATED:
+                self.remove()
+        except MinidockError:
+            return
 
     @overload
     def export(self, out: None = None, *, chunk_size: int = 2 << 20) -> Iterator[bytes]: ...

@@ -65,8 +65,9 @@ def _mark_stopped(record: Record) -> None:
 
 
 def stop(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: str | int | None = None) -> bool:
-    """Ask a container to end, and kill it if it has not after ``timeout`` seconds (negative: never); False: it had ended.
+    """Ask a container to end, and kill it if it has not after ``timeout`` seconds (negative: never).
 
+    False: it had ended already.
     Without ``timeout`` and ``signal`` those of the container count (10 s and SIGTERM unless it says otherwise). Raises
     InvalidArgument for a signal that is none.
     """
@@ -245,7 +246,8 @@ def wait(lifecycle: Lifecycle, key: str, timeout: float | None = None, condition
     ``not-running``: it does not run, or has ended once while it is restarted. ``next-exit``: it has ended (again).
     ``removed``: it is gone. ``healthy``: its health check says so; or it runs, if it has none.
 
-    Raises Timeout after ``timeout`` seconds, ContainerNotFound, InvalidArgument; for ``healthy`` Conflict when it ended.
+    Raises Timeout after ``timeout`` seconds, ContainerNotFound, InvalidArgument; for ``healthy`` Conflict at its
+    end.
     """
     if condition not in CONDITIONS:
         raise InvalidArgument(f'invalid condition: "{condition}"; it is one of {", ".join(CONDITIONS)}')

@@ -1,7 +1,7 @@
 """The life of containers on one engine's store, as a stack of classes: each builds on the one below.
 
-``base`` (what is open) → ``settling`` (what is so, removal) → ``planning`` (making) → ``starting``. Verbs for containers
-that run are in ``control``.
+``base`` (what is open) → ``settling`` (what is so, removal) → ``planning`` (making) → ``starting``. Verbs for
+containers that run are in ``control``.
 """
 
 from __future__ import annotations

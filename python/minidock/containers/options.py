@@ -42,6 +42,9 @@ class CreateOptions(TypedDict, total=False):
     init: bool
     read_only: bool
     remove: bool
+    owner: str
+    """``process``: it dies, however this process ends, with it, and is removed then; ``none`` (the
+    default): it lives on."""
     cidfile: str
     timeout: float
     """Seconds after which the container is killed (``r.timed_out``)."""

@@ -50,7 +50,7 @@ class Starting(Planning):
         detach_keys: str | None = None,
         owned: bool = False,
     ) -> bundle.Start:
-        """Return what is decided anew at every start. ``stdin``: whether there is one; the record's word unless given."""
+        """Return what is decided anew at every start. ``stdin``: whether there is one, if the record is not to say."""
         return bundle.Start(
             record=record,
             walls=walls,
@@ -162,12 +162,12 @@ class Starting(Planning):
                 raise
             return supervisor, warnings
         except MinidockError as error:
-            self._not_started(record, error)
+            self._not_started(record, error, state)
             raise
         except BaseException:
             # Interrupted: what has a supervisor goes on, as with Docker's daemon; `settle` finds out how it went.
             if not spawned:
-                self._not_started(record, None)
+                self._not_started(record, None, state)
             raise
 
     def wait_for_the_last_run(self, container_id: str) -> None:
@@ -248,19 +248,23 @@ class Starting(Planning):
         except ContainerNotFound:
             return
 
-    def _not_started(self, record: Record, error: MinidockError | None) -> None:
-        """Record that a start failed, or remove a container that asked for it."""
+    def _not_started(self, record: Record, error: MinidockError | None, before: ContainerState | None = None) -> None:
+        """Record that a start failed, or remove a container that asked for it; ``before`` is how it was."""
         code = error.exit_code if error is not None else KILLED
         self._sweep_up(record)
         if record.host_config.auto_remove:
             self.delete(record.id)
             return
-        # Docker keeps what it was before, with the error and its code beside it.
+
+        status = states.EXITED if before is not None and before.status == states.EXITED else states.CREATED
+
         def undo(now_record: Record) -> None:
             now_record.starter = None
-            now_record.state = ContainerState(status=states.CREATED, error=str(error or ""), exit_code=code)
+            now_record.state = ContainerState(status=status, error=str(error or ""), exit_code=code)
+            if before is not None:
+                now_record.state.started_at, now_record.state.finished_at = before.started_at, before.finished_at
 
-        self.modify(record.id, undo, state=states.CREATED, expected_state=states.RUNNING)
+        self.modify(record.id, undo, state=status, expected_state=states.RUNNING)
 
 
 def _decode(packet: bytes) -> dict[str, Any]:

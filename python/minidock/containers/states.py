@@ -1,7 +1,7 @@
 """The states of a container, and which operation is legal in which. One table; nobody else compares states.
 
-``paused`` and ``restarting`` are seen, never stored: a row says ``running`` then, and the freezer or the supervisor's pid
-file says the rest.
+``paused`` and ``restarting`` are seen, never stored: a row says ``running`` then, and the freezer or the supervisor's
+pid file says the rest.
 """
 
 from __future__ import annotations
@@ -67,9 +67,6 @@ def legal(operation: str, state: str) -> bool:
 def require(operation: str, state: str, container_id: str) -> None:
     """Raise Conflict unless ``operation`` (start, kill, pause, …) is legal in ``state``."""
     if state not in _LEGAL[operation]:
-        if operation in ("pause", "unpause", "kill"):
-            plain = _NOT_RUNNING
-        else:
-            plain = "container {id} is not running"
+        plain = _NOT_RUNNING if operation in ("pause", "unpause", "kill") else "container {id} is not running"
         reason = _REASONS.get((operation, state), plain)
         raise Conflict(reason.format(id=container_id, operation=operation))

@@ -136,3 +136,9 @@ pub fn cgroup_thaw(py: Python<'_>, path: &str) -> PyResult<()> {
     py.detach(|| Cgroup::open(&Hierarchies::detect()?, path)?.thaw())
         .map_err(|e| raise(&e))
 }
+
+#[pyfunction]
+pub fn cgroup_frozen(py: Python<'_>, path: &str) -> PyResult<bool> {
+    py.detach(|| Ok(open(path)?.is_some_and(|group| group.is_frozen())))
+        .map_err(|e: Error| raise(&e))
+}

@@ -22,7 +22,7 @@ mod _native {
 
     #[pymodule_export]
     use super::cgroup::{
-        cgroup_apply, cgroup_freeze, cgroup_host, cgroup_kill, cgroup_processes, cgroup_remove,
+        cgroup_apply, cgroup_freeze, cgroup_frozen, cgroup_host, cgroup_kill, cgroup_processes, cgroup_remove,
         cgroup_stats, cgroup_thaw,
     };
     #[pymodule_export]

@@ -68,7 +68,8 @@ impl Bundle {
     fn document(&self) -> Value {
         let path = |p: &str| self.dir.join(p).display().to_string();
         json!({
-            "version": 1, "id": "test", "run_dir": path("run"), "exit_file": path("exit.json"), "stdio": "relay", "stdin": true,
+            "version": 2, "id": "test", "run_dir": path("run"), "exit_file": path("exit.json"), "stdio": "relay", "stdin": true, "stdin_once": true,
+            "attached": ["stdin", "stdout", "stderr"],
             "rootfs": {"type": "overlay", "lower": [path("layer")], "upper": path("rw/upper"), "work": path("rw/work"), "volatile": true},
         })
     }

@@ -65,6 +65,7 @@ class Draft:
         self.pull = "missing"
         self.rootfs: str | None = None
         self.timeout_ms: int | None = None
+        self.owned = False
         self.env_file_entries: list[str] = []
         self.label_file_entries: dict[str, str] = {}
         self.entrypoint_given = False

@@ -143,6 +143,12 @@ def _remove(draft: Draft, value: object) -> None:
     draft.host_config.auto_remove = flag(value)
 
 
+def _owner(draft: Draft, value: object) -> None:
+    if value not in ("process", "none", None):
+        raise InvalidArgument(f"{value!r} is not an owner; it is 'process' or 'none'")
+    draft.owned = value == "process"
+
+
 def _cidfile(draft: Draft, value: object) -> None:
     draft.cidfile = draft.host_config.container_id_file = os.path.abspath(text(value))
 
@@ -190,6 +196,7 @@ HANDLERS: dict[str, Handler] = {
     "attach": _attach,
     "init": _init,
     "remove": _remove,
+    "owner": _owner,
     "cidfile": _cidfile,
     "timeout": _timeout,
     "stop_signal": _stop_signal,
