@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use minidock_core::error::{Context, Error, Kind, Result};
+use minidock_core::log::LogDocument;
 use minidock_core::process::UserNames;
 use minidock_core::rootfs::{Host, IdMap, Overlay, Rootfs};
 use serde::Deserialize;
@@ -47,6 +48,9 @@ pub struct Document {
     /// Where what happens is written down.
     #[serde(default)]
     pub events: Option<EventsDocument>,
+    /// What it writes, to where; nowhere without.
+    #[serde(default)]
+    pub log: Option<LogDocument>,
     /// Started when all is over and the first client has gone; its first word is an absolute path.
     #[serde(default)]
     pub exit_command: Vec<OsString>,

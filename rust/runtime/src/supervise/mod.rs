@@ -18,6 +18,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use minidock_core::error::{Context, Error, Kind, Result};
+use minidock_core::log::Logger;
 use minidock_core::process::Failure;
 use minidock_core::supervisor::Keys;
 use minidock_core::sys;
@@ -97,6 +98,10 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
     let events = Events::new(&document.id, document.events.take());
     let mut watch = Watch::new(events, Restarts::new(document.restart));
     watch.listener = Some(listener);
+    let log = document.log.as_ref().map(Logger::open).transpose();
+    watch.log = log.inspect_err(|_| {
+        let _ = std::fs::remove_dir_all(&document.run_dir);
+    })?;
     watch.stop_signal = document.stop_signal;
     watch.stop_signal_chosen = document.stop_signal_chosen;
     watch.stop_timeout_ms = document.stop_timeout_ms;

@@ -3,6 +3,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use minidock_core::cgroup::Cgroup;
+use minidock_core::log::{Logger, Stream};
 use minidock_core::process::Launched;
 use minidock_core::supervisor::Keys;
 use nix::sys::signalfd::SignalFd;
@@ -118,6 +119,7 @@ enum Token {
     Signals,
     Output(usize),
     Input,
+    Log,
     Client(Interest),
 }
 
@@ -131,6 +133,7 @@ pub struct Watch {
     pub signals: Option<SignalFd>,
     pub restarts: Restarts,
     pub events: Events,
+    pub log: Option<Logger>,
     pub stop_signal: i32,
     /// Other signals than that do not mean that it should stay stopped.
     pub stop_signal_chosen: bool,
@@ -151,6 +154,7 @@ impl Watch {
             signals: None,
             restarts,
             events,
+            log: None,
             stop_signal: libc::SIGTERM,
             stop_signal_chosen: false,
             stop_timeout_ms: 10_000,
@@ -188,7 +192,7 @@ impl Watch {
     /// After the end of PID 1: takes in what the streams still hold. All other processes of its pid namespace have ended
     /// before it did, so what there is, is there now; a process elsewhere that holds a stream open is not waited for.
     pub fn drain(&mut self) {
-        let Some(mut run) = self.run.take() else {
+        let Some(run) = self.run.take() else {
             return;
         };
         let mut rest = REST;
@@ -204,8 +208,10 @@ impl Watch {
                 }
             }
         }
-        run.outputs.clear();
-        run.input = None;
+        if let Some(log) = &mut self.log {
+            log.finish(Stream::Stdout);
+            log.finish(Stream::Stderr);
+        }
         self.clients.drop_sources();
     }
 
@@ -230,6 +236,11 @@ impl Watch {
                 Token::Signals => self.serve_own_signal(),
                 Token::Output(at) => self.pump(at),
                 Token::Input => self.with_input(Input::flush),
+                Token::Log => {
+                    if let Some(log) = &mut self.log {
+                        log.flush();
+                    }
+                }
                 Token::Client(Interest::Socket(at)) => {
                     if let Some((request, fds)) = self.clients.receive(at) {
                         self.serve(at, request, &fds);
@@ -262,11 +273,20 @@ impl Watch {
         };
         let read = PollFlags::IN;
         let mut input_ready = false;
+        let mut held = false;
+        if let Some(wait) = self.log.as_ref().and_then(Logger::waits) {
+            held = wait.pause;
+            add(
+                Token::Log,
+                wait.fd,
+                if wait.write { PollFlags::OUT } else { read },
+            );
+        }
         if let Some(run) = &self.run {
             add(Token::Pid, run.launched.pidfd.as_fd(), read);
             for (at, output) in run.outputs.iter().enumerate() {
                 // A full reader holds the container back, as a pipe does.
-                if !self.clients.is_blocked(output.stream) {
+                if !held && !self.clients.is_blocked(output.stream) {
                     add(Token::Output(at), output.fd(), read);
                 }
             }
@@ -349,7 +369,7 @@ impl Watch {
                 return;
             };
             let stream = output.stream;
-            if self.clients.is_blocked(stream) {
+            if self.clients.is_blocked(stream) || self.is_log_full() {
                 return;
             }
             let keep = match output.read(&mut buffer) {
@@ -371,6 +391,10 @@ impl Watch {
 
     /// Output goes to whoever reads it. False: the container is to meet a broken pipe, as in `yes | head`.
     fn take_output(&mut self, stream: usize, data: &[u8]) -> bool {
+        if let Some(log) = &mut self.log {
+            let which = [Stream::Stdout, Stream::Stderr][stream];
+            log.write(which, data);
+        }
         if self.clients.push(stream, data) {
             return true;
         }
@@ -380,6 +404,11 @@ impl Watch {
             .unwrap_or_default()
             .iter()
             .any(|o| o.stream == stream && o.is_pipe())
+    }
+
+    fn is_log_full(&self) -> bool {
+        let wait = self.log.as_ref().and_then(Logger::waits);
+        wait.is_some_and(|wait| wait.pause)
     }
 
     fn take_input(&mut self, at: usize) {
