@@ -5,6 +5,10 @@ from __future__ import annotations
 from minidock.cli.flags import Flag
 from minidock.cli.surface import LIFECYCLE, NETWORKS, NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
 
+RESTART = Flag(
+    "restart", "string", "When to start it again: no, on-failure[:N], always, unless-stopped", option="restart"
+)
+
 PROCESS = [
     Flag("annotation", "map", "Annotation for the OCI runtime, KEY=VALUE", option="annotations"),
     Flag("attach", "stream", "Connect to stdin, stdout or stderr only", short="a", option="attach"),
@@ -24,6 +28,7 @@ PROCESS = [
     Flag("pull", "string", "When to pull the image: always, missing or never", default="missing", option="pull"),
     Flag("quiet", "bool", "Show nothing about pulling", short="q"),
     Flag("read-only", "bool", "The root filesystem is read-only", option="read_only"),
+    RESTART,
     Flag("rm", "bool", "Remove the container when it has ended", option="remove"),
     Flag("rootfs", "string", "Use a directory of the host, copy-on-write, instead of an image", option="rootfs"),
     Flag(
@@ -122,7 +127,6 @@ NOT_YET = [
     Flag("no-healthcheck", reason=LIFECYCLE),
     Flag("log-driver", "string", reason=LIFECYCLE),
     Flag("log-opt", "list", reason=LIFECYCLE),
-    Flag("restart", "string", reason=LIFECYCLE, harmless="no"),
     Flag("mount", "list", reason=VOLUMES),
     Flag("tmpfs", "list", reason=VOLUMES),
     Flag("volume", "list", short="v", reason=VOLUMES),
@@ -140,7 +144,7 @@ CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *ISOLATION, *NOT_YET]
 
 RUN_FLAGS = [
     *CREATE_FLAGS,
-    Flag("detach", short="d", reason=LIFECYCLE),
-    Flag("detach-keys", "string", reason=LIFECYCLE),
+    Flag("detach", "bool", "Run in the background and print the container's id", short="d"),
+    Flag("detach-keys", "keys", "Keys that leave it running in the background (default ctrl-p,ctrl-q)"),
     Flag("sig-proxy", "bool", "Pass signals on to the container's process", default=True),
 ]
