@@ -47,6 +47,12 @@ class CreateOptions(TypedDict, total=False):
     """``no``, ``on-failure[:N]``, ``always`` or ``unless-stopped``: when it is started again after its end."""
     restart_policy: Mapping[str, str | int]
     """docker-py's form of ``restart``: ``{"Name": "on-failure", "MaximumRetryCount": 3}``."""
+    log_driver: str
+    """``json-file`` (the default), ``local``, ``journald``, ``syslog`` or ``none``."""
+    log_options: Mapping[str, str] | Sequence[str]
+    """The driver's options, such as ``{"max-size": "10m"}``."""
+    log_config: Mapping[str, object]
+    """docker-py's form of both: ``{"Type": "local", "Config": {"max-size": "10m"}}``."""
     cidfile: str
     timeout: float
     """Seconds after which the container is killed (``r.timed_out``)."""

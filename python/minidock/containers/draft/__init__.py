@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidock.containers.draft import isolation, network, process, resources, restart, storage
+from minidock.containers.draft import isolation, logging, network, process, resources, restart, storage
 from minidock.containers.draft.base import Draft, Handler
 from minidock.errors import InvalidArgument, MinidockError
 
@@ -21,7 +21,13 @@ if TYPE_CHECKING:
 __all__ = ["HANDLERS", "Draft", "apply", "draft"]
 
 HANDLERS: dict[str, Handler] = (
-    process.HANDLERS | resources.HANDLERS | restart.HANDLERS | isolation.HANDLERS | network.HANDLERS | storage.HANDLERS
+    process.HANDLERS
+    | resources.HANDLERS
+    | restart.HANDLERS
+    | isolation.HANDLERS
+    | network.HANDLERS
+    | storage.HANDLERS
+    | logging.HANDLERS
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from minidock.containers import logging
 from minidock.containers.draft.base import SHM_SIZE
 from minidock.containers.draft.resources import check_cgroup_parent
 from minidock.containers.draft.restart import check_restart
@@ -95,6 +96,7 @@ def _image_path(path: str, noun: str) -> str:
 
 def _merge_defaults(draft: Draft, host: Host) -> None:
     config, host_config, defaults = draft.config, draft.host_config, draft.defaults
+    logging.merge(host_config.log_config, defaults)
     if defaults.default_shm_size is not None and host_config.shm_size == SHM_SIZE:
         host_config.shm_size = sizes.size(defaults.default_shm_size) or SHM_SIZE
     if defaults.default_ulimits:
