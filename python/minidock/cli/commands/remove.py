@@ -20,12 +20,12 @@ def _remove(session: Session, values: Values, arguments: list[str]) -> int:
 
 
 def confirmed(question: str) -> bool:
-    """Ask on standard error and read the answer; no answer is no."""
+    """Ask on standard output, as Docker does, and read the answer; no answer is no."""
     import sys
 
     from minidock.cli.output import write
 
-    write(f"WARNING! {question}\nAre you sure you want to continue? [y/N] ", 2)
+    write(f"WARNING! {question}\nAre you sure you want to continue? [y/N] ")
     return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
