@@ -22,7 +22,9 @@ def test_filters(cli: Cli) -> None:
     bare = imported(cli, "", "LABEL test=1")
     used = imported(cli, "used", "LABEL test=1", 'CMD ["x"]')
     cli.ok("create", "--name", "one", "used")
-    assert cli("image", "prune", input=b"n\n").stdout == b""
+    done = cli("image", "prune", input=b"n\n")
+    question = "WARNING! This will remove all dangling images.\nAre you sure you want to continue? [y/N] "
+    assert (done.returncode, done.stdout.decode(), done.stderr) == (0, question, b"")
     assert cli.ok("image", "prune", "-f", "--filter", "until=24h") == "Total reclaimed space: 0B\n"
     assert cli.ok("image", "prune", "-f", "--filter", "label=other") == "Total reclaimed space: 0B\n"
     assert left(cli) == {named, kept, bare, used}

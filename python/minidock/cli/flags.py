@@ -53,6 +53,16 @@ def _duration(value: str) -> float:
     return parse_duration(value)
 
 
+def _keys(value: str) -> str:
+    from minidock.containers.parse.detach_keys import detach_keys
+    from minidock.errors import InvalidArgument
+
+    try:
+        return detach_keys(value)
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from None
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "bool": parse_bool,
     "string": _text,
@@ -65,10 +75,11 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "duration": _duration,
     "stream": _stream,
     "filter": _filter,
+    "keys": _keys,
     "gpu-request": _text,
 }
 _REPEATED = ("list", "map", "stream", "filter")
-_HELP_WORDS = {"stream": "list"}
+_HELP_WORDS = {"stream": "list", "keys": "string"}
 
 
 class Flag:

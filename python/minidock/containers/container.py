@@ -9,10 +9,12 @@ from minidock.errors import Conflict, ContainerNotFound, MinidockError, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from typing import Unpack
 
     from minidock._native import Supervisor
     from minidock.containers.attachment import Attachment
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.options import UpdateOptions
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
     from minidock.images.image import Image
@@ -358,3 +360,15 @@ class Container:
         if self.state.status != states.RUNNING:
             raise Conflict(f"container {self.record.id} is not running")
         return _native.cgroup_processes(cgroups_path(self.record))
+
+    def update(self, **limits: Unpack[UpdateOptions]) -> list[str]:
+        """Change limits, at once if it runs, and the restart policy; what is left out, 0 or empty stays as it is.
+
+        Returns warnings. It happens wholly or not at all. Raises InvalidArgument for a value that makes no sense, and
+        Conflict where it does not fit what is set, or the memory in use.
+        """
+        from minidock.containers.updating import update
+
+        warnings = update(self._lifecycle, self.record.id, limits)
+        self.reload()
+        return warnings

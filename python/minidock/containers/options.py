@@ -36,7 +36,8 @@ class CreateOptions(TypedDict, total=False):
     label_file: str | Sequence[str]
     annotations: Mapping[str, str] | Sequence[str]
     attach: Sequence[str]
-    """``stdin``, ``stdout``, ``stderr``: recorded only; what is attached is said at the start."""
+    """``stdin``, ``stdout``, ``stderr``, none of them for a container in the background: recorded only; what is
+    attached is said at the start."""
     tty: bool
     stdin_open: bool
     init: bool
@@ -45,6 +46,16 @@ class CreateOptions(TypedDict, total=False):
     owner: str
     """``process``: it dies, however this process ends, with it, and is removed then; ``none`` (the
     default): it lives on."""
+    restart: str
+    """``no``, ``on-failure[:N]``, ``always`` or ``unless-stopped``: when it is started again after its end."""
+    restart_policy: Mapping[str, str | int]
+    """docker-py's form of ``restart``: ``{"Name": "on-failure", "MaximumRetryCount": 3}``."""
+    log_driver: str
+    """``json-file`` (the default), ``local``, ``journald``, ``syslog`` or ``none``."""
+    log_options: Mapping[str, str] | Sequence[str]
+    """The driver's options, such as ``{"max-size": "10m"}``."""
+    log_config: Mapping[str, object]
+    """docker-py's form of both: ``{"Type": "local", "Config": {"max-size": "10m"}}``."""
     cidfile: str
     timeout: float
     """Seconds after which the container is killed (``r.timed_out``)."""
@@ -100,3 +111,26 @@ class CreateOptions(TypedDict, total=False):
     privileged: bool
     security_opt: Sequence[str]
     sysctls: Mapping[str, str] | Sequence[str]
+
+
+class UpdateOptions(TypedDict, total=False):
+    """What ``Container.update`` takes; what is left out, 0 or empty stays as it is, as in Docker."""
+
+    memory: Size
+    mem_limit: Size
+    memswap_limit: Size
+    mem_reservation: Size
+    kernel_memory: Size
+    cpus: float | str
+    nano_cpus: int
+    cpu_quota: int
+    cpu_period: int
+    cpu_rt_period: int
+    cpu_rt_runtime: int
+    cpu_shares: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    pids_limit: int
+    blkio_weight: int
+    restart: str
+    restart_policy: Mapping[str, str | int]

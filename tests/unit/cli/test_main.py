@@ -204,6 +204,6 @@ def _complete(*words: str) -> list[str]:
 
 def test_completes_commands_and_flags() -> None:
     assert {"container", "image", "run", "ps", "images"} <= set(_complete(""))
-    assert _complete("container", "r") == ["rm", "run"]
+    assert _complete("container", "r") == ["rename", "restart", "rm", "run"]
     assert "--read-only" in _complete("run", "--re")
     assert "--publish" not in _complete("run", "--p")

@@ -5,6 +5,10 @@ from __future__ import annotations
 from minidock.cli.flags import Flag
 from minidock.cli.surface import LIFECYCLE, NETWORKS, NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
 
+RESTART = Flag(
+    "restart", "string", "When to start it again: no, on-failure[:N], always, unless-stopped", option="restart"
+)
+
 PROCESS = [
     Flag("annotation", "map", "Annotation for the OCI runtime, KEY=VALUE", option="annotations"),
     Flag("attach", "stream", "Connect to stdin, stdout or stderr only", short="a", option="attach"),
@@ -19,11 +23,19 @@ PROCESS = [
     Flag("interactive", "bool", "Keep standard input open", short="i", option="stdin_open"),
     Flag("label", "list", "Label, KEY=VALUE", short="l", option="labels"),
     Flag("label-file", "list", "File of labels, one a line", option="label_file"),
+    Flag(
+        "log-driver",
+        "string",
+        "Where its output is kept: json-file, local, journald, syslog, none",
+        option="log_driver",
+    ),
+    Flag("log-opt", "list", "Option of the log driver, NAME=VALUE", option="log_options"),
     Flag("name", "string", "Name of the container", option="name"),
     Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]", option="platform"),
     Flag("pull", "string", "When to pull the image: always, missing or never", default="missing", option="pull"),
     Flag("quiet", "bool", "Show nothing about pulling", short="q"),
     Flag("read-only", "bool", "The root filesystem is read-only", option="read_only"),
+    RESTART,
     Flag("rm", "bool", "Remove the container when it has ended", option="remove"),
     Flag("rootfs", "string", "Use a directory of the host, copy-on-write, instead of an image", option="rootfs"),
     Flag(
@@ -120,9 +132,6 @@ NOT_YET = [
     Flag("health-start-period", "string", reason=LIFECYCLE),
     Flag("health-timeout", "string", reason=LIFECYCLE),
     Flag("no-healthcheck", reason=LIFECYCLE),
-    Flag("log-driver", "string", reason=LIFECYCLE),
-    Flag("log-opt", "list", reason=LIFECYCLE),
-    Flag("restart", "string", reason=LIFECYCLE, harmless="no"),
     Flag("mount", "list", reason=VOLUMES),
     Flag("tmpfs", "list", reason=VOLUMES),
     Flag("volume", "list", short="v", reason=VOLUMES),
@@ -140,7 +149,7 @@ CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *ISOLATION, *NOT_YET]
 
 RUN_FLAGS = [
     *CREATE_FLAGS,
-    Flag("detach", short="d", reason=LIFECYCLE),
-    Flag("detach-keys", "string", reason=LIFECYCLE),
+    Flag("detach", "bool", "Run in the background and print the container's id", short="d"),
+    Flag("detach-keys", "keys", "Keys that leave it running in the background (default ctrl-p,ctrl-q)"),
     Flag("sig-proxy", "bool", "Pass signals on to the container's process", default=True),
 ]

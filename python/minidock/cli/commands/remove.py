@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from minidock.cli.each import on_each
 from minidock.cli.flags import Command, Flag
-from minidock.cli.output import complain, line
+from minidock.cli.output import line
 from minidock.cli.surface import NETWORKS
-from minidock.errors import ContainerNotFound, MinidockError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,26 +15,17 @@ if TYPE_CHECKING:
 
 def _remove(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove each container and print its name; a failure does not keep the others."""
-    failed = 0
-    for name in arguments:
-        try:
-            session.engine.containers.get(name).remove(force=values["force"])
-        except MinidockError as error:
-            complain(f"minidock: {error}")
-            if not (values["force"] and isinstance(error, ContainerNotFound)):
-                failed = 1
-        else:
-            line(name)
-    return failed
+    force = values["force"]
+    return on_each(session, arguments, lambda it: it.remove(force=force), missing_ok=force)
 
 
 def confirmed(question: str) -> bool:
-    """Ask on standard error and read the answer; no answer is no."""
+    """Ask on standard output, as Docker does, and read the answer; no answer is no."""
     import sys
 
     from minidock.cli.output import write
 
-    write(f"WARNING! {question}\nAre you sure you want to continue? [y/N] ", 2)
+    write(f"WARNING! {question}\nAre you sure you want to continue? [y/N] ")
     return sys.stdin is not None and sys.stdin.readline().strip().lower() in ("y", "yes")
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
     from minidock.containers.container import Container
+    from minidock.containers.result import ExitStatus
 
 
 def _environment(entries: list[str]) -> list[str]:
@@ -37,6 +38,8 @@ def _environment(entries: list[str]) -> list[str]:
 def _create(session: Session, values: Values, arguments: list[str], *, to_start: bool) -> Container:
     """Create the container that the command line describes, and show the engine's warnings."""
     options: dict[str, Any] = values.options()
+    if to_start and values["detach"]:
+        options["attach"] = []
     if "env" in values:
         options["environment"] = _environment(values["env"])
     if "storage-opt" in values:
@@ -101,7 +104,9 @@ def _pair(entry: str, flag: str) -> tuple[str, str]:
 
 
 def _run(session: Session, values: Values, arguments: list[str]) -> int:
-    """Run in the foreground and end with the command's exit code."""
+    """Run in the foreground and end with the command's exit code; or in the background, and print the id."""
+    if values["detach"]:
+        return _run_detached(session, values, arguments)
     attached = set(values["attach"]) or {"stdout", "stderr"}
     attached.discard("stdin")
     if values["interactive"]:
@@ -111,11 +116,30 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
         raise UsageError("the input device is not a TTY", 1)
     container = _create(session, values, arguments, to_start=True)
     try:
-        return attach(session, container, attached, sig_proxy=values["sig-proxy"])
+        return attach(session, container, attached, sig_proxy=values["sig-proxy"], detach_keys=values["detach-keys"])
     except BaseException:
         if values["rm"]:
             _remove_unstarted(container)
         raise
+
+
+def _run_detached(session: Session, values: Values, arguments: list[str]) -> int:
+    """Start the container and print its id, which is printed even when it could not be started, as in Docker."""
+    if values["attach"]:
+        raise UsageError("conflicting options: cannot specify both --attach and --detach", 1)
+    container = _create(session, values, arguments, to_start=True)
+    shown = len(container.warnings)
+    try:
+        container.start()
+    except BaseException:
+        if values["rm"]:
+            _remove_unstarted(container)
+        raise
+    finally:
+        for warning in container.warnings[shown:]:
+            session.warn(warning)
+        line(container.id)
+    return 0
 
 
 def _remove_unstarted(container: Container) -> None:
@@ -126,11 +150,16 @@ def _remove_unstarted(container: Container) -> None:
             container.remove()
 
 
-def attach(session: Session, container: Container, streams: set[str], *, sig_proxy: bool) -> int:
-    """Start ``container`` on this process's own streams (those named), wait, and return its exit code."""
+def attach(
+    session: Session, container: Container, streams: set[str], *, sig_proxy: bool, detach_keys: str | None
+) -> int:
+    """Start ``container`` on this process's own streams (those named), wait, and return its exit code.
+
+    0 when the user has typed the detach keys.
+    """
     shown = len(container.warnings)
     if not sig_proxy:
-        _end_by_exception()
+        end_by_exception()
     try:
         status = container.start_attached(
             stdin=0 if "stdin" in streams else None,
@@ -141,12 +170,17 @@ def attach(session: Session, container: Container, streams: set[str], *, sig_pro
     finally:
         for warning in container.warnings[shown:]:
             session.warn(warning)
+    return 0 if status is None else finished(status)
+
+
+def finished(status: ExitStatus) -> int:
+    """The exit code of a container that was in the foreground; says so when its time was over."""
     if status.timed_out:
         complain("minidock: the container was killed: it ran longer than its --timeout")
     return status.exit_code
 
 
-def _end_by_exception() -> None:
+def end_by_exception() -> None:
     """Let the signals that end this process unwind it, so that a terminal in raw mode is restored."""
     import signal
 

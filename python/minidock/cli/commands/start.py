@@ -7,7 +7,7 @@ import os
 from minidock.cli.commands.run import attach
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import complain, line
-from minidock.cli.surface import LIFECYCLE, NO_CHECKPOINT
+from minidock.cli.surface import NO_CHECKPOINT
 from minidock.cli.words import UsageError
 from minidock.errors import MinidockError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def _start(session: Session, values: Values, arguments: list[str]) -> int:
-    """Start containers with their output thrown away; with ``-a`` or ``-i`` one, in the foreground."""
+    """Start containers in the background and print their names; with ``-a`` or ``-i`` one, in the foreground."""
     if values["attach"] or values["interactive"]:
         if len(arguments) > 1:
             raise UsageError("you cannot start and attach multiple containers at once", 1)
@@ -29,7 +29,7 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
             streams.add("stdin")
         if config.tty and "stdin" in streams and not os.isatty(0):
             raise UsageError("the input device is not a TTY", 1)
-        return attach(session, container, streams, sig_proxy=values["sig-proxy"])
+        return attach(session, container, streams, sig_proxy=values["sig-proxy"], detach_keys=values["detach-keys"])
     failed = 0
     for name in arguments:
         try:
@@ -44,15 +44,14 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
 
 START = Command(
     "[OPTIONS] CONTAINER [CONTAINER...]",
-    "Start stopped containers. With --attach or --interactive one container runs in the foreground; without, its "
-    "output is thrown away.",
+    "Start stopped containers, in the background; with --attach or --interactive one, in the foreground.",
     [
         Flag("attach", "bool", "Show its output and pass signals on", short="a"),
         Flag("interactive", "bool", "Connect standard input too", short="i"),
         Flag("sig-proxy", "bool", "Pass signals on to the container's process", default=True, hidden=True),
         Flag("checkpoint", "string", reason=NO_CHECKPOINT),
         Flag("checkpoint-dir", "string", reason=NO_CHECKPOINT),
-        Flag("detach-keys", "string", reason=LIFECYCLE),
+        Flag("detach-keys", "keys", "Keys that leave it running in the background (default ctrl-p,ctrl-q)"),
     ],
     _start,
     minimum=1,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidock.containers.draft import isolation, network, process, resources, storage
+from minidock.containers.draft import isolation, logging, network, process, resources, restart, storage
 from minidock.containers.draft.base import Draft, Handler
 from minidock.errors import InvalidArgument, MinidockError
 
@@ -18,10 +18,16 @@ if TYPE_CHECKING:
 
     from minidock.config import Config
 
-__all__ = ["HANDLERS", "Draft", "draft"]
+__all__ = ["HANDLERS", "Draft", "apply", "draft"]
 
 HANDLERS: dict[str, Handler] = (
-    process.HANDLERS | resources.HANDLERS | isolation.HANDLERS | network.HANDLERS | storage.HANDLERS
+    process.HANDLERS
+    | resources.HANDLERS
+    | restart.HANDLERS
+    | isolation.HANDLERS
+    | network.HANDLERS
+    | storage.HANDLERS
+    | logging.HANDLERS
 )
 
 
@@ -39,6 +45,12 @@ def draft(
     """
     made = Draft(image, config, environ)
     process.set_command(made, command)
+    apply(made, options)
+    return made
+
+
+def apply(made: Draft, options: Mapping[str, Any]) -> None:
+    """Apply options to a draft; those that are None are left out. Raises as :func:`draft`."""
     for name, value in options.items():
         if value is None:
             continue
@@ -51,4 +63,3 @@ def draft(
             raise type(error)(f"{name}: {error}") from error
         except (TypeError, AttributeError, ValueError) as error:
             raise InvalidArgument(f"{name}: a value of type {type(value).__name__} makes no sense here") from error
-    return made

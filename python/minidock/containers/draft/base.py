@@ -42,7 +42,7 @@ class Draft:
         )
         self.host_config = HostConfig(
             network_mode="none",
-            log_config=LogConfig("none", {}),
+            log_config=LogConfig("", {}),
             port_bindings={},
             dns=[],
             dns_options=[],

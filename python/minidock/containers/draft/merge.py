@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from minidock.containers import logging
 from minidock.containers.draft.base import SHM_SIZE
 from minidock.containers.draft.resources import check_cgroup_parent
+from minidock.containers.draft.restart import check_restart
 from minidock.containers.parse import cpuset, keyvalues, sizes, sysctls
 from minidock.errors import InvalidArgument, Unsupported
 from minidock.images import platforms
@@ -94,6 +96,7 @@ def _image_path(path: str, noun: str) -> str:
 
 def _merge_defaults(draft: Draft, host: Host) -> None:
     config, host_config, defaults = draft.config, draft.host_config, draft.defaults
+    logging.merge(host_config.log_config, defaults)
     if defaults.default_shm_size is not None and host_config.shm_size == SHM_SIZE:
         host_config.shm_size = sizes.size(defaults.default_shm_size) or SHM_SIZE
     if defaults.default_ulimits:
@@ -129,14 +132,15 @@ def _merge_defaults(draft: Draft, host: Host) -> None:
 
 def check(config: ContainerConfig, host_config: HostConfig, host: Host, warnings: list[str]) -> None:
     """Refuse options that contradict each other or this host; Docker's words where Docker says something."""
-    _check_memory(host_config, warnings)
-    _check_cpu(host_config, host)
+    check_memory(host_config, warnings)
+    check_cpu(host_config, host)
+    check_restart(host_config)
     _check_namespaces(config, host_config)
     _check_sysctls(host_config)
     _check_environment(config)
 
 
-def _check_memory(host_config: HostConfig, warnings: list[str]) -> None:
+def check_memory(host_config: HostConfig, warnings: list[str]) -> None:
     memory, swap, reservation = host_config.memory, host_config.memory_swap, host_config.memory_reservation
     if memory == 0 and swap > 0:
         raise InvalidArgument("you should always set the Memory limit when using Memoryswap limit, see usage")
@@ -151,7 +155,7 @@ def _check_memory(host_config: HostConfig, warnings: list[str]) -> None:
         )
 
 
-def _check_cpu(host_config: HostConfig, host: Host) -> None:
+def check_cpu(host_config: HostConfig, host: Host) -> None:
     nano = host_config.nano_cpus
     if nano:
         if host_config.cpu_period:

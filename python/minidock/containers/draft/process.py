@@ -121,7 +121,11 @@ def _tty(draft: Draft, value: object) -> None:
 
 
 def _stdin_open(draft: Draft, value: object) -> None:
-    draft.config.open_stdin = draft.config.attach_stdin = draft.config.stdin_once = flag(value)
+    config = draft.config
+    config.open_stdin = flag(value)
+    detached = not (config.attach_stdin or config.attach_stdout or config.attach_stderr)
+    config.stdin_once = config.open_stdin and not detached
+    config.attach_stdin = config.attach_stdin or config.stdin_once
 
 
 def _attach(draft: Draft, value: object) -> None:
@@ -129,10 +133,11 @@ def _attach(draft: Draft, value: object) -> None:
     for stream in streams:
         if stream not in ("stdin", "stdout", "stderr"):
             raise InvalidArgument(f"valid streams are STDIN, STDOUT and STDERR, not {stream}")
-    if streams:
-        draft.config.attach_stdin = "stdin" in streams
-        draft.config.attach_stdout = "stdout" in streams
-        draft.config.attach_stderr = "stderr" in streams
+    config = draft.config
+    config.stdin_once = config.open_stdin and bool(streams)
+    config.attach_stdin = "stdin" in streams or config.stdin_once
+    config.attach_stdout = "stdout" in streams
+    config.attach_stderr = "stderr" in streams
 
 
 def _init(draft: Draft, value: object) -> None:

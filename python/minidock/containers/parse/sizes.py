@@ -9,11 +9,11 @@ from minidock.errors import InvalidArgument
 MAX_INT64 = (1 << 63) - 1
 
 _DECIMAL = r"([+-]?)(?=\.?[0-9])([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]+))?"
-_UNITS = {"k": 1 << 10, "m": 1 << 20, "g": 1 << 30, "t": 1 << 40, "p": 1 << 50}
+_UNITS = "bkmgtp"
 
 
-def size(value: int | str) -> int:
-    """Return bytes: a number, or text such as ``64m``, ``1.5GiB`` or ``512`` (binary units).
+def size(value: int | str, *, decimal: bool = False) -> int:
+    """Return bytes: a number, or text such as ``64m``, ``1.5GiB`` or ``512`` (binary units; or ``decimal`` ones).
 
     Raises InvalidArgument for a negative size, another unit, or one that does not fit in 63 bits.
     """
@@ -34,18 +34,18 @@ def size(value: int | str) -> int:
         raise InvalidArgument(f"invalid size: '{value}'")
     if len(whole) > 20 or len(fraction) > 40:
         raise InvalidArgument(f"invalid size: '{value}': value out of range")
-    unit = _unit(suffix, value[end + 1 :])
+    unit = _unit(suffix, value[end + 1 :], 1000 if decimal else 1024)
     scaled = int(whole + fraction) * unit // 10 ** len(fraction)
     return _bounded(scaled, value)
 
 
-def _unit(suffix: str, shown: str) -> int:
+def _unit(suffix: str, shown: str, base: int) -> int:
     if suffix in ("", "b"):
         return 1
-    unit = _UNITS.get(suffix[0])
-    if unit is None or suffix[1:] not in ("", "b", "ib"):
+    power = _UNITS.find(suffix[0])
+    if power < 1 or suffix[1:] not in ("", "b", "ib"):
         raise InvalidArgument(f"invalid suffix: '{shown}'")
-    return unit
+    return int(base**power)
 
 
 def _bounded(number: int, shown: str) -> int:

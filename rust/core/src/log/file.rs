@@ -1,6 +1,6 @@
 //! A log in a file that is rotated.
 use std::fs;
-use std::os::fd::OwnedFd;
+use std::os::fd::{BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, ftruncate, openat};
@@ -121,18 +121,18 @@ impl LogFile {
         self.stuck = false;
     }
 
-    /// A rotation is due that has to wait for a compression, or for another try.
+    /// Whether a rotation is due that has to wait for the compression of the file before.
     #[must_use]
-    pub fn waits(&self) -> Option<&Compressing> {
-        let max = self.rotation.max_size?;
-        (self.size >= max).then_some(self.compressing.as_ref())?
+    pub fn waits(&self) -> bool {
+        let size = self.size + self.out.len() as u64;
+        self.rotation.max_size.is_some_and(|max| size >= max)
+            && self.compressing.as_ref().is_some_and(|it| !it.ended())
     }
 
-    /// Rotates if that is due.
-    pub fn resume(&mut self) {
-        if self.rotation.max_size.is_some_and(|max| self.size >= max) {
-            self.rotate();
-        }
+    /// Readable when that compression has ended.
+    #[must_use]
+    pub fn compressing(&self) -> Option<BorrowedFd<'_>> {
+        self.compressing.as_ref().map(Compressing::fd)
     }
 
     /// Records that could not be written.
@@ -267,14 +267,15 @@ fn last_frame(file: &OwnedFd, length: u64) -> rustix::io::Result<u64> {
     };
     if length >= FRAME as u64 {
         let last = at(length - 4)?;
-        if last <= length && at(length - last)? == last {
+        if last > FRAME as u64 && last <= length && at(length - last)? == last {
             return Ok(length);
         }
     }
     let mut whole = 0;
     while whole + FRAME as u64 <= length {
         let frame = at(whole)?;
-        if whole + frame > length || at(whole + frame - 4)? != frame {
+        // No record is empty: zeros are what a crash of the machine leaves.
+        if frame == FRAME as u64 || whole + frame > length || at(whole + frame - 4)? != frame {
             break;
         }
         whole += frame;

@@ -1,32 +1,52 @@
 //! Container logs: what the supervisor writes, in Docker's formats (docs/logs.md).
 //!
-//! [`Logger`] splits both streams into records and appends them to a file that it rotates. It never fails after it was
-//! opened, and never waits: where it would have to, [`Logger::waits`] says for what.
+//! [`Logger`] splits both streams into records and hands them to a file that it rotates, to the journal or to a syslog
+//! server. It never fails after it was opened, and never waits: where it would have to, [`Logger::waits`] says for what.
 
 mod compress;
 mod document;
 mod file;
+mod held;
+mod journald;
 mod json;
 mod local;
+mod remote;
+mod sinks;
 mod split;
+mod syslog;
+#[cfg(test)]
+mod testdir;
+#[cfg(test)]
+mod tests;
 mod time;
 
 use std::os::fd::BorrowedFd;
+use std::time::{Duration, Instant};
 
 pub use document::{LogContainer, LogDocument};
 pub use split::Stream;
 
 use crate::{Error, Kind, Result};
-use file::{Format, LogFile};
-use json::Json;
-use local::Local;
-use split::{Entry, Splitter};
+use held::{Buffer, Chunk, Chunks};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use sinks::Sinks;
+use split::Splitter;
+
+/// How long the end of a log is waited for by [`Logger`]'s drop.
+const LAST: Duration = Duration::from_secs(1);
+/// Docker's size of the buffer of `mode=non-blocking`.
+const BUFFER: usize = 1_000_000;
 
 /// The log of one container.
 #[derive(Debug)]
 pub struct Logger {
     streams: [Splitter; 2],
-    file: LogFile,
+    sinks: Sinks,
+    /// `mode=blocking`: what came while a wait was due. No more comes when the caller keeps to [`Self::waits`].
+    chunks: Chunks,
+    /// `mode=non-blocking`: records instead of that.
+    buffer: Option<Buffer>,
+    lost: u64,
 }
 
 /// What a [`Logger`] waits for before it can take more.
@@ -36,66 +56,151 @@ pub struct Wait<'a> {
     pub fd: BorrowedFd<'a>,
     /// For room to write; else for something to read.
     pub write: bool,
+    /// The container's streams must not be read before; in `mode=non-blocking` they are, and records may be lost.
+    pub pause: bool,
 }
 
 impl Logger {
     /// Opens the log that a document describes.
     ///
     /// # Errors
-    /// `Invalid` for a driver or option that makes no sense, and those of opening the file.
+    /// `Invalid` for a driver or option that makes no sense, and why the file or the server cannot be opened.
     pub fn open(document: &LogDocument) -> Result<Self> {
-        let format = match document.driver.as_str() {
-            "json-file" => Format::Json(Json::new(&document.attributes)),
-            "local" => Format::Local(Local::new(&document.attributes)),
-            other => {
-                return Err(Error::new(
-                    Kind::Invalid,
-                    "open log",
-                    other,
-                    "there is no such log driver",
-                ));
+        let buffer = match document.options.get("mode").map(String::as_str) {
+            None | Some("" | "blocking") => None,
+            Some("non-blocking") => {
+                let limit = document.option("max-buffer-size")?.unwrap_or(BUFFER);
+                Some(Buffer::new(limit))
             }
+            Some(other) => return Err(Error::new(Kind::Invalid, "read log option", "mode", other)),
         };
         Ok(Self {
             streams: [Splitter::new(Stream::Stdout), Splitter::new(Stream::Stderr)],
-            file: LogFile::open(&document.path, format, document.rotation("")?)?,
+            sinks: Sinks::open(document)?,
+            chunks: Chunks::default(),
+            buffer,
+            lost: 0,
         })
     }
 
     /// Takes what the container has written, of any length. All of it gets one time, but for the end of a longer line.
     pub fn write(&mut self, stream: Stream, chunk: &[u8]) {
-        let now = time::now();
-        let file = &mut self.file;
-        self.streams[stream as usize].push(chunk, now, &mut |entry: &Entry<'_>| file.append(entry));
-        file.flush();
+        self.take(stream, chunk, false);
     }
 
     /// A stream has ended: a line that has not is written without its newline, as in Docker.
     pub fn finish(&mut self, stream: Stream) {
-        let now = time::now();
-        let file = &mut self.file;
-        self.streams[stream as usize].finish(now, &mut |entry: &Entry<'_>| file.append(entry));
-        file.flush();
+        self.take(stream, &[], true);
     }
 
-    /// What to wait for before the container's streams are read again; None: nothing. Then call [`Self::flush`].
+    /// What to wait for before [`Self::flush`] is called; None: nothing.
     #[must_use]
     pub fn waits(&self) -> Option<Wait<'_>> {
-        let compressing = self.file.waits()?;
-        Some(Wait {
-            fd: compressing.fd(),
-            write: false,
-        })
+        let (fd, write) = self.sinks.waits()?;
+        let pause = self.buffer.is_none();
+        Some(Wait { fd, write, pause })
     }
 
     /// Goes on with what [`Self::waits`] waited for.
     pub fn flush(&mut self) {
-        self.file.resume();
+        self.sinks.resume();
+        if let Some(buffer) = &mut self.buffer {
+            while !buffer.is_empty() && self.sinks.waits().is_none() {
+                buffer.next(|entry| {
+                    self.sinks.write(entry);
+                });
+            }
+            self.sinks.flush();
+        }
+        while self.sinks.waits().is_none() {
+            let Some(mut chunk) = self.chunks.take() else {
+                break;
+            };
+            let rest = &chunk.data[chunk.used..];
+            chunk.used += self.split(chunk.stream, rest, chunk.time, chunk.ends);
+            self.sinks.flush();
+            if chunk.used < chunk.data.len() {
+                self.chunks.put_back(chunk);
+            }
+        }
     }
 
-    /// Records that no room was found for.
+    /// Records that could not be written.
     #[must_use]
     pub fn lost(&self) -> u64 {
-        self.file.lost()
+        self.lost + self.sinks.lost()
+    }
+
+    fn take(&mut self, stream: Stream, data: &[u8], ends: bool) {
+        let time = time::now();
+        let mut used = 0;
+        if self.chunks.is_empty() && (self.buffer.is_some() || self.sinks.waits().is_none()) {
+            used = self.split(stream, data, time, ends);
+            self.sinks.flush();
+            if used == data.len() {
+                return;
+            }
+        }
+        let data = data[used..].to_vec();
+        let lines = memchr::memchr_iter(b'\n', &data).count() as u64;
+        let chunk = Chunk {
+            stream,
+            time,
+            data,
+            used: 0,
+            ends,
+        };
+        if !self.chunks.keep(chunk) {
+            self.lost += lines.max(1);
+        }
+    }
+
+    /// Writes the records of a chunk until a wait is due; how many bytes they are.
+    fn split(&mut self, stream: Stream, data: &[u8], time: i64, ends: bool) -> usize {
+        let (sinks, lost) = (&mut self.sinks, &mut self.lost);
+        let mut buffer = self.buffer.as_mut();
+        let mut write = |entry: &split::Entry<'_>| match &mut buffer {
+            None => sinks.write(entry),
+            Some(buffer) => {
+                if buffer.is_empty() && sinks.waits().is_none() {
+                    sinks.write(entry);
+                } else {
+                    *lost += u64::from(!buffer.keep(entry));
+                }
+                true
+            }
+        };
+        let splitter = &mut self.streams[stream as usize];
+        let used = splitter.push(data, time, &mut write);
+        if ends && used == data.len() {
+            splitter.finish(time, &mut write);
+        }
+        used
+    }
+}
+
+impl Drop for Logger {
+    fn drop(&mut self) {
+        self.sinks.close();
+        self.flush();
+        let end = Instant::now() + LAST;
+        loop {
+            let Some((fd, write)) = self.sinks.waits() else {
+                return;
+            };
+            let events = if write { PollFlags::OUT } else { PollFlags::IN };
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            match poll(&mut [PollFd::new(&fd, events)], Some(&limit)) {
+                Ok(0) => break,
+                _ => self.flush(),
+            }
+        }
+        // The server takes no more; the copy in the file is complete nevertheless.
+        self.sinks.abandon_server();
+        self.flush();
     }
 }

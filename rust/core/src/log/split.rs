@@ -75,8 +75,15 @@ impl Splitter {
         }
     }
 
-    /// Hands every record that `chunk` completes to `take`; what they all came at is `now`.
-    pub fn push(&mut self, mut chunk: &[u8], now: i64, take: &mut impl FnMut(&Entry<'_>)) {
+    /// Hands every record that `data` completes to `take`, until that returns false; `now` is when they all came.
+    /// How many bytes were used.
+    pub fn push(
+        &mut self,
+        data: &[u8],
+        now: i64,
+        take: &mut impl FnMut(&Entry<'_>) -> bool,
+    ) -> usize {
+        let mut chunk = data;
         while !chunk.is_empty() {
             let room = RECORD - self.rest.len();
             let window = &chunk[..room.min(chunk.len())];
@@ -85,22 +92,26 @@ impl Splitter {
                 None if window.len() == room => (room, room, false),
                 None => {
                     self.rest.extend_from_slice(window);
-                    return;
+                    return data.len();
                 }
             };
-            if self.rest.is_empty() {
-                self.emit(&chunk[..end], now, newline, take);
+            let more = if self.rest.is_empty() {
+                self.emit(&chunk[..end], now, newline, take)
             } else {
                 let mut line = std::mem::take(&mut self.rest);
                 line.extend_from_slice(&chunk[..end]);
-                self.emit(&line, now, newline, take);
-            }
+                self.emit(&line, now, newline, take)
+            };
             chunk = &chunk[next..];
+            if !more {
+                break;
+            }
         }
+        data.len() - chunk.len()
     }
 
     /// The stream has ended: what is left is a record without a newline, as in Docker.
-    pub fn finish(&mut self, now: i64, take: &mut impl FnMut(&Entry<'_>)) {
+    pub fn finish(&mut self, now: i64, take: &mut impl FnMut(&Entry<'_>) -> bool) {
         let line = std::mem::take(&mut self.rest);
         if !line.is_empty() {
             self.emit(&line, now, false, take);
@@ -108,7 +119,13 @@ impl Splitter {
         self.open = None;
     }
 
-    fn emit(&mut self, line: &[u8], now: i64, newline: bool, take: &mut impl FnMut(&Entry<'_>)) {
+    fn emit(
+        &mut self,
+        line: &[u8],
+        now: i64,
+        newline: bool,
+        take: &mut impl FnMut(&Entry<'_>) -> bool,
+    ) -> bool {
         let (time, partial) = match self.open {
             None if newline => (now, None),
             known => {
@@ -124,11 +141,12 @@ impl Splitter {
             time,
             line,
             partial,
-        });
+        })
     }
 }
 
-fn random() -> [u8; 32] {
+/// The id of a line.
+pub(super) fn random() -> [u8; 32] {
     let mut id = [0; 32];
     // Without randomness, which this kernel has, the lines of one process would still differ in their times.
     let _ = rustix::rand::getrandom(&mut id[..], rustix::rand::GetRandomFlags::empty());
@@ -147,9 +165,10 @@ mod tests {
         let mut take = |entry: &Entry<'_>| {
             let partial = entry.partial.map(|p| (p.ordinal, p.last));
             got.push((entry.line.to_vec(), partial, entry.time));
+            true
         };
         for (now, chunk) in chunks.iter().enumerate() {
-            splitter.push(chunk, now as i64, &mut take);
+            assert_eq!(splitter.push(chunk, now as i64, &mut take), chunk.len());
         }
         if finish {
             splitter.finish(99, &mut take);

@@ -4,6 +4,7 @@
 
 mod channel;
 mod client;
+mod exec;
 mod helper;
 mod interact;
 mod spawn;

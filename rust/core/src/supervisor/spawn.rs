@@ -1,5 +1,5 @@
 //! Starting a supervisor by posix_spawn(3).
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -52,9 +52,14 @@ static UNREAPED: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 impl Spawn<'_> {
     /// Starts the supervisor, in a session of its own, with an empty environment and default signals.
     ///
-    /// `minidock-runtime supervise` forks at once and its first process ends: the supervisor itself is no child of the
+    /// The helper forks at once and its first process ends: the supervisor itself is no child of the
     /// caller, who never has to wait for it.
     pub fn spawn(&self) -> Result<Supervisor> {
+        self.spawn_verb(c"supervise")
+    }
+
+    /// The same for a verb of the helper.
+    pub(super) fn spawn_verb(&self, verb: &CStr) -> Result<Supervisor> {
         let subject = || self.bundle.display().to_string();
         if !self.bundle.is_absolute() {
             return Err(Error::new(
@@ -89,8 +94,8 @@ impl Spawn<'_> {
         }
         sources.push(lift(theirs.as_fd()).context("start supervisor", subject)?);
         drop(theirs);
-        let pid =
-            execute(&self.helper.path(), &bundle, &sources).context("start supervisor", subject)?;
+        let pid = execute(&self.helper.path(), verb, &bundle, &sources)
+            .context("start supervisor", subject)?;
         reap_leftovers();
         let first = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
         Ok(Supervisor::new(Channel::new(ours, subject()), pipes, first))
@@ -128,7 +133,12 @@ fn lift(fd: BorrowedFd<'_>) -> rustix::io::Result<OwnedFd> {
     fcntl_dupfd_cloexec(fd, FIRST_SAFE_FD)
 }
 
-fn execute(program: &CString, bundle: &CString, sources: &[OwnedFd]) -> nix::Result<i32> {
+fn execute(
+    program: &CString,
+    verb: &CStr,
+    bundle: &CString,
+    sources: &[OwnedFd],
+) -> nix::Result<i32> {
     let mut actions = PosixSpawnFileActions::init()?;
     for (source, number) in sources.iter().zip(0..=CONTROL_FD) {
         actions.add_dup2(source.as_raw_fd(), number)?;
@@ -142,13 +152,8 @@ fn execute(program: &CString, bundle: &CString, sources: &[OwnedFd]) -> nix::Res
     // Python ignores SIGPIPE and SIGXFSZ, a shell's background job SIGINT; ignored signals survive execve.
     attributes.set_sigdefault(&SigSet::all())?;
     attributes.set_sigmask(&SigSet::empty())?;
-    let argv = [
-        c"minidock-runtime",
-        c"supervise",
-        c"--bundle",
-        bundle.as_c_str(),
-    ];
-    let environment: [&std::ffi::CStr; 0] = [];
+    let argv = [c"minidock-runtime", verb, c"--bundle", bundle.as_c_str()];
+    let environment: [&CStr; 0] = [];
     match posix_spawn(
         program.as_c_str(),
         &actions,

@@ -8,6 +8,7 @@ mod misc;
 mod mount;
 pub mod probe;
 pub mod seccomp;
+mod time;
 
 pub use clone::{Forked, clone3, fork};
 pub use exec::execve;
@@ -17,6 +18,7 @@ pub use misc::{
     set_hostname, set_mempolicy, set_rlimit, setns, take_fd, unshare,
 };
 pub use mount::{AT_RECURSIVE, MountAttr, mount_setattr};
+pub use time::utc_offset;
 
 use rustix::io::{Errno, Result};
 

@@ -267,7 +267,7 @@ fn add_capabilities(process: &mut Process, names: &[String]) -> Result<()> {
     for name in names {
         let upper = name.to_ascii_uppercase();
         let short = upper.strip_prefix("CAP_").unwrap_or(&upper);
-        let capability: Capability = format!("CAP_{short}")
+        let capability: Capability = short
             .parse()
             .map_err(|_| invalid(format!("--cap {name}"), "not a capability"))?;
         let with = |set: &Option<std::collections::HashSet<Capability>>| {

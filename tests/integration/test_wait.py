@@ -1,0 +1,105 @@
+"""``wait`` and its conditions."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+import minidock
+from minidock.errors import ContainerNotFound, InvalidArgument, Timeout
+from tests.conftest import Cli
+from tests.integration.verbs import reaches, refused, started, trapping
+
+
+def test_exit_codes(engine: minidock.Engine, busybox: str) -> None:
+    container = started(engine, ["sh", "-c", "sleep 0.2; exit 4"])
+    assert container.wait() == 4
+    assert container.wait() == 4
+    other = engine.containers.get(container.id)
+    assert other.wait(timeout=0) == 4
+
+
+def test_what_never_ran_is_not_running(engine: minidock.Engine, busybox: str) -> None:
+    assert engine.containers.create(busybox, ["false"]).wait() == 0
+
+
+def test_time(engine: minidock.Engine, busybox: str) -> None:
+    container = started(engine)
+    for timeout in (0, 0.05):
+        with pytest.raises(Timeout):
+            container.wait(timeout)
+    with pytest.raises(Timeout):
+        engine.containers.get(container.id).wait(0.05, condition="removed")
+
+
+def test_several_wait_for_one(engine: minidock.Engine, busybox: str) -> None:
+    container = trapping(engine)
+    codes: list[int] = []
+    waiters = [threading.Thread(target=lambda: codes.append(engine.containers.get(container.id).wait())) for _ in "123"]
+    for waiter in waiters:
+        waiter.start()
+    container.kill("TERM")
+    for waiter in waiters:
+        waiter.join(20)
+    assert codes == [7, 7, 7]
+
+
+def test_next_exit(engine: minidock.Engine, busybox: str) -> None:
+    """It does not count what has ended already."""
+    container = engine.containers.create(busybox, ["sh", "-c", "exit 4"])
+    with pytest.raises(Timeout):
+        container.wait(0.05, condition="next-exit")
+    codes: list[int] = []
+    waiting = threading.Event()
+
+    def wait() -> None:
+        waiting.set()
+        codes.append(engine.containers.get(container.id).wait(20, condition="next-exit"))
+
+    waiter = threading.Thread(target=wait)
+    waiter.start()
+    waiting.wait()
+    while waiter.is_alive():
+        container.start()
+        container.wait()
+        waiter.join(0.2)
+    assert codes == [4]
+
+
+def test_removed(engine: minidock.Engine, busybox: str) -> None:
+    container = trapping(engine, remove=True)
+    other = engine.containers.get(container.id)
+    container.kill("TERM")
+    assert other.wait(20, condition="removed") == 7
+    with pytest.raises(ContainerNotFound):
+        engine.containers.get(container.id)
+
+
+def test_restarting_is_not_ended(engine: minidock.Engine, busybox: str) -> None:
+    container = started(engine, ["sh", "-c", "exit 5"], restart="always")
+    reaches(container, "restarting", 2)
+    with pytest.raises(Timeout):
+        container.wait(0.3)
+    container.stop()
+    assert container.wait() == 5
+
+
+@pytest.mark.parametrize("condition", ["", "nonsense", "Not-Running", "exited"])
+def test_nonsense(engine: minidock.Engine, busybox: str, condition: str) -> None:
+    with pytest.raises(InvalidArgument, match="condition"):
+        engine.containers.create(busybox, ["true"]).wait(condition=condition)
+
+
+def test_command(cli_busybox: Cli, engine: minidock.Engine) -> None:
+    cli = cli_busybox
+    started(engine, ["sh", "-c", "exit 3"], name="one")
+    engine.containers.create("busybox", ["true"], name="two")
+    done = cli("wait", "one", "nope", "two", "one")
+    assert (done.returncode, done.stdout) == (1, b"3\n0\n3\n")
+    assert done.stderr == b"minidock: no such container: nope\n"
+    removed = started(engine, ["sh", "-c", "sleep 0.3; exit 6"], name="three", remove=True)
+    assert cli.ok("wait", "--condition", "removed", "three") == "6\n"
+    assert removed.id not in cli.ok("ps", "-aq", "--no-trunc")
+    assert "requires at least 1 argument" in refused(cli, "wait")
+    assert "must be one of" in refused(cli, "wait", "--condition", "sometimes", "one", code=125)
