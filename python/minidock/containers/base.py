@@ -76,6 +76,15 @@ class Base:
         with translated():
             return _native.Supervisor.connect(self.paths.run_container(container_id))
 
+    def tell(self, record: Record, request: dict[str, Any]) -> bool:
+        """Have the supervisor of a container carry out a request of docs/supervisor.md; False when it has none.
+
+        Raises Conflict when it refuses, Timeout when it does not answer.
+        """
+        from minidock.containers import control
+
+        return control.tell(self, record, request)
+
     def modify(
         self,
         container_id: str,

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from minidock.containers.logging import Log
+
 VERSION = 2
 
 
@@ -61,7 +63,7 @@ class Document(msgspec.Struct):
     detach_keys: str | None = None
     restart: Restart = Restart("no")
     events: Events | None = None
-    log: dict[str, Any] | None = None
+    log: Log | None = None
     """As :mod:`minidock.containers.logging` makes it."""
     exit_command: list[str] = []
     seccomp_bpf: str | None = None

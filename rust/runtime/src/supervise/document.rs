@@ -1,6 +1,5 @@
 //! `minidock.json`, the supervisor's own document (docs/supervisor.md).
 use std::collections::HashMap;
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use minidock_core::error::{Context, Error, Kind, Result};
@@ -53,7 +52,7 @@ pub struct Document {
     pub log: Option<LogDocument>,
     /// Started when all is over and the first client has gone; its first word is an absolute path.
     #[serde(default)]
-    pub exit_command: Vec<OsString>,
+    pub exit_command: Vec<String>,
     /// A compiled filter (`seccomp/KEY.bpf`).
     #[serde(default)]
     pub seccomp_bpf: Option<PathBuf>,

@@ -121,9 +121,11 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
         }
     };
     let command = std::mem::take(&mut document.exit_command);
+    let foreground = !document.attached.is_empty();
     drop(document);
     life.live(begun)?;
-    let attended = life.watch.clients.iter().any(|client| client.first);
+    // A client in the foreground sees the end, and does what is to be done.
+    let attended = foreground && life.watch.clients.iter().any(|client| client.first);
     drop(life);
     if !attended {
         start::call(&command);

@@ -1,5 +1,4 @@
 //! Starting PID 1, for the first time or again.
-use std::ffi::OsString;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -186,7 +185,7 @@ fn load_filter(document: &Document, spec: &Spec) -> Result<Option<Seccomp>> {
 }
 
 /// Starts the exit command; nobody waits for it.
-pub fn call(command: &[OsString]) {
+pub fn call(command: &[String]) {
     let Some((program, arguments)) = command.split_first() else {
         return;
     };
