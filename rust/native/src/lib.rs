@@ -40,7 +40,7 @@ mod _native {
     use super::supervisor::{Supervisor, run_captured};
     // What happened.
     #[pymodule_export]
-    use super::events::event_append;
+    use super::events::{EventReader, event_append};
     // Layers and directory trees.
     #[pymodule_export]
     use super::layer::{
