@@ -40,6 +40,13 @@ def cgroup_stats(path: str) -> bytes:
     Sizes are in bytes, times in ns; a key is null where the host does not count it. Kinds: not-found.
     """
 
+def container_samples(groups: list[tuple[str, int]]) -> bytes:
+    """Return one look at many containers, each a cgroup's path and the pid whose network is its own (0: none).
+
+    A JSON object: ``time_ns``; ``host`` (``cpu_ns`` of all CPUs together, ``cpus``, ``memory``); ``samples``, in the
+    order of ``groups``: what :func:`cgroup_stats` returns and ``networks``, or null when there is no such group.
+    """
+
 def cgroup_processes(path: str) -> list[int]:
     """Return the ids of all processes in the group and below; none if there is no such group."""
 

@@ -23,7 +23,7 @@ mod _native {
     #[pymodule_export]
     use super::cgroup::{
         cgroup_apply, cgroup_freeze, cgroup_host, cgroup_kill, cgroup_processes, cgroup_remove,
-        cgroup_stats, cgroup_thaw,
+        cgroup_stats, cgroup_thaw, container_samples,
     };
     #[pymodule_export]
     use super::security::{
