@@ -40,6 +40,13 @@ def cgroup_stats(path: str) -> bytes:
     Sizes are in bytes, times in ns; a key is null where the host does not count it. Kinds: not-found.
     """
 
+def container_samples(groups: list[tuple[str, int]]) -> bytes:
+    """Return one look at many containers, each a cgroup's path and the pid whose network is its own (0: none).
+
+    A JSON object: ``time_ns``; ``host`` (``cpu_ns`` of all CPUs together, ``cpus``, ``memory``); ``samples``, in the
+    order of ``groups``: what :func:`cgroup_stats` returns and ``networks``, or null when there is no such group.
+    """
+
 def cgroup_processes(path: str) -> list[int]:
     """Return the ids of all processes in the group and below; none if there is no such group."""
 
@@ -116,6 +123,27 @@ def event_append(dir: str | PathLike[str], kind: str, action: str, id: str, attr
     Long attributes are cut so that its line has at most 16 KiB. Kinds: timeout (a stopped process holds the lock for
     2 s), system (errno ENOSPC: a full disk). The GIL is released.
     """
+
+@final
+class EventReader:
+    """A place among the events in ``dir``, which is made if it is missing; no lock is taken.
+
+    It gives those from ``since`` until ``until``, both included, in ns since 1970. With ``follow`` it waits for more,
+    and without ``since`` it begins with what happens from now on; otherwise, it ends with what is there now.
+    """
+
+    def __init__(
+        self, dir: str | PathLike[str], since: int | None = None, until: int | None = None, *, follow: bool = False
+    ) -> None: ...
+    def read(self, timeout: float | None = None) -> bytes | None:
+        """Return some lines, each a JSON object, all whole; nothing after ``timeout`` seconds; None: there is no more.
+
+        Kinds: not-found (the directory was removed), invalid (it is closed). The GIL is released.
+        """
+    def close(self) -> None:
+        """Give everything back; a :meth:`read` in another thread returns None."""
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
 
 # --- The helper and the supervisors that it becomes (docs/supervisor.md) ---
 

@@ -2,7 +2,7 @@
 use std::time::{Duration, Instant};
 
 use minidock_core::cgroup::resources::{Missing, Options};
-use minidock_core::cgroup::{Cgroup, Hierarchies};
+use minidock_core::cgroup::{Cgroup, Hierarchies, sample};
 use minidock_core::{Error, Kind};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
@@ -59,6 +59,15 @@ pub fn cgroup_stats<'py>(py: Python<'py>, path: &str) -> PyResult<Bound<'py, PyB
         )
     });
     stats.map(|b| PyBytes::new(py, &b)).map_err(|e| raise(&e))
+}
+
+#[pyfunction]
+pub fn container_samples(
+    py: Python<'_>,
+    groups: Vec<(String, u32)>,
+) -> PyResult<Bound<'_, PyBytes>> {
+    let found = py.detach(|| json(&sample::look(&groups)?, "statistics of containers"));
+    found.map(|b| PyBytes::new(py, &b)).map_err(|e| raise(&e))
 }
 
 #[pyfunction]

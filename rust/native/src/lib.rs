@@ -22,8 +22,8 @@ mod _native {
 
     #[pymodule_export]
     use super::cgroup::{
-        cgroup_apply, cgroup_freeze, cgroup_frozen, cgroup_host, cgroup_kill, cgroup_processes, cgroup_remove,
-        cgroup_stats, cgroup_thaw,
+        cgroup_apply, cgroup_freeze, cgroup_frozen, cgroup_host, cgroup_kill, cgroup_processes,
+        cgroup_remove, cgroup_stats, cgroup_thaw, container_samples,
     };
     #[pymodule_export]
     use super::security::{
@@ -40,7 +40,7 @@ mod _native {
     use super::supervisor::{Supervisor, run_captured};
     // What happened.
     #[pymodule_export]
-    use super::events::event_append;
+    use super::events::{EventReader, event_append};
     // Layers and directory trees.
     #[pymodule_export]
     use super::layer::{

@@ -102,11 +102,7 @@ impl Supervisor {
     }
 
     #[classmethod]
-    fn connect(
-        _class: &Bound<'_, PyType>,
-        py: Python<'_>,
-        run_dir: PathBuf,
-    ) -> PyResult<Self> {
+    fn connect(_class: &Bound<'_, PyType>, py: Python<'_>, run_dir: PathBuf) -> PyResult<Self> {
         let connected = detached(py, |_| supervisor::Supervisor::connect(&run_dir))?;
         Ok(Self {
             inner: Mutex::new(Some(Arc::new(connected))),
@@ -128,10 +124,17 @@ impl Supervisor {
         let fds: Vec<OwnedFd> = fds.collect::<PyResult<_>>()?;
         detached(py, |interrupt| {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
-            inner.request(&request, &fds, until, interrupt)?.ok_or_else(|| {
-                let why = "the supervisor does not answer";
-                minidock_core::Error::new(minidock_core::Kind::Timeout, "ask supervisor", "", why)
-            })
+            inner
+                .request(&request, &fds, until, interrupt)?
+                .ok_or_else(|| {
+                    let why = "the supervisor does not answer";
+                    minidock_core::Error::new(
+                        minidock_core::Kind::Timeout,
+                        "ask supervisor",
+                        "",
+                        why,
+                    )
+                })
         })
     }
 

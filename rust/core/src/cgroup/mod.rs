@@ -14,7 +14,9 @@ mod group;
 mod hierarchy;
 mod host;
 mod path;
+pub mod pressure;
 pub mod resources;
+pub mod sample;
 pub mod stats;
 mod tasks;
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::controller::{Controller, Version};
 use super::file;
 use super::group::Cgroup;
+use super::pressure::Pressures;
 
 /// Everything that can be read; None for what this host does not count.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -91,43 +92,18 @@ pub struct Device {
     pub read_bytes: u64,
     /// Bytes written.
     pub write_bytes: u64,
+    /// Bytes discarded.
+    pub discard_bytes: u64,
     /// Reads.
     pub read_operations: u64,
     /// Writes.
     pub write_operations: u64,
-}
-
-/// Pressure by resource; Documentation/accounting/psi.rst.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Pressures {
-    /// CPU.
-    pub cpu: Option<Pressure>,
-    /// Memory.
-    pub memory: Option<Pressure>,
-    /// I/O.
-    pub io: Option<Pressure>,
-}
-
-/// Time lost to one resource.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Pressure {
-    /// Some task waited.
-    pub some: Stall,
-    /// All tasks waited.
-    pub full: Stall,
-}
-
-/// Shares of the last 10, 60 and 300 seconds in percent, and the sum in microseconds.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Stall {
-    /// Percent of the last 10 seconds.
-    pub avg10: f64,
-    /// Percent of the last minute.
-    pub avg60: f64,
-    /// Percent of the last five minutes.
-    pub avg300: f64,
-    /// Microseconds in all.
-    pub total_us: u64,
+    /// Discards.
+    pub discard_operations: u64,
+    /// Bytes that somebody waited for; version 1 only.
+    pub sync_bytes: Option<u64>,
+    /// Transfers that somebody waited for; version 1 only.
+    pub sync_operations: Option<u64>,
 }
 
 /// The few numbers of an exit record; costs five reads.
@@ -154,7 +130,7 @@ impl Cgroup {
             cpu: self.cpu(),
             pids: self.pids(),
             io: self.io(),
-            pressure: self.pressure(),
+            pressure: self.v2().and_then(Pressures::read),
         }
     }
 
@@ -294,8 +270,12 @@ impl Cgroup {
             (dir, Version::V1) => {
                 let text = file::read(dir, "blkio.throttle.io_service_bytes_recursive")
                     .or_else(|_| file::read(dir, "blkio.throttle.io_service_bytes"));
-                add_v1(&mut devices, &text.ok()?, |d| {
-                    (&mut d.read_bytes, &mut d.write_bytes)
+                add_v1(&mut devices, &text.ok()?, |device, what, n| match what {
+                    "Read" => device.read_bytes = n,
+                    "Write" => device.write_bytes = n,
+                    "Discard" => device.discard_bytes = n,
+                    "Sync" => device.sync_bytes = Some(n),
+                    _ => {}
                 });
             }
             (dir, Version::V2) => add_v2(&mut devices, &file::read(dir, "io.stat").ok()?),
@@ -308,27 +288,19 @@ impl Cgroup {
         if let Some((dir, Version::V1)) = self.dir(Controller::Blkio) {
             let text = file::read(dir, "blkio.throttle.io_serviced_recursive")
                 .or_else(|_| file::read(dir, "blkio.throttle.io_serviced"));
-            add_v1(&mut devices, &text.unwrap_or_default(), |d| {
-                (&mut d.read_operations, &mut d.write_operations)
-            });
+            add_v1(
+                &mut devices,
+                &text.unwrap_or_default(),
+                |device, what, n| match what {
+                    "Read" => device.read_operations = n,
+                    "Write" => device.write_operations = n,
+                    "Discard" => device.discard_operations = n,
+                    "Sync" => device.sync_operations = Some(n),
+                    _ => {}
+                },
+            );
         }
         Some(devices)
-    }
-
-    fn pressure(&self) -> Option<Pressures> {
-        let dir = self.v2()?;
-        let read = |name| file::read(dir, name).ok().map(|text| parse_pressure(&text));
-        let all = Pressures {
-            cpu: read("cpu.pressure"),
-            memory: read("memory.pressure"),
-            io: read("io.pressure"),
-        };
-        (all != Pressures {
-            cpu: None,
-            memory: None,
-            io: None,
-        })
-        .then_some(all)
     }
 }
 
@@ -373,11 +345,7 @@ fn device<'a>(devices: &'a mut Vec<Device>, name: &str) -> Option<&'a mut Device
 }
 
 /// `8:0 Read 4096` and so on.
-fn add_v1(
-    devices: &mut Vec<Device>,
-    text: &str,
-    fields: impl Fn(&mut Device) -> (&mut u64, &mut u64),
-) {
+fn add_v1(devices: &mut Vec<Device>, text: &str, set: impl Fn(&mut Device, &str, u64)) {
     for line in text.lines() {
         let mut words = line.split_ascii_whitespace();
         let (Some(name), Some(what), Some(Ok(n))) = (
@@ -388,12 +356,7 @@ fn add_v1(
             continue;
         };
         if let Some(device) = device(devices, name) {
-            let (read, write) = fields(device);
-            match what {
-                "Read" => *read = n,
-                "Write" => *write = n,
-                _ => {}
-            }
+            set(device, what, n);
         }
     }
 }
@@ -412,32 +375,12 @@ fn add_v2(devices: &mut Vec<Device>, text: &str) {
                 "wbytes" => device.write_bytes = n,
                 "rios" => device.read_operations = n,
                 "wios" => device.write_operations = n,
+                "dbytes" => device.discard_bytes = n,
+                "dios" => device.discard_operations = n,
                 _ => {}
             }
         }
     }
-}
-
-fn parse_pressure(text: &str) -> Pressure {
-    let mut pressure = Pressure::default();
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let stall = match words.next() {
-            Some("some") => &mut pressure.some,
-            Some("full") => &mut pressure.full,
-            _ => continue,
-        };
-        for (key, n) in words.filter_map(|w| w.split_once('=')) {
-            match key {
-                "avg10" => stall.avg10 = n.parse().unwrap_or(0.0),
-                "avg60" => stall.avg60 = n.parse().unwrap_or(0.0),
-                "avg300" => stall.avg300 = n.parse().unwrap_or(0.0),
-                "total" => stall.total_us = n.parse().unwrap_or(0),
-                _ => {}
-            }
-        }
-    }
-    pressure
 }
 
 #[cfg(test)]
@@ -451,7 +394,11 @@ mod tests {
         add_v1(
             &mut devices,
             "254:0 Read 4096\n254:0 Write 512\n254:0 Total 4608\n8:0 Read 1\nTotal 4609\n",
-            |d| (&mut d.read_bytes, &mut d.write_bytes),
+            |d, what, n| match what {
+                "Read" => d.read_bytes = n,
+                "Write" => d.write_bytes = n,
+                _ => {}
+            },
         );
         assert_eq!(
             devices[0],
@@ -476,19 +423,11 @@ mod tests {
                 read_bytes: 1,
                 write_bytes: 2,
                 read_operations: 3,
-                write_operations: 4
+                write_operations: 4,
+                discard_bytes: 5,
+                discard_operations: 6,
+                ..Device::default()
             }
-        );
-    }
-
-    #[test]
-    fn reads_pressure() {
-        let p = parse_pressure(
-            "some avg10=1.50 avg60=0.55 avg300=1.02 total=34580320\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=7\n",
-        );
-        assert_eq!(
-            (p.some.avg10, p.some.total_us, p.full.total_us),
-            (1.5, 34_580_320, 7)
         );
     }
 
@@ -496,9 +435,8 @@ mod tests {
         #[test]
         fn any_text_is_harmless(text in "[a-z0-9:= \n.-]{0,200}") {
             let mut devices = Vec::new();
-            add_v1(&mut devices, &text, |d| (&mut d.read_bytes, &mut d.write_bytes));
+            add_v1(&mut devices, &text, |d, _, n| d.read_bytes = n);
             add_v2(&mut devices, &text);
-            parse_pressure(&text);
             prop_assert!(parse_table(&text).len() <= text.lines().count());
         }
     }

@@ -20,11 +20,11 @@ const LOOK_BACK: u64 = 1 << 20;
 ///
 /// Kinds: timeout (a stopped process holds the lock), system (`ENOSPC`: the event is lost, the next one is not).
 pub fn append(dir: &Path, event: &Event<'_>) -> Result<()> {
-    append_at(dir, event, now())
+    append_at(dir, event, now)
 }
 
-/// Appends at a time of the caller's clock; the line gets a later one when the last line has.
-pub(super) fn append_at(dir: &Path, event: &Event<'_>, now: u64) -> Result<()> {
+/// Appends at the time of `clock`, or just after the last line if that is later.
+pub(super) fn append_at(dir: &Path, event: &Event<'_>, clock: impl FnOnce() -> u64) -> Result<()> {
     let mut text = line(event);
     let name = || dir.display().to_string();
     let dir = directory(dir).context("open events", name)?;
@@ -38,6 +38,8 @@ pub(super) fn append_at(dir: &Path, event: &Event<'_>, now: u64) -> Result<()> {
     let file = segment(dir.as_fd(), CURRENT, OFlags::CREATE).context("open events", name)?;
     let size = size(file.as_fd()).context("open events", name)?;
     let (last, whole) = last(dir.as_fd(), file.as_fd(), size).context("read events", name)?;
+    // Asked under the lock: who has seen a later time on the clock sees every earlier event.
+    let now = clock();
     let next = last.map_or(Stamp { time: now, seq: 0 }, |last| Stamp {
         time: now.max(last.time.saturating_add(1)),
         seq: last.seq.saturating_add(1),
@@ -64,7 +66,7 @@ pub(super) fn append_at(dir: &Path, event: &Event<'_>, now: u64) -> Result<()> {
 }
 
 /// Nanoseconds since 1970, on the clock of the world.
-fn now() -> u64 {
+pub(super) fn now() -> u64 {
     let now = clock_gettime(ClockId::Realtime);
     u64::try_from(now.tv_sec).unwrap_or(0) * 1_000_000_000 + u64::try_from(now.tv_nsec).unwrap_or(0)
 }
@@ -80,12 +82,16 @@ pub(super) fn directory(path: &Path) -> rustix::io::Result<OwnedFd> {
     }
 }
 
-fn segment(dir: BorrowedFd<'_>, name: &str, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+pub(super) fn segment(
+    dir: BorrowedFd<'_>,
+    name: &str,
+    flags: OFlags,
+) -> rustix::io::Result<OwnedFd> {
     let flags = flags | OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOFOLLOW;
     openat(dir, name, flags, Mode::from_raw_mode(0o600))
 }
 
-fn size(file: BorrowedFd<'_>) -> rustix::io::Result<u64> {
+pub(super) fn size(file: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(u64::try_from(fstat(file)?.st_size).unwrap_or(0))
 }
 
@@ -128,7 +134,11 @@ fn last(
     }
 }
 
-fn last_in(file: BorrowedFd<'_>, size: u64) -> rustix::io::Result<(Option<Stamp>, bool)> {
+/// The stamp of a file's last whole line, and whether the file ends with that.
+pub(super) fn last_in(
+    file: BorrowedFd<'_>,
+    size: u64,
+) -> rustix::io::Result<(Option<Stamp>, bool)> {
     let mut end = [0u8; STAMP_MAX];
     let from = size.saturating_sub(STAMP_MAX as u64);
     let read = pread(file, &mut end, from)?;
@@ -139,7 +149,12 @@ fn last_in(file: BorrowedFd<'_>, size: u64) -> rustix::io::Result<(Option<Stamp>
     let from = size.saturating_sub(LOOK_BACK);
     let mut text = vec![0u8; usize::try_from(size - from).unwrap_or(0)];
     let read = pread(file, &mut text[..], from)?;
-    let found = (0..read)
+    text.truncate(read);
+    if !whole {
+        // As the line will be when its end has been added: only that may be missing.
+        text.push(b'\n');
+    }
+    let found = (0..text.len())
         .rev()
         .filter(|&at| text[at] == b'\n')
         .find_map(|at| stamp(&text[..=at]));

@@ -5,14 +5,20 @@
 //! events/current     the newest, 1 to 10,000  (one JSON object a line)
 //! ```
 //!
-//! Both files only ever grow. Who appends holds the directory's `flock`, so a line's time and number are one more than
-//! the last line's. A line that was torn by kill -9 or a full disk gets its end from the next appender and is passed
+//! Both files only ever grow. Who appends holds the directory's `flock`, so a line's time is later and its number one more than
+//! the last line's, whatever the clock does. A line that was torn by kill -9 or a full disk gets its end from the next appender and is passed
 //! over by readers, who take no lock: whole is what ends as [`record::stamp`] wants it.
 mod append;
+mod reader;
 mod record;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 pub use append::append;
+pub use reader::{Batch, Range, Reader};
 pub use record::{LINE_MAX, TEXT_MAX};
+pub use watch::Stop;
 
 use std::collections::BTreeMap;
 

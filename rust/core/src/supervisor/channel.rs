@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
-    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recv, sendmsg, shutdown,
+    RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, Shutdown, recv, sendmsg,
+    shutdown,
 };
 use serde::Deserialize;
 
@@ -95,7 +96,12 @@ impl Channel {
             if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
                 let why = format!("more than {FDS_MAX} descriptors");
                 let subject = self.bundle.clone();
-                return Err(Error::new(Kind::Invalid, "send to supervisor", subject, why));
+                return Err(Error::new(
+                    Kind::Invalid,
+                    "send to supervisor",
+                    subject,
+                    why,
+                ));
             }
             let data = [IoSlice::new(text.as_bytes())];
             return match sendmsg(&self.socket, &data, &mut ancillary, SendFlags::NOSIGNAL) {

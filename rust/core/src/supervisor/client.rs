@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read, write};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::json;
 
 use super::Interrupt;
@@ -67,11 +65,20 @@ impl Supervisor {
             // Its socket outlives a supervisor that was killed.
             Err(Errno::CONNREFUSED | Errno::NOENT) => {
                 let why = "it has no supervisor";
-                return Err(Error::new(Kind::NotFound, "connect to supervisor", shown(), why));
+                return Err(Error::new(
+                    Kind::NotFound,
+                    "connect to supervisor",
+                    shown(),
+                    why,
+                ));
             }
             Err(e) => return Err(e).context("connect to supervisor", shown),
         }
-        Ok(Self::new(Channel::new(socket, shown()), Pipes::default(), None))
+        Ok(Self::new(
+            Channel::new(socket, shown()),
+            Pipes::default(),
+            None,
+        ))
     }
 
     pub(super) fn new(channel: Channel, pipes: Pipes, first: Option<OwnedFd>) -> Self {

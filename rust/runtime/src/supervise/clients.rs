@@ -416,9 +416,7 @@ pub enum Interest {
 fn header(stream: usize, length: usize) -> [u8; 8] {
     let length = u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes();
     let number = if stream == 0 { 1 } else { 2 };
-    [
-        number, 0, 0, 0, length[0], length[1], length[2], length[3],
-    ]
+    [number, 0, 0, 0, length[0], length[1], length[2], length[3]]
 }
 
 /// Sends what is left to clients that read slowly, and how it ended; in a process of its own, so that the supervisor can

@@ -168,15 +168,24 @@ impl Life {
     fn connect(&mut self, document: &Document, control: Option<&OwnedFd>) -> Result<()> {
         if let Some(control) = control {
             let socket = rustix::io::fcntl_dupfd_cloexec(control, 3);
-            let mut client = Client::new(socket.context("duplicate control socket", String::new)?, true);
+            let mut client = Client::new(
+                socket.context("duplicate control socket", String::new)?,
+                true,
+            );
             let names = &document.attached;
-            let fds: Vec<BorrowedFd<'_>> = names.iter().map(|n| sys::borrow_fd(number(*n))).collect();
-            let keys = document.detach_keys.as_deref().map(Keys::parse).transpose()?;
+            let fds: Vec<BorrowedFd<'_>> =
+                names.iter().map(|n| sys::borrow_fd(number(*n))).collect();
+            let keys = document
+                .detach_keys
+                .as_deref()
+                .map(Keys::parse)
+                .transpose()?;
             client.attach(names, &fds, keys);
             self.watch.clients.add(client);
         }
         let flags = OFlags::RDWR | OFlags::CLOEXEC;
-        let null = openat(CWD, "/dev/null", flags, Mode::empty()).context("open", || "/dev/null")?;
+        let null =
+            openat(CWD, "/dev/null", flags, Mode::empty()).context("open", || "/dev/null")?;
         // The client sees the end of its streams when the container closes them, not when the supervisor ends.
         rustix::stdio::dup2_stdin(&null)
             .and_then(|()| rustix::stdio::dup2_stdout(&null))
@@ -376,4 +385,3 @@ fn open_owner(owner: Owner) -> Option<OwnedFd> {
     let fd = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()).ok()?;
     (record::start_time(owner.pid).ok()? == owner.start_time).then_some(fd)
 }
-

@@ -296,7 +296,10 @@ mod tests {
         assert_eq!(read()["supervisor_start"], start);
         assert_eq!(read()["restart_count"], 2);
         file.restarting(&ended(), 3).unwrap();
-        assert_eq!((&read()["pid"], &read()["exit_code"]), (&0.into(), &137.into()));
+        assert_eq!(
+            (&read()["pid"], &read()["exit_code"]),
+            (&0.into(), &137.into())
+        );
         std::fs::remove_dir_all(&run_dir).unwrap();
     }
 

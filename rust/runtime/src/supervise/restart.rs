@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn no_policy_restarts_nothing() {
         assert_eq!(Restarts::new(policy("{}")).next(1, SHORT), None);
-        assert_eq!(Restarts::new(policy(r#"{"name":"no"}"#)).next(1, SHORT), None);
+        assert_eq!(
+            Restarts::new(policy(r#"{"name":"no"}"#)).next(1, SHORT),
+            None
+        );
         assert!(serde_json::from_str::<Policy>(r#"{"name":"sometimes"}"#).is_err());
     }
 

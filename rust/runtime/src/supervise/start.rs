@@ -9,13 +9,15 @@ use minidock_core::process::{self, CgroupEntry, Failure, LaunchRequest, Launched
 use minidock_core::security::seccomp::Program;
 use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
+};
 
-use crate::oci::bundle;
 use super::document::Document;
 use super::foreign;
 use super::record::{PidFile, Start};
 use super::streams::{Ends, Streams};
+use crate::oci::bundle;
 
 /// How long the removal of cgroups may take after the container's end.
 const REMOVAL: Duration = Duration::from_secs(10);
@@ -203,5 +205,8 @@ pub fn call(command: &[String]) {
 ///
 /// Children inherit it, so it is set back before one is made.
 pub fn protect(protected: bool) {
-    let _ = std::fs::write("/proc/self/oom_score_adj", if protected { "-500" } else { "0" });
+    let _ = std::fs::write(
+        "/proc/self/oom_score_adj",
+        if protected { "-500" } else { "0" },
+    );
 }

@@ -190,11 +190,7 @@ impl Input {
 
     /// A client's input has ended; false when the container's has, too.
     pub fn client_ended(&mut self) -> bool {
-        if self.once {
-            self.end()
-        } else {
-            true
-        }
+        if self.once { self.end() } else { true }
     }
 
     /// No more comes after what is pending; false when it is over.

@@ -313,13 +313,18 @@ impl Watch {
             };
             add(Token::Client(interest), fd, flags);
         }
-        let timeout = self.next_deadline().into_iter().chain(until).min().map(|at| {
-            let left = at.saturating_sub(now_ms());
-            Timespec {
-                tv_sec: (left / 1000) as i64,
-                tv_nsec: (left % 1000) as i64 * 1_000_000,
-            }
-        });
+        let timeout = self
+            .next_deadline()
+            .into_iter()
+            .chain(until)
+            .min()
+            .map(|at| {
+                let left = at.saturating_sub(now_ms());
+                Timespec {
+                    tv_sec: (left / 1000) as i64,
+                    tv_nsec: (left % 1000) as i64 * 1_000_000,
+                }
+            });
         match poll(&mut fds, timeout.as_ref()) {
             Ok(_) => {}
             Err(Errno::INTR) => return Vec::new(),
@@ -380,8 +385,7 @@ impl Watch {
                 Got::Nothing => return,
                 Got::End => false,
             };
-            if !keep
-                && let Some(output) = self.run.as_mut().and_then(|run| run.outputs.get_mut(at))
+            if !keep && let Some(output) = self.run.as_mut().and_then(|run| run.outputs.get_mut(at))
             {
                 output.ended = true;
                 return;
