@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 from minidock import config as configuration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.parse.times import Time
+    from minidock.events.reading import Events
     from minidock.images.collection import ImageCollection
     from minidock.images.manifest_lists import ManifestLists
     from minidock.registry.client import Client
@@ -137,6 +139,26 @@ class Engine:
                     made.recover()
                     self._lifecycle = made
         return self._lifecycle
+
+    def events(
+        self,
+        since: Time | None = None,
+        until: Time | None = None,
+        filters: Mapping[str, Any] | Sequence[str] | None = None,
+        *,
+        follow: bool = False,
+        timeout: float | None = None,
+    ) -> Events:
+        """Return what happened to containers and images, in order: a context-managed iterator of events.
+
+        Any process's doings are in it; the last 10,000 events at least are kept. ``since`` and ``until`` are moments
+        (see :func:`minidock.containers.parse.times.point`), ``filters`` those of Docker: a mapping, or entries like
+        ``"type=container"``. With ``follow`` it waits for more until ``until``, and without both it begins now;
+        ``timeout`` seconds after this call, it raises Timeout. Raises InvalidArgument for what makes no sense.
+        """
+        from minidock.events.reading import Events
+
+        return Events(self.store.paths, since=since, until=until, filters=filters, follow=follow, timeout=timeout)
 
     def login(self, username: str, password: str, registry: str | None = None, *, save: bool = False) -> dict[str, str]:
         """Log in to ``registry`` (Docker Hub if None) for what this engine pulls and pushes from now on.

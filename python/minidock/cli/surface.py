@@ -94,6 +94,7 @@ IMPLEMENTED = {
     "system info": ("system", "INFO", "Show the engine's and the host's abilities and settings"),
     "login": ("login", "LOGIN", "Log in to a registry"),
     "logout": ("login", "LOGOUT", "Log out from a registry"),
+    "system events": ("events", "EVENTS", "Show what happens to containers and images"),
     "system df": ("df", "DF", "Show how much of the disk images and containers take up"),
     "manifest inspect": ("manifest", "INSPECT", "Show an image's manifest or a manifest list"),
     "manifest create": ("manifest", "CREATE", "Begin a manifest list of images that a registry has"),
@@ -139,6 +140,7 @@ ALIASES = {
     "tag": "image tag",
     "history": "image history",
     "info": "system info",
+    "events": "system events",
 }
 
 PLANNED: dict[str, Reason] = {
@@ -156,8 +158,6 @@ PLANNED: dict[str, Reason] = {
     "port": LIFECYCLE,
     "stats": LIFECYCLE,
     "top": LIFECYCLE,
-    "events": LIFECYCLE,
-    "system events": LIFECYCLE,
     "system prune": VOLUMES,
     "network": NETWORKS,
     "volume": VOLUMES,
