@@ -91,10 +91,10 @@ def test_remove(engine: minidock.Engine, three: list[minidock.Container]) -> Non
 
 
 def test_prune(engine: minidock.Engine, three: list[minidock.Container]) -> None:
-    assert engine.containers.prune({"until": "1h"}) == []
-    assert engine.containers.prune({"label": "tier=web"}) == [three[0].id]
-    assert engine.containers.prune({"label!": "tier=db"}) == []
-    assert engine.containers.prune() == [three[1].id]
+    assert engine.containers.prune({"until": "1h"}).containers_deleted is None
+    assert engine.containers.prune({"label": "tier=web"}).containers_deleted == [three[0].id]
+    assert engine.containers.prune({"label!": "tier=db"}).containers_deleted is None
+    assert engine.containers.prune().containers_deleted == [three[1].id]
     assert names(engine.containers.list(all=True)) == ["third"]
     with pytest.raises(InvalidArgument):
         engine.containers.prune({"name": "x"})

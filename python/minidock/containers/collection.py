@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from minidock.containers.record import Record
     from minidock.containers.result import RunResult
     from minidock.engine import Engine
+    from minidock.spec.docker import ContainersPruned
 
 OUTPUT_LIMIT = 64 << 20
 """Bytes of stdout, and of stderr, that ``run`` keeps unless told otherwise."""
@@ -171,21 +172,14 @@ class ContainerCollection:
                     break
         return found
 
-    def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> builtins.list[str]:
-        """Remove every container that does not run and return their ids. Filters: label, label!, until."""
-        from minidock.containers import filters as filtering
+    def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> ContainersPruned:
+        """Remove every container that does not run; returns their ids and what they had written, in bytes.
 
-        wanted = filtering.parse(filters, ("label", "label!", "until"))
-        until = [filtering.until(value) for value in wanted.pop("until", ())]
-        removed = []
-        for container in self.list(all=True):
-            record = container.record
-            if container.status in states.ALIVE or any(filtering.created(record) > moment for moment in until):
-                continue
-            if filtering.matches(wanted, record, container.state, self._created, self._descends):
-                container.remove()
-                removed.append(record.id)
-        return removed
+        Filters: label, label!, until. Raises InvalidArgument for one that makes no sense.
+        """
+        from minidock.containers.pruning import prune
+
+        return prune(self._lifecycle, self.list(all=True), filters)
 
     def _created(self, name: str) -> float:
         from minidock.containers.filters import created

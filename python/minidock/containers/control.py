@@ -147,7 +147,7 @@ def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
     record, state = _look(lifecycle, key)
     states.require("kill", state.status, record.id)
     lifecycle.modify(record.id, _mark_stopped)
-    refused = Conflict(f"cannot kill container: {record.id}: container is not running")
+    refused = Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
     try:
         told = tell(lifecycle, record, {"op": "signal", "signal": number})
     except Timeout:
@@ -191,7 +191,7 @@ def pause(lifecycle: Lifecycle, key: str) -> None:
     try:
         os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
     except FileNotFoundError as error:
-        raise Conflict(f"cannot pause container: {record.id}: container is not running") from error
+        raise Conflict(f"container {record.id} is not running") from error
     try:
         with translated():
             _native.cgroup_freeze(cgroups_path(record))

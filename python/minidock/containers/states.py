@@ -18,7 +18,7 @@ OVER = frozenset((CREATED, EXITED, DEAD, REMOVING))
 
 _LEGAL: dict[str, frozenset[str]] = {
     "start": frozenset((CREATED, EXITED)),
-    "kill": frozenset((RUNNING, PAUSED)),
+    "kill": frozenset((RUNNING, PAUSED, RESTARTING)),
     "pause": frozenset((RUNNING,)),
     "unpause": frozenset((PAUSED,)),
     "remove": OVER,
@@ -30,18 +30,19 @@ _LEGAL: dict[str, frozenset[str]] = {
     "update": frozenset((CREATED, RUNNING, PAUSED, RESTARTING, EXITED)),
 }
 
-_NOT_RUNNING = "cannot {operation} container: {id}: container is not running"
+_STOP_FIRST = "stop the container before removing or force remove"
+_NOT_RUNNING = {
+    "kill": "cannot kill container: {id}: container {id} is not running",
+    "unpause": "container {id} is not paused",
+}
 _REASONS: dict[tuple[str, str], str] = {
     ("start", RUNNING): "container {id} is already running",
     ("start", RESTARTING): "container {id} is already running",
     ("start", PAUSED): "cannot start a paused container, try unpause instead",
     ("start", REMOVING): "container is marked for removal and cannot be started",
     ("start", DEAD): "container is marked for removal and cannot be started",
-    ("kill", RESTARTING): "cannot kill container: {id}: container is not running",
     ("pause", PAUSED): "container {id} is already paused",
     ("pause", RESTARTING): "container {id} is restarting, wait until the container is running",
-    ("unpause", RUNNING): "container {id} is not paused",
-    ("unpause", RESTARTING): "container {id} is not paused",
     ("attach", PAUSED): "container {id} is paused, unpause the container before attach",
     ("attach", RESTARTING): "container {id} is restarting, wait until the container is running",
     ("exec", PAUSED): "container {id} is paused, unpause the container before exec",
@@ -51,11 +52,9 @@ _REASONS: dict[tuple[str, str], str] = {
     ("rename", DEAD): "container {id} is marked for removal and cannot be renamed",
     ("update", REMOVING): 'container is marked for removal and cannot be "update"',
     ("update", DEAD): 'container is marked for removal and cannot be "update"',
-    ("remove", PAUSED): "cannot remove container {id}: container is paused and must be unpaused first",
-    ("remove", RESTARTING): "cannot remove container {id}: container is restarting: stop the container before removing "
-    "or force remove",
-    ("remove", RUNNING): "cannot remove container {id}: container is running: stop the container before removing or "
-    "force remove",
+    ("remove", PAUSED): 'cannot remove container "{id}": container is paused and must be unpaused first',
+    ("remove", RESTARTING): f'cannot remove container "{{id}}": container is restarting: {_STOP_FIRST}',
+    ("remove", RUNNING): f'cannot remove container "{{id}}": container is running: {_STOP_FIRST}',
 }
 
 
@@ -67,6 +66,5 @@ def legal(operation: str, state: str) -> bool:
 def require(operation: str, state: str, container_id: str) -> None:
     """Raise Conflict unless ``operation`` (start, kill, pause, …) is legal in ``state``."""
     if state not in _LEGAL[operation]:
-        plain = _NOT_RUNNING if operation in ("pause", "unpause", "kill") else "container {id} is not running"
-        reason = _REASONS.get((operation, state), plain)
-        raise Conflict(reason.format(id=container_id, operation=operation))
+        plain = _NOT_RUNNING.get(operation, "container {id} is not running")
+        raise Conflict(_REASONS.get((operation, state), plain).format(id=container_id))

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import os
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from minidock import _native
 from minidock._errors import translate
+from minidock.containers import control, states
 from minidock.containers import record as records
+from minidock.containers.bundle import write
 from minidock.containers.draft import Draft, apply
 from minidock.containers.draft.merge import check_cpu, check_memory
 from minidock.containers.parse import sizes
@@ -19,6 +23,8 @@ from minidock.containers.runtime_spec.resources import resources
 from minidock.errors import Conflict, ContainerNotFound, InvalidArgument, MinidockError, Timeout
 from minidock.spec.docker import HostConfig
 from minidock.spec.oci_runtime import CPU, BlockIO, Memory, Pids, Resources
+from minidock.store.failures import from_os
+from minidock.store.locks import lock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,8 +73,8 @@ _FIELDS = (
     "nano_cpus",
     "pids_limit",
 )
-_ATTEMPTS = 100
-_STARTING_SECONDS = 15.0
+_PATIENCE = 30.0
+_LOOK = 0.01
 
 
 class Change:
@@ -175,67 +181,117 @@ def update(lifecycle: Lifecycle, container_id: str, limits: Mapping[str, Any]) -
     value, Conflict for one that does not fit the others or the state, ContainerNotFound.
     """
     change = Change(limits, lifecycle.config, lifecycle.host)
-    for _ in range(_ATTEMPTS):
-        try:
-            warnings = _attempt(lifecycle, container_id, change)
-        except (ContainerNotFound, Timeout):
-            raise
-        except MinidockError as error:
-            raise type(error)(f"cannot update container {container_id}: {error}") from error
-        if warnings is not None:
-            return [*change.warnings, *warnings]
-    raise Conflict(f"cannot update container {container_id}: others change it all the time; try again")
-
-
-def _attempt(lifecycle: Lifecycle, container_id: str, change: Change) -> list[str] | None:
-    """Apply the change to the cgroup, then to the record; None if others have changed that in between.
-
-    The record decides: who records last has applied last, because whoever finds other limits in it than those that
-    he began with, or another state, takes his back and begins anew.
-    """
-    table = lifecycle.store.containers
-    row = table.get(container_id)
-    record, state = lifecycle.settle(row)
-    if state.status in ("removing", "dead"):
-        raise Conflict('container is marked for removal and cannot be "update"')
-    merged = change.merged(record.host_config)
-    warnings: list[str] = []
     try:
-        if state.running:
-            warnings = _apply(record, change.resources(merged))
-        with table.database.transaction():
-            latest = table.get(container_id)
-            now = records.decode(latest.record)
-            settled = now.host_config == record.host_config and latest.state == row.state
-            if settled:
+        with lock(lifecycle.paths.container(container_id), timeout=_PATIENCE):
+            warnings = _Update(lifecycle, container_id, change).run()
+    except (FileNotFoundError, ContainerNotFound) as error:
+        raise ContainerNotFound(f"no such container: {container_id}") from error
+    except MinidockError as error:
+        raise type(error)(f"cannot update container {container_id}: {error}") from error
+    return [*change.warnings, *warnings]
+
+
+class _Update:
+    """One change of one container, whose other changes wait."""
+
+    def __init__(self, lifecycle: Lifecycle, container_id: str, change: Change) -> None:
+        self._lifecycle = lifecycle
+        self._id = container_id
+        self._change = change
+        self._config = f"{lifecycle.paths.container(container_id)}/config.json"
+
+    def run(self) -> list[str]:
+        """Change the kernel's limits, then the record; begin anew when the container was started or ended meanwhile."""
+        deadline = time.monotonic() + _PATIENCE
+        while time.monotonic() < deadline:
+            row = self._lifecycle.store.containers.get(self._id)
+            stored = records.decode(row.record)
+            record, state = self._lifecycle.settle(row)
+            states.require("update", state.status, record.id)
+            if row.state == states.RUNNING and state.status == states.CREATED:
+                time.sleep(_LOOK)  # it is being started, with the limits that it has now
+                continue
+            merged = self._change.merged(record.host_config)
+            alive = state.status in states.ALIVE
+            try:
+                warnings = self._enforce(record, merged) if alive else []
+                done = self._record(stored, merged)
+            except BaseException:
+                if alive:
+                    self._restore(record)
+                raise
+            if done is not None:
+                self._tell(done, alive)
+                return warnings
+        raise Timeout(f"it has been started again and again for {_PATIENCE:g} s")
+
+    def _enforce(self, record: Record, merged: HostConfig) -> list[str]:
+        """Set the limits of the cgroup, and those that the supervisor sets when it starts the container again."""
+        limits = self._change.resources(merged)
+        if limits is None:
+            return []
+        self._configure(merged)
+        warnings = _apply(record, limits)
+        if warnings is None:
+            # Between two runs. Once the supervisor has answered, no start is under way that began before these lines.
+            with contextlib.suppress(Timeout, Conflict):
+                control.tell(self._lifecycle, record, {"op": "ping"})
+            warnings = _apply(record, limits)
+        return warnings or []
+
+    def _configure(self, host_config: HostConfig) -> None:
+        """Write the limits into the document that the supervisor reads at each start."""
+        try:
+            with open(self._config, "rb") as file:
+                document = msgspec.json.decode(file.read())
+            limits = document["linux"].setdefault("resources", {})
+            for key in ("memory", "cpu", "pids", "blockIO"):
+                limits.pop(key, None)
+            limits.update(msgspec.to_builtins(resources(host_config, [], self._lifecycle.host)))
+            write(f"{self._config}.new", msgspec.json.encode(document), os.O_TRUNC, (0, 0))
+            os.rename(f"{self._config}.new", self._config)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise from_os(error, "write", self._config) from error
+
+    def _record(self, stored: Record, merged: HostConfig) -> Record | None:
+        """Record the change; None when the container has been started or has ended since ``stored`` was read."""
+        same = True
+
+        def change(now: Record) -> None:
+            nonlocal same
+            same = now.starter == stored.starter and now.state == stored.state
+            if same:
                 now.host_config = merged
-                table.update(container_id, record=records.encode(now))
-    except BaseException:
-        _restore(record, change)
-        raise
-    if not settled:
-        _restore(now, change)
-        return None
-    if change.restart is not None and state.running:
-        lifecycle.tell(now, {"op": "update", "restart": msgspec.to_builtins(change.restart)})
-    lifecycle.emit(now, "update")
-    return warnings
+
+        done = self._lifecycle.modify(self._id, change)
+        return done if same else None
+
+    def _tell(self, record: Record, alive: bool) -> None:
+        policy = self._change.restart
+        if policy is not None and alive:
+            restart = {"name": policy.name, "maximum_retry_count": policy.maximum_retry_count}
+            # A supervisor that does not answer now reads what it was told when it can.
+            with contextlib.suppress(Timeout, Conflict):
+                control.tell(self._lifecycle, record, {"op": "update", "restart": restart})
+        self._lifecycle.emit(record, "update")
+
+    def _restore(self, record: Record) -> None:
+        """Give cgroup and document the limits that the record has."""
+        limits = self._change.resources(record.host_config, explicit=True)
+        if limits is None:
+            return
+        with contextlib.suppress(OSError, MinidockError):
+            self._configure(record.host_config)
+            _apply(record, limits)
 
 
-def _apply(record: Record, limits: Resources | None) -> list[str]:
-    """Set limits of a container that runs; all of them or none."""
-    if limits is None:
-        return []
+def _apply(record: Record, limits: Resources) -> list[str] | None:
+    """Set limits in a container's cgroup; returns warnings, or None when there is no such group."""
     try:
         return _native.cgroup_apply(cgroups_path(record), msgspec.json.encode(limits))
     except _native.NativeError as error:
+        if error.args[1] == "not-found":
+            return None
         raise translate(error) from error
-
-
-def _restore(record: Record, change: Change) -> None:
-    """Give the cgroup, if there is one, the limits that the record has."""
-    limits = change.resources(record.host_config, explicit=True)
-    try:
-        _apply(record, limits)
-    except MinidockError:
-        return  # it has ended

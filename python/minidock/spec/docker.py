@@ -472,3 +472,10 @@ class Message(Struct):
     """An error body."""
 
     message: str
+
+
+class ContainersPruned(Struct, rename="pascal"):
+    """Answer of ``POST /containers/prune``; nothing removed is null."""
+
+    containers_deleted: list[str] | None = None
+    space_reclaimed: int = 0

@@ -6,6 +6,7 @@ from minidock.cli.each import on_each
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
 from minidock.cli.surface import NETWORKS
+from minidock.cli.units import decimal_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,8 +16,8 @@ if TYPE_CHECKING:
 
 def _remove(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove each container and print its name; a failure does not keep the others."""
-    force = values["force"]
-    return on_each(session, arguments, lambda it: it.remove(force=force), missing_ok=force)
+    force, volumes = values["force"], values["volumes"]
+    return on_each(session, arguments, lambda it: it.remove(force=force, volumes=volumes), missing_ok=force)
 
 
 def confirmed(question: str) -> bool:
@@ -41,10 +42,12 @@ def _prune(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove the containers that do not run and print their ids."""
     if not values["force"] and not confirmed("This will remove all stopped containers."):
         return 0
-    removed = session.engine.containers.prune(grouped(values["filter"]) or None)
-    if removed:
+    done = session.engine.containers.prune(grouped(values["filter"]) or None)
+    if done.containers_deleted:
         line("Deleted Containers:")
-        line("\n".join(removed))
+        line("\n".join(done.containers_deleted))
+        line("")
+    line(f"Total reclaimed space: {decimal_size(done.space_reclaimed, 4)}")
     return 0
 
 

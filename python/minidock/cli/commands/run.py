@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 
 from minidock.cli.commands.create_flags import CREATE_FLAGS, RUN_FLAGS
 from minidock.cli.flags import Command
 from minidock.cli.output import complain, line
 from minidock.cli.words import UsageError
-from minidock.errors import ImageNotFound, MinidockError
+from minidock.errors import ImageNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -118,8 +117,7 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
     try:
         return attach(session, container, attached, sig_proxy=values["sig-proxy"], detach_keys=values["detach-keys"])
     except BaseException:
-        if values["rm"]:
-            _remove_unstarted(container)
+        container.discard_unstarted()
         raise
 
 
@@ -132,8 +130,7 @@ def _run_detached(session: Session, values: Values, arguments: list[str]) -> int
     try:
         container.start()
     except BaseException:
-        if values["rm"]:
-            _remove_unstarted(container)
+        container.discard_unstarted()
         raise
     finally:
         for warning in container.warnings[shown:]:
@@ -142,30 +139,30 @@ def _run_detached(session: Session, values: Values, arguments: list[str]) -> int
     return 0
 
 
-def _remove_unstarted(container: Container) -> None:
-    """``--rm`` holds for a container that could not be started, too."""
-    with contextlib.suppress(MinidockError):
-        container.reload()
-        if container.status == "created":
-            container.remove()
-
-
 def attach(
-    session: Session, container: Container, streams: set[str], *, sig_proxy: bool, detach_keys: str | None
+    session: Session,
+    container: Container,
+    streams: set[str],
+    *,
+    sig_proxy: bool,
+    detach_keys: str | None,
+    running: bool = False,
 ) -> int:
     """Start ``container`` on this process's own streams (those named), wait, and return its exit code.
 
-    0 when the user has typed the detach keys.
+    One that is ``running`` is attached to. 0 when the user has typed the detach keys.
     """
     shown = len(container.warnings)
     if not sig_proxy:
         end_by_exception()
     try:
-        status = container.start_attached(
+        connect = container.attach if running else container.start_attached
+        status = connect(
             stdin=0 if "stdin" in streams else None,
             stdout=1 if "stdout" in streams else None,
             stderr=2 if "stderr" in streams else None,
             sig_proxy=sig_proxy,
+            detach_keys=detach_keys,
         )
     finally:
         for warning in container.warnings[shown:]:

@@ -29,7 +29,14 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
             streams.add("stdin")
         if config.tty and "stdin" in streams and not os.isatty(0):
             raise UsageError("the input device is not a TTY", 1)
-        return attach(session, container, streams, sig_proxy=values["sig-proxy"], detach_keys=values["detach-keys"])
+        return attach(
+            session,
+            container,
+            streams,
+            sig_proxy=values["sig-proxy"],
+            detach_keys=values["detach-keys"],
+            running=container.state.running,
+        )
     failed = 0
     for name in arguments:
         try:

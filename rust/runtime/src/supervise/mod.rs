@@ -241,7 +241,7 @@ impl Life {
             let exit = self.watch.run_to_end();
             let ended = self.end(exit, &begun);
             let Some(pause) = self.watch.restarts.next(ended.exit.code, ended.lasted) else {
-                return self.finish(&ended);
+                return self.finish(&ended, true);
             };
             let restarts = self.watch.restarts.count;
             let text = ended.to_json(false, restarts);
@@ -252,7 +252,7 @@ impl Life {
             self.traces.remove();
             let said = self.pid_file.restarting(&ended, restarts);
             if said.is_err() || !self.watch.wait(pause) {
-                return self.finish(&ended);
+                return self.finish(&ended, false);
             }
             match self.start_again() {
                 Ok(again) => begun = again,
@@ -261,11 +261,12 @@ impl Life {
                     let error = Some(failure.to_string());
                     let code = i32::from(failure.exit_code);
                     let exit = Exit { code, signal: None };
-                    return self.finish(&Ended {
+                    let ended = Ended {
                         exit,
                         error,
                         ..ended
-                    });
+                    };
+                    return self.finish(&ended, true);
                 }
             }
         }
@@ -313,11 +314,13 @@ impl Life {
         }
     }
 
-    /// The end of all.
-    fn finish(&mut self, ended: &Ended) -> std::result::Result<(), Failure> {
+    /// The end of all, which is news unless it was reported when a start was to follow.
+    fn finish(&mut self, ended: &Ended, news: bool) -> std::result::Result<(), Failure> {
         let text = ended.to_json(true, self.watch.restarts.count);
         let recorded = record::write_renamed(&self.exit_file, &text);
-        self.report(ended);
+        if news {
+            self.report(ended);
+        }
         self.tell(&text);
         if let Err(error) = recorded {
             // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.

@@ -22,6 +22,14 @@ pub struct Policy {
     maximum_retry_count: u64,
 }
 
+impl Policy {
+    /// Whether it restarts nothing.
+    #[must_use]
+    pub fn is_none(self) -> bool {
+        self.name == Name::No
+    }
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Name {

@@ -464,15 +464,18 @@ impl Watch {
         request: Request,
         fds: &[OwnedFd],
     ) -> Result<(), &'static str> {
-        const ENDED: &str = "the container is not running";
         match request {
             Request::Ping => {}
             Request::Signal { signal } => {
-                if self.run.is_none() {
-                    return Err(ENDED);
-                }
-                if !self.stop_signal_chosen || [self.stop_signal, libc::SIGKILL].contains(&signal) {
+                let stops =
+                    !self.stop_signal_chosen || [self.stop_signal, libc::SIGKILL].contains(&signal);
+                if stops {
                     self.restarts.cancel();
+                }
+                if self.run.is_none() {
+                    // Between two runs it is enough that no other follows.
+                    self.stopped |= stops;
+                    return Ok(());
                 }
                 self.events.add("kill", &[("signal", signal.to_string())]);
                 self.signal(signal);
@@ -510,6 +513,7 @@ impl Watch {
             Request::Update { restart, name } => {
                 if let Some(policy) = restart {
                     self.restarts.set_policy(policy);
+                    self.stopped |= self.run.is_none() && policy.is_none();
                 }
                 if let Some(name) = name {
                     self.events.rename(name);
