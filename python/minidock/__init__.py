@@ -11,15 +11,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    from minidock.containers.attachment import Attachment
     from minidock.containers.container import Container
     from minidock.containers.options import CreateOptions
     from minidock.containers.result import RunResult, Usage
     from minidock.engine import Engine
     from minidock.errors import MinidockError
 
-__all__ = ["Container", "Engine", "MinidockError", "RunResult", "Usage", "__version__", "errors", "run"]
+__all__ = ["Attachment", "Container", "Engine", "MinidockError", "RunResult", "Usage", "__version__", "errors", "run"]
 
 _HOMES = {
+    "Attachment": "minidock.containers.attachment",
     "Container": "minidock.containers.container",
     "Engine": "minidock.engine",
     "MinidockError": "minidock.errors",
