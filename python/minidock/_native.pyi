@@ -295,6 +295,49 @@ def unmount(path: str | PathLike[str]) -> None:
 # --- Layers and directory trees ---
 
 @final
+class LogReader:
+    """The log of a container, read in batches: minidock's or Docker's files, rotated and compressed ones too."""
+
+    def __new__(
+        cls,
+        path: str | PathLike[str],
+        format: str,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        tail: int | None = None,
+        since: int | None = None,
+        until: int | None = None,
+        follow: bool = False,
+        directory: str | PathLike[str] | None = None,
+        pidfd: int | None = None,
+    ) -> Self:
+        """Open the log at ``path``; one that is not there is empty. ``format`` is ``json-file`` or ``local``.
+
+        Times are nanoseconds since 1970. To follow it, changes in ``directory`` and the end of the process behind
+        ``pidfd`` end a wait too. Raises NativeError: ``corrupt`` for what is no log.
+        """
+
+    def text(
+        self, timestamps: bool = False, details: bool = False, timeout: float = 1.0
+    ) -> tuple[list[tuple[int, bytes]], bool | None]:
+        """Return a batch as ``docker logs`` prints it, as parts of stream 1 or 2, never two of one stream in a row.
+
+        Waits for the first record, ``timeout`` seconds (at most 1). The second value is None when there is no more,
+        and False when nothing came: time to look whether the container has ended.
+        """
+
+    def lines(
+        self, timeout: float = 1.0
+    ) -> tuple[list[tuple[int, int, bytes, dict[str, str] | None]], bool | None]:
+        """Return a batch as ``(stream, time, data, attributes)``; otherwise as :meth:`text`."""
+
+    def stop_following(self) -> None:
+        """Read what the log holds now, and then end."""
+
+    def close(self) -> None: ...
+
+@final
 class Progress:
     """Counters of one long call, to read from another thread while it runs."""
 

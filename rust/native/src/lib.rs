@@ -8,6 +8,7 @@ mod security;
 mod snapshot;
 
 mod layer;
+mod log;
 mod spool;
 
 mod helper;
@@ -25,6 +26,8 @@ mod _native {
         cgroup_apply, cgroup_freeze, cgroup_frozen, cgroup_host, cgroup_kill, cgroup_processes,
         cgroup_remove, cgroup_stats, cgroup_thaw, container_samples,
     };
+    #[pymodule_export]
+    use super::log::LogReader;
     #[pymodule_export]
     use super::security::{
         apparmor_enabled, apparmor_ensure, seccomp_compile, selinux_check_relabel, selinux_enabled,

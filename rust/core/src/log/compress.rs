@@ -2,7 +2,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use flate2::{Compression, GzBuilder};
@@ -17,6 +17,10 @@ use crate::{Context, Result};
 /// The child waits for everybody else: what it does is never urgent.
 const NICE: i32 = 10;
 const CHUNK: usize = 1 << 16;
+
+/// Begins the comment of a compressed file; the inode of the one that it was made from follows, by which a reader knows
+/// what it has read already.
+pub const ORIGINAL: &str = "inode ";
 
 /// A compression under way. Dropped, it is given up: the file stays as it was.
 #[derive(Debug)]
@@ -92,7 +96,8 @@ pub fn compress(file: &Path, last: Option<i64>) -> io::Result<()> {
         .truncate(true)
         .mode(0o640)
         .open(&to)?;
-    let mut builder = GzBuilder::new();
+    let inode = from.metadata()?.ino();
+    let mut builder = GzBuilder::new().comment(format!("{ORIGINAL}{inode}"));
     if let Some(last) = last {
         // By this Docker's reader, and ours, pass over a file that is too old for `--since`.
         let mut extra = b"{\"lastTime\":\"".to_vec();

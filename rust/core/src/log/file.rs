@@ -258,27 +258,30 @@ fn last_line(file: &OwnedFd, length: u64) -> rustix::io::Result<u64> {
     Ok(0)
 }
 
-/// Where the last whole frame of a file ends: the end of the file mostly, else all are looked at from the first on.
+/// Where the last whole frame of a file ends. All are looked at from the first one on: a container's line may hold what
+/// looks like the end of a frame, and a killed writer may have stopped just there.
 fn last_frame(file: &OwnedFd, length: u64) -> rustix::io::Result<u64> {
-    let at = |offset| -> rustix::io::Result<u64> {
-        let mut number = [0; 4];
-        read_exact(file, &mut number, offset)?;
-        Ok(u64::from(u32::from_be_bytes(number)) + FRAME as u64)
-    };
-    if length >= FRAME as u64 {
-        let last = at(length - 4)?;
-        if last > FRAME as u64 && last <= length && at(length - last)? == last {
-            return Ok(length);
+    let mut buffer = vec![0; COLLECTED];
+    let (mut start, mut filled) = (0, 0);
+    let mut number = |at: u64| -> rustix::io::Result<u64> {
+        if at < start || at + 4 > start + filled {
+            start = at;
+            filled = (length - at).min(buffer.len() as u64);
+            read_exact(file, &mut buffer[..filled as usize], start)?;
         }
-    }
+        let at = (at - start) as usize;
+        let bytes = buffer[at..at + 4].iter();
+        Ok(bytes.fold(0, |sum, &c| sum << 8 | u64::from(c)) + FRAME as u64)
+    };
     let mut whole = 0;
     while whole + FRAME as u64 <= length {
-        let frame = at(whole)?;
+        let frame = number(whole)?;
+        let end = whole + frame;
         // No record is empty: zeros are what a crash of the machine leaves.
-        if frame == FRAME as u64 || whole + frame > length || at(whole + frame - 4)? != frame {
+        if frame == FRAME as u64 || end > length || number(end - 4)? != frame {
             break;
         }
-        whole += frame;
+        whole = end;
     }
     Ok(whole)
 }

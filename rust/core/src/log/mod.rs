@@ -10,6 +10,7 @@ mod held;
 mod journald;
 mod json;
 mod local;
+pub mod read;
 mod remote;
 mod sinks;
 mod split;

@@ -90,7 +90,6 @@ fn civil(days: i64) -> (i64, i64, i64) {
     )
 }
 
-#[cfg(test)]
 /// The day since 1970 of a date; the reverse of [`civil`].
 fn days(year: i64, month: i64, day: i64) -> i64 {
     let (year, month) = if month > 2 {
@@ -103,7 +102,6 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + in_era * 365 + in_era / 4 - in_era / 100 + day - 719_468
 }
 
-#[cfg(test)]
 /// Nanoseconds since 1970 of an RFC 3339 text, with any offset; None for anything else.
 #[must_use]
 pub fn parse(text: &[u8]) -> Option<i64> {
