@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 from minidock.containers import states
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, Timeout
@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from minidock._native import Supervisor
     from minidock.containers.attachment import Attachment
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.logs import Log
     from minidock.containers.options import UpdateOptions
+    from minidock.containers.parse.times import Time
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
     from minidock.images.image import Image
@@ -372,3 +374,68 @@ class Container:
         warnings = update(self._lifecycle, self.record.id, limits)
         self.reload()
         return warnings
+
+    @overload
+    def logs(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        stream: Literal[False] = False,
+        follow: bool = False,
+        since: Time | None = None,
+        until: Time | None = None,
+        tail: int | str | None = None,
+        timestamps: bool = False,
+        details: bool = False,
+        timeout: float | None = None,
+    ) -> bytes: ...
+    @overload
+    def logs(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        stream: Literal[True],
+        follow: bool = False,
+        since: Time | None = None,
+        until: Time | None = None,
+        tail: int | str | None = None,
+        timeout: float | None = None,
+    ) -> Log: ...
+    def logs(
+        self,
+        *,
+        stdout: bool = True,
+        stderr: bool = True,
+        stream: bool = False,
+        follow: bool = False,
+        since: Time | None = None,
+        until: Time | None = None,
+        tail: int | str | None = None,
+        timestamps: bool = False,
+        details: bool = False,
+        timeout: float | None = None,
+    ) -> bytes | Log:
+        """Return what it has written, as ``docker logs`` prints it; with ``stream`` as an iterator of records.
+
+        ``follow`` goes on until it ends. ``tail`` is how many records from the end, ``since`` and ``until`` are times
+        (numbers, text as Docker takes it, datetimes). The iterator is to be closed; ``with`` does that.
+
+        Raises Unsupported for a log driver that cannot be read, InvalidArgument, and Timeout when a container that is
+        followed has not ended after ``timeout`` seconds.
+        """
+        from minidock.containers import logs
+
+        log = logs.Log(
+            self,
+            self._lifecycle,
+            stdout=stdout,
+            stderr=stderr,
+            follow=follow,
+            since=since,
+            until=until,
+            tail=tail,
+            timeout=timeout,
+        )
+        return log if stream else logs.whole(log, timestamps=timestamps, details=details)
