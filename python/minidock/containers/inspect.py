@@ -37,6 +37,7 @@ def inspect(record: Record, state: ContainerState, paths: Paths, driver: str) ->
         hosts_path=f"{directory}/hosts",
         name=f"/{record.name}",
         driver=driver,
+        restart_count=record.restart_count,
         platform=record.platform,
         mount_label=record.mount_label,
         process_label=record.process_label,

@@ -63,8 +63,18 @@ def duration(seconds: float) -> str:
 def status(state: ContainerState, at: float | None = None) -> str:
     """Return what ``ps`` shows in its column STATUS."""
     moment = time.time() if at is None else at
-    if state.status == "running":
-        return f"Up {duration(moment - parse_time(state.started_at))}"
-    if state.status == "exited":
-        return f"Exited ({state.exit_code}) {duration(moment - parse_time(state.finished_at))} ago"
-    return state.status.capitalize()
+    if state.status in ("running", "paused"):
+        return f"Up {duration(moment - parse_time(state.started_at))}{_more(state)}"
+    if state.status in ("restarting", "exited"):
+        return f"{state.status.capitalize()} ({state.exit_code}) {duration(moment - parse_time(state.finished_at))} ago"
+    return "Removal In Progress" if state.status == "removing" else state.status.capitalize()
+
+
+def _more(state: ContainerState) -> str:
+    """What follows the time in Docker's words: ``(Paused)``, ``(healthy)``, ``(health: starting)``."""
+    if state.paused:
+        return " (Paused)"
+    health = getattr(state.health, "status", "none")
+    if health in ("", "none"):
+        return ""
+    return " (health: starting)" if health == "starting" else f" ({health})"
