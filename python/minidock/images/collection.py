@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
     from minidock.images.mounting import Mounted
     from minidock.images.progress import ProgressEvent
+    from minidock.images.references import Reference
     from minidock.spec.docker_images import ImageDelete, ImageHistory, ImageInspect, ImagesPruned, ImageSummary
+    from minidock.store.images import ImageRow
 
 
 class ImageCollection(ImageExchange):
@@ -62,10 +64,9 @@ class ImageCollection(ImageExchange):
 
         if isinstance(changes, str):
             changes = [changes]
-        row = import_image(
-            self._store, source, self.target(repository, tag), changes=changes, message=message, platform=platform
-        )
-        return self.made(row)
+        target = self.target(repository, tag)
+        row = import_image(self._store, source, target, changes=changes, message=message, platform=platform)
+        return self._imported(row, target)
 
     def from_packages(
         self,
@@ -93,10 +94,11 @@ class ImageCollection(ImageExchange):
         """
         from minidock.images.packages import from_packages
 
+        target = self.target(repository, tag)
         row = from_packages(
             self._engine,
             release,
-            self.target(repository, tag),
+            target,
             include=include,
             variant=variant,
             platform=platform,
@@ -105,7 +107,7 @@ class ImageCollection(ImageExchange):
             components=components,
             progress=progress,
         )
-        return self.made(row)
+        return self._imported(row, target)
 
     def from_rootfs(
         self,
@@ -129,16 +131,17 @@ class ImageCollection(ImageExchange):
         """
         from minidock.images.rootfs import from_rootfs
 
+        target = self.target(repository, tag)
         row = from_rootfs(
             self._engine,
             directory,
-            self.target(repository, tag),
+            target,
             exclude=[exclude] if isinstance(exclude, str) else exclude,
             changes=[changes] if isinstance(changes, str) else changes,
             message=message,
             platform=platform,
         )
-        return self.made(row)
+        return self._imported(row, target)
 
     def mount(self, name: str, path: str | os.PathLike[str] | None = None) -> str:
         """Show an image's tree, read-only, on a directory of the host, until :meth:`unmount`; returns the directory.
@@ -183,10 +186,13 @@ class ImageCollection(ImageExchange):
             source = names.get(reference.canonical) if reference is not None and reference.digest is None else None
             if source is None or source.target is None:
                 names.set_tag(target.canonical, row.id)
-                return
-            # All the platforms, and what the name stands for in registries.
-            for image_id in reversed(names.images(source.name)):
-                names.set_tag(target.canonical, image_id, source.target, join=True)
+            else:
+                # All the platforms, and what the name stands for in registries.
+                for image_id in reversed(names.images(source.name)):
+                    names.set_tag(target.canonical, image_id, source.target, join=True)
+        from minidock.images.announcing import announce
+
+        announce(self._store, "tag", row, target.familiar)
 
     def remove(self, name: str, *, force: bool = False, platforms: Sequence[str] = ()) -> builtins.list[ImageDelete]:
         """Remove a name, and the image with its last name; by id, the image with all its names.
@@ -223,6 +229,12 @@ class ImageCollection(ImageExchange):
         from minidock.images.inspection import history
 
         return history(self._store, image)
+
+    def _imported(self, row: ImageRow, target: Reference | None) -> Image:
+        from minidock.images.announcing import announce_import
+
+        announce_import(self._store, row, target)
+        return self.made(row)
 
     def _is_running(self, container_id: str) -> bool:
         try:

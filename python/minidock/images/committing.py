@@ -18,6 +18,7 @@ from minidock.containers import states
 from minidock.errors import Conflict, Corrupt, InvalidArgument, Unsupported
 from minidock.images import changes as dockerfile
 from minidock.images import content, manifests, reproducible, tars
+from minidock.images.announcing import announce
 from minidock.images.inspection import format_time
 from minidock.images.writing import LAYER_TYPES, tar_size
 from minidock.spec import oci_image
@@ -104,7 +105,13 @@ def commit(
                     ),
                 )
             )
-            return _publish(lifecycle, work, record, document, layers, made, target, now)
+            row = _publish(lifecycle, work, record, document, layers, made, target, now)
+            announce(store, "create", row)
+            if target is not None:
+                announce(store, "tag", row, target.familiar)
+            name = "" if target is None else target.familiar
+            lifecycle.emit(record, "commit", comment=message, imageID=row.id, imageRef=name)
+            return row
         finally:
             store.layers.release(work)
 

@@ -46,15 +46,18 @@ class ImageExchange(ImageLookup):
         Unsupported, NoSpace, Cancelled, Timeout, InvalidArgument.
         """
         from minidock.images import transfers
+        from minidock.images.announcing import announce_transfer
 
+        reference = _with_tag(references.parse(name), tag)
         row = transfers.pull(
             self._engine,
-            _with_tag(references.parse(name), tag),
+            reference,
             platform=platform,
             auth_config=auth_config,
             progress=progress,
             cancel=_cancel(cancel, timeout),
         )
+        announce_transfer(self._store, "pull", reference.with_default_tag(), row)
         return self.made(row)
 
     def pull_all(
@@ -69,15 +72,18 @@ class ImageExchange(ImageLookup):
     ) -> builtins.list[Image]:
         """Pull every tag of a repository; otherwise as :meth:`pull`."""
         from minidock.images import transfers
+        from minidock.images.announcing import announce_transfer
 
+        reference = references.parse(repository)
         rows = transfers.pull_all(
             self._engine,
-            references.parse(repository),
+            reference,
             platform=platform,
             auth_config=auth_config,
             progress=progress,
             cancel=_cancel(cancel, timeout),
         )
+        announce_transfer(self._store, "pull", reference)
         return [self.made(row) for row in rows]
 
     def pull_stream(
@@ -117,16 +123,24 @@ class ImageExchange(ImageLookup):
         them are here, else the image for ``platform`` or the host's. Other arguments and errors as in :meth:`pull`.
         """
         from minidock.images import transfers
+        from minidock.images.announcing import announce_transfer
 
-        return transfers.push(
+        reference = _with_tag(references.parse(name), tag)
+        digests = transfers.push(
             self._engine,
-            _with_tag(references.parse(name), tag),
+            reference,
             all_tags=all_tags,
             platform=platform,
             auth_config=auth_config,
             progress=progress,
             cancel=_cancel(cancel, timeout),
         )
+        if all_tags:
+            announce_transfer(self._store, "push", reference)
+        else:
+            tagged = reference.with_default_tag()
+            announce_transfer(self._store, "push", tagged, self.resolve(tagged.canonical, platform)[0])
+        return digests
 
     def push_stream(
         self,

@@ -17,6 +17,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.errors import Corrupt, MinidockError, NoSpace, Unsupported
 from minidock.images import archives, content, contents, manifests, references
+from minidock.images.announcing import announce
 from minidock.images.inspection import seconds
 from minidock.images.layers import prepare_directory
 from minidock.images.platforms import host
@@ -85,6 +86,7 @@ def load(
                 if number not in layers.broken:
                     loaded = _publish(store, work, image, layers)
                     done.append(loaded)
+                    announce(store, "load", loaded.row)
                     if on_loaded is not None:
                         on_loaded(loaded)
             if layers.failure is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from minidock.errors import Conflict, ImageInUse, ImageNotFound
 from minidock.images import references
+from minidock.images.announcing import announce_prune, announce_removal
 from minidock.spec.docker_images import ImageDelete, ImagesPruned
 from minidock.store.workspace import Workspace
 
@@ -36,6 +37,7 @@ def remove_image(
     running = {used.id: is_running(used.id) for row in rows for used in store.containers.of_image(row.id)}
     done: list[ImageDelete] = []
     garbage: list[Garbage] = []
+    removals: list[_Removal] = []
     with Workspace(store.paths, "rmi", repair=True) as trash:
         with store.database.transaction():
             for row in rows:
@@ -43,10 +45,13 @@ def remove_image(
                 if current is None or current.hidden:
                     raise ImageNotFound(f"no such image: {collection.shown(name)}")
                 removal = _Removal(store, current, running, force)
+                removals.append(removal)
                 left = removal.by_name(reference) if reference is not None else removal.by_id()
                 done += [step for step in removal.done if step not in done]
                 if left is not None:
                     garbage.append(left)
+        for removal in removals:
+            removal.announce()
         for one in garbage:
             store.images.discard(one, trash)
     return done
@@ -64,6 +69,7 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
     done: list[ImageDelete] = []
     with Workspace(store.paths, "prune", repair=True) as trash:
         collected: list[Garbage] = []
+        removals: list[_Removal] = []
         with store.database.transaction():
             before = _space(store)
             keep = built_in_id(store)
@@ -77,13 +83,17 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
                     continue
                 removal = _Removal(store, row, {}, force=True)
                 garbage = removal.delete()
+                removals.append(removal)
                 done += removal.done
                 if garbage is not None:
                     collected.append(garbage)
             reclaimed = before - _space(store)
+        for removal in removals:
+            removal.announce()
         for garbage in collected:
             store.images.discard(garbage, trash)
         reclaimed += discard_idle(store.paths, trash)
+    announce_prune(store, reclaimed)
     return ImagesPruned(done or None, reclaimed)
 
 
@@ -99,6 +109,8 @@ class _Removal:
         self.row = row
         self.force = force
         self.done: list[ImageDelete] = []
+        self.untagged = 0
+        self.deleted = False
         self.tags = [tag.name for tag in store.names.tags(row.id)]
         self.digests = [(one.repository, one.digest) for one in store.names.digests(row.id)]
         self.users = [used.id for used in store.containers.of_image(row.id)]
@@ -114,6 +126,7 @@ class _Removal:
                     f'conflict: unable to remove repository reference "{reference.familiar}" (must force) - '
                     f"container {self.users[0][:12]} is using its referenced image {references.short_id(self.row.id)}"
                 )
+        self.untagged = 1  # as in Docker, digests that go with their tag are no events of their own
         if reference.digest is not None:
             self._forget_digests(reference.name, reference.digest)
         else:
@@ -159,6 +172,8 @@ class _Removal:
         from minidock.images.mounting import require_unmounted
 
         require_unmounted(self.store, self.row.id)
+        self.untagged += len(self.tags) + len(self.digests)
+        self.deleted = True
         for tag in list(self.tags):
             self._untag(tag)
         for repository, _ in list(self.digests):
@@ -170,6 +185,10 @@ class _Removal:
             chains = dict(zip(diff_ids, chain_ids(diff_ids), strict=True))
             self.done += [ImageDelete(deleted=chains[diff_id]) for diff_id in garbage.diff_ids]
         return garbage
+
+    def announce(self) -> None:
+        """Tell what was done; after the transaction."""
+        announce_removal(self.store, self.row, self.untagged, deleted=self.deleted)
 
     def _untag(self, canonical: str) -> None:
         self.store.names.remove_tag(canonical, self.row.id)

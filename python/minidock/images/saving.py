@@ -16,6 +16,7 @@ from msgspec import Struct, field
 
 from minidock.errors import Corrupt, ImageNotFound, InvalidArgument
 from minidock.images import content, manifests, outputs, platforms, references, writing
+from minidock.images.announcing import announce
 from minidock.images.writing import Blob
 from minidock.spec import oci_image
 from minidock.spec.oci_image import Descriptor
@@ -90,6 +91,10 @@ def _prepared(collection: ImageLookup, store: Store, names: Sequence[str], platf
                 for name in names:
                     plan.add(name)
             yield plan
+            for image_id in plan.image_ids:
+                row = store.images.by_id(image_id)
+                if row is not None:
+                    announce(store, "save", row)
         finally:
             store.layers.release(work)
 
@@ -174,6 +179,11 @@ class _Plan:
     def _platform(self, row: ImageRow) -> platforms.Platform:
         config = self._collection.decode_config(row)
         return platforms.Platform(config.os or "linux", config.architecture, config.variant)
+
+    @property
+    def image_ids(self) -> list[str]:
+        """The images that it holds."""
+        return list(self._images)
 
     # What that consists of
 
