@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from minidock.containers import logging
 from minidock.containers.status import parse_time, status
 from minidock.spec.docker import (
     ContainerInspect,
@@ -35,6 +36,8 @@ def inspect(record: Record, state: ContainerState, paths: Paths, driver: str) ->
         resolv_conf_path=f"{directory}/resolv.conf",
         hostname_path=f"{directory}/hostname",
         hosts_path=f"{directory}/hosts",
+        # Docker: a log has a path once there is one.
+        log_path=logging.log_path(record, paths) if state.status != "created" else "",
         name=f"/{record.name}",
         driver=driver,
         restart_count=record.restart_count,
