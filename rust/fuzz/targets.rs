@@ -138,7 +138,7 @@ fn inflate(input: Input<'_>) -> minidock_core::Result<(Vec<u8>, Digests)> {
     std::thread::scope(|scope| {
         let control = Arc::new(Control::default());
         let never = Deadline::after(None);
-        let mut pipeline = Pipeline::start(scope, input, None, &limits(), &control, never)?;
+        let mut pipeline = Pipeline::start(scope, input, None, &limits(), &control, never, true)?;
         let mut out = Vec::new();
         let consumed = {
             let mut next = pipeline.chunks();

@@ -2,6 +2,8 @@
 //!
 //! Modules carry the kernel's nouns. `sys` holds the only unsafe code, one wrapper per system call.
 
+#[cfg(feature = "layer")]
+pub mod archive;
 pub mod cgroup;
 pub mod error;
 pub mod events;

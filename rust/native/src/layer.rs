@@ -9,7 +9,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use minidock_core::layer::{
-    self, Compression, Control, CreateOptions, Digests, IdMap, Input, Limits, Options, Sink,
+    self, Compression, Control, CreateOptions, Digests, IdMap, Input, Limits, Options, Owner, Sink,
     Unpacked, Whiteouts, owner,
 };
 use minidock_core::{Context, Error, Kind, Result};
@@ -265,8 +265,13 @@ pub fn unpack_layer(
         },
         limits: self::limits(limits)?,
         map: id_map(idmap)?,
-        owners,
+        owner: if owners {
+            Owner::Archive
+        } else {
+            Owner::Caller
+        },
         durable,
+        ..Options::default()
     };
     let source = Source::get("unpack", source)?;
     let control = control(progress);

@@ -1,6 +1,7 @@
 //! `minidock._native`: argument checks, release of the GIL and error mapping around `minidock-core`.
 use pyo3::prelude::*;
 
+mod archive;
 mod cgroup;
 mod error;
 mod events;
@@ -21,6 +22,9 @@ mod _native {
     use super::{Bound, PyModule, PyResult};
     use pyo3::types::{PyAnyMethods, PyModuleMethods};
 
+    // Files of containers.
+    #[pymodule_export]
+    use super::archive::{ContainerTree, tree_changes};
     #[pymodule_export]
     use super::cgroup::{
         cgroup_apply, cgroup_freeze, cgroup_frozen, cgroup_host, cgroup_kill, cgroup_processes,

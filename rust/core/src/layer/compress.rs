@@ -29,7 +29,7 @@ const THREADS_MAX: usize = 8;
 
 /// Where a stream goes.
 pub struct Sink {
-    hash: Sha256,
+    hash: Option<Sha256>,
     size: u64,
     out: Out,
     compression: Compression,
@@ -80,7 +80,7 @@ impl Sink {
             }
         };
         Ok(Self {
-            hash: Sha256::new(),
+            hash: Some(Sha256::new()),
             size: 0,
             out,
             compression,
@@ -88,10 +88,24 @@ impl Sink {
         })
     }
 
+    /// Writes to `fd` as it comes; no digest is made.
+    #[must_use]
+    pub fn plain(fd: OwnedFd, control: &Arc<Control>) -> Self {
+        Self {
+            hash: None,
+            size: 0,
+            out: Out::Plain(Descriptor::new(fd, false, control)),
+            compression: Compression::None,
+            control: Arc::clone(control),
+        }
+    }
+
     /// Adds to the stream.
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.control.check()?;
-        self.hash.update(bytes);
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
         self.size += bytes.len() as u64;
         self.control.size.store(self.size, Relaxed);
         match &mut self.out {
@@ -108,14 +122,14 @@ impl Sink {
         self.size
     }
 
-    /// Ends the stream.
+    /// Ends the stream; the digests of a [`Sink::plain`] are empty.
     pub fn finish(self) -> Result<Digests> {
         let descriptor = match self.out {
             Out::Plain(out) => out,
             Out::Gzip(out) => out.finish().map_err(write_error)?,
             Out::Zstd(out) => out.finish().map_err(write_error)?,
         };
-        let diff_id = digest::format(self.hash);
+        let diff_id = self.hash.map(digest::format).unwrap_or_default();
         Ok(Digests {
             digest: descriptor
                 .hash

@@ -205,26 +205,22 @@ impl Copy<'_> {
         let xattrs = metadata::read_node_xattrs(source.as_fd())
             .context("read attributes of", || show(&found.path))?;
         let metadata = self.metadata(&found.stat, xattrs, &found.path)?;
-        let link = found.kind() == FileType::Symlink;
-        self.done.skipped_xattrs += metadata.set_node(at, &found.name, link, UNKNOWN)?;
+        self.done.skipped_xattrs += metadata.set_node(at, &found.name, found.kind(), UNKNOWN)?;
         Ok(())
     }
 
     fn file(&mut self, found: &Found, at: BorrowedFd<'_>) -> Result<()> {
         let Found { path, name, .. } = found;
         let subject = || show(path);
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let source = openat(&found.parent, name.as_slice(), flags, Mode::empty())
-            .context("open", subject)?;
-        let stat = rustix::fs::fstat(&source).context("look at", subject)?;
-        if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        let opened = metadata::open_regular(found.parent.as_fd(), name).context("open", subject)?;
+        let Some((source, stat)) = opened else {
             return Err(Error::new(
                 Kind::Busy,
                 "copy",
                 show(path),
                 "tree changes while it is copied",
             ));
-        }
+        };
         let flags =
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(at, name.as_slice(), flags, Mode::RUSR | Mode::WUSR)
@@ -235,7 +231,7 @@ impl Copy<'_> {
                 .try_reflink(&source, &target)
                 .context("copy", subject)?
         {
-            self.content(&source, &target, &stat, path)?;
+            copy_content(&source, target.as_fd(), &stat, path, self.control)?;
         }
         let xattrs =
             metadata::read_xattrs(source.as_fd()).context("read attributes of", subject)?;
@@ -259,95 +255,6 @@ impl Copy<'_> {
                 Ok(false)
             }
         }
-    }
-
-    /// Copies the data, not the holes.
-    fn content(&self, source: &OwnedFd, target: &OwnedFd, stat: &Stat, path: &[u8]) -> Result<()> {
-        let size = stat.st_size.cast_unsigned();
-        let sparse = stat.st_blocks.cast_unsigned().saturating_mul(512) < size;
-        let subject = || show(path);
-        let mut offset = 0;
-        while offset < size {
-            let mut end = size;
-            if sparse {
-                match rustix::fs::seek(source, SeekFrom::Data(offset)) {
-                    Ok(data) => offset = data,
-                    Err(Errno::NXIO) => break,
-                    Err(e) => return Err(e).context("read", subject),
-                }
-                end = rustix::fs::seek(source, SeekFrom::Hole(offset))
-                    .context("read", subject)?
-                    .min(size);
-            }
-            let (mut from, mut to) = (offset, offset);
-            while from < end {
-                self.control.check()?;
-                let part = usize::try_from(end - from)
-                    .unwrap_or(usize::MAX)
-                    .min(64 << 20);
-                match rustix::fs::copy_file_range(
-                    source,
-                    Some(&mut from),
-                    target,
-                    Some(&mut to),
-                    part,
-                ) {
-                    Ok(0) => {
-                        return Err(Error::new(
-                            Kind::Busy,
-                            "copy",
-                            show(path),
-                            "file changes while it is read",
-                        ));
-                    }
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                        self.by_hand(source, target, &mut from, end, path)?;
-                        to = from;
-                    }
-                    Err(e) => return Err(e).context("write", subject),
-                }
-            }
-            offset = end;
-        }
-        rustix::fs::ftruncate(target, size).context("write", subject)
-    }
-
-    /// Between file systems that the kernel does not copy between.
-    fn by_hand(
-        &self,
-        source: &OwnedFd,
-        target: &OwnedFd,
-        at: &mut u64,
-        end: u64,
-        path: &[u8],
-    ) -> Result<()> {
-        let mut buf = vec![0; super::feed::CHUNK];
-        while *at < end {
-            self.control.check()?;
-            let want = buf
-                .len()
-                .min(usize::try_from(end - *at).unwrap_or(usize::MAX));
-            let n = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut buf[..want], *at))
-                .context("read", || show(path))?;
-            if n == 0 {
-                return Err(Error::new(
-                    Kind::Busy,
-                    "copy",
-                    show(path),
-                    "file changes while it is read",
-                ));
-            }
-            let mut done = 0;
-            while done < n {
-                done += rustix::io::retry_on_intr(|| {
-                    rustix::io::pwrite(target, &buf[done..n], *at + done as u64)
-                })
-                .context("write", || show(path))?;
-            }
-            *at += n as u64;
-        }
-        Ok(())
     }
 
     /// Deletes what is at `name`, with everything inside.
@@ -385,6 +292,111 @@ impl Copy<'_> {
         }
         Ok(())
     }
+}
+
+/// Copies the data of a file, not its holes, in the kernel where it can.
+///
+/// # Errors
+/// `Busy` when the file becomes shorter meanwhile, and the file system's.
+pub fn copy_content(
+    source: &OwnedFd,
+    target: BorrowedFd<'_>,
+    stat: &Stat,
+    path: &[u8],
+    control: &Control,
+) -> Result<()> {
+    let size = stat.st_size.cast_unsigned();
+    let sparse = stat.st_blocks.cast_unsigned().saturating_mul(512) < size;
+    let subject = || show(path);
+    let mut offset = 0;
+    while offset < size {
+        let mut end = size;
+        if sparse {
+            match rustix::fs::seek(source, SeekFrom::Data(offset)) {
+                Ok(data) => offset = data,
+                Err(Errno::NXIO) => break,
+                Err(e) => return Err(e).context("read", subject),
+            }
+            end = rustix::fs::seek(source, SeekFrom::Hole(offset))
+                .context("read", subject)?
+                .min(size);
+        }
+        let (mut from, mut to) = (offset, offset);
+        while from < end {
+            control.check()?;
+            let part = usize::try_from(end - from)
+                .unwrap_or(usize::MAX)
+                .min(64 << 20);
+            match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), part)
+            {
+                Ok(0) => {
+                    return Err(Error::new(
+                        Kind::Busy,
+                        "copy",
+                        show(path),
+                        "file changes while it is read",
+                    ));
+                }
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
+                    by_hand(source, target, &mut from, end, path, control)?;
+                    to = from;
+                }
+                Err(e) => return Err(e).context("write", subject),
+            }
+        }
+        offset = end;
+    }
+    rustix::fs::ftruncate(target, size).context("write", subject)
+}
+
+/// Between file systems that `copy_file_range` does not copy between: page by page, or through a buffer.
+fn by_hand(
+    source: &OwnedFd,
+    target: BorrowedFd<'_>,
+    at: &mut u64,
+    end: u64,
+    path: &[u8],
+    control: &Control,
+) -> Result<()> {
+    let short = || {
+        let why = "file changes while it is read";
+        Error::new(Kind::Busy, "copy", show(path), why)
+    };
+    rustix::fs::seek(target, SeekFrom::Start(*at)).context("write", || show(path))?;
+    while *at < end {
+        control.check()?;
+        let part = usize::try_from(end - *at)
+            .unwrap_or(usize::MAX)
+            .min(8 << 20);
+        match rustix::fs::sendfile(target, source, Some(at), part) {
+            Ok(0) => return Err(short()),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(Errno::INVAL | Errno::NOSYS) => break,
+            Err(e) => return Err(e).context("write", || show(path)),
+        }
+    }
+    let mut buf = vec![0; if *at < end { super::feed::CHUNK } else { 0 }];
+    while *at < end {
+        control.check()?;
+        let want = buf
+            .len()
+            .min(usize::try_from(end - *at).unwrap_or(usize::MAX));
+        let n = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut buf[..want], *at))
+            .context("read", || show(path))?;
+        if n == 0 {
+            return Err(short());
+        }
+        let mut done = 0;
+        while done < n {
+            done += rustix::io::retry_on_intr(|| {
+                rustix::io::pwrite(target, &buf[done..n], *at + done as u64)
+            })
+            .context("write", || show(path))?;
+        }
+        *at += n as u64;
+    }
+    Ok(())
 }
 
 #[cfg(test)]

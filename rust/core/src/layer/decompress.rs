@@ -113,12 +113,14 @@ pub struct Pipeline<'scope> {
     /// Nobody wants the chunks any more: the reader need not wait for data.
     gone: Arc<AtomicBool>,
     reader: ScopedJoinHandle<'scope, Result<(Option<Sha256>, u64, Compression)>>,
-    hasher: ScopedJoinHandle<'scope, (Sha256, u64)>,
+    /// None where nobody wants the digest.
+    hasher: Option<ScopedJoinHandle<'scope, (Sha256, u64)>>,
     chunks: Option<Receiver<Result<Chunk>>>,
 }
 
 impl<'scope> Pipeline<'scope> {
-    /// Starts reading `input` to its end; `compression` `None` means to look at the data.
+    /// Starts reading `input` to its end; `compression` `None` means to look at the data. Without `hashed` the digests of the
+    /// uncompressed stream are empty.
     pub fn start<'env>(
         scope: &'scope Scope<'scope, 'env>,
         input: Input<'env>,
@@ -126,9 +128,11 @@ impl<'scope> Pipeline<'scope> {
         limits: &Limits,
         control: &Arc<Control>,
         deadline: Deadline,
+        hashed: bool,
     ) -> Result<Self> {
         let (to_caller, chunks) = sync_channel(QUEUE);
-        let (to_hasher, hashed) = sync_channel::<Chunk>(QUEUE);
+        let (to_hasher, to_hash) = sync_channel::<Chunk>(QUEUE);
+        let to_hasher = hashed.then_some(to_hasher);
         let limits = limits.clone();
         let control = Arc::clone(control);
         let gone = Arc::new(AtomicBool::new(false));
@@ -136,7 +140,7 @@ impl<'scope> Pipeline<'scope> {
         let spawn = || std::thread::Builder::new();
         let reader = spawn().spawn_scoped(scope, move || {
             let source = Source::new(input, control, deadline, stop);
-            let result = run(source, compression, &limits, &to_caller, &to_hasher);
+            let result = run(source, compression, &limits, &to_caller, to_hasher.as_ref());
             if let Err(error) = &result {
                 // The join carries the error itself; the caller only has to wake up.
                 let copy = Error {
@@ -151,19 +155,21 @@ impl<'scope> Pipeline<'scope> {
         });
         // Without one of the two the other ends by itself: its channel's other end is dropped.
         let reader = reader.context("start thread", String::new)?;
-        let hasher = spawn().spawn_scoped(scope, move || {
-            let mut hash = Sha256::new();
-            let mut size = 0;
-            for chunk in hashed {
-                hash.update(chunk.bytes());
-                size += chunk.bytes().len() as u64;
-            }
-            (hash, size)
+        let hasher = hashed.then(|| {
+            spawn().spawn_scoped(scope, move || {
+                let mut hash = Sha256::new();
+                let mut size = 0;
+                for chunk in to_hash {
+                    hash.update(chunk.bytes());
+                    size += chunk.bytes().len() as u64;
+                }
+                (hash, size)
+            })
         });
         Ok(Self {
             gone,
             reader,
-            hasher: hasher.context("start thread", String::new)?,
+            hasher: hasher.transpose().context("start thread", String::new)?,
             chunks: Some(chunks),
         })
     }
@@ -192,7 +198,8 @@ impl<'scope> Pipeline<'scope> {
             )
         };
         let read = self.reader.join().map_err(|_| panicked("reader"))?;
-        let (hash, size) = self.hasher.join().map_err(|_| panicked("hash"))?;
+        let hashed = self.hasher.map(ScopedJoinHandle::join).transpose();
+        let hashed = hashed.map_err(|_| panicked("hash"))?;
         // EPIPE: the caller went away first, with an error of its own.
         let (digest, compressed_size, compression) = match read {
             Ok(read) => read,
@@ -203,7 +210,10 @@ impl<'scope> Pipeline<'scope> {
             Err(error) => return Err(error),
         };
         let value = consumed?;
-        let diff_id = digest::format(hash);
+        let (diff_id, size) = hashed.map_or_else(
+            || (String::new(), compressed_size),
+            |(hash, size)| (digest::format(hash), size),
+        );
         let digest = digest.map_or_else(|| diff_id.clone(), digest::format);
         Ok((
             value,
@@ -224,14 +234,14 @@ fn run(
     compression: Option<Compression>,
     limits: &Limits,
     to_caller: &SyncSender<Result<Chunk>>,
-    to_hasher: &SyncSender<Chunk>,
+    to_hasher: Option<&SyncSender<Chunk>>,
 ) -> Result<(Option<Sha256>, u64, Compression)> {
     source.peek()?;
     let compression = match compression {
         Some(given) => given,
         None => Compression::detect(&source.head)?,
     };
-    source.hash = (compression != Compression::None).then(Sha256::new);
+    source.hash = (compression != Compression::None && to_hasher.is_some()).then(Sha256::new);
     let control = Arc::clone(&source.control);
     let mut out = Output {
         pool: Pool::default(),
@@ -271,7 +281,7 @@ struct Output<'a> {
     limits: &'a Limits,
     control: Arc<Control>,
     to_caller: &'a SyncSender<Result<Chunk>>,
-    to_hasher: &'a SyncSender<Chunk>,
+    to_hasher: Option<&'a SyncSender<Chunk>>,
 }
 
 impl Output<'_> {
@@ -297,7 +307,9 @@ impl Output<'_> {
                 .check_ratio(self.size, self.control.read.load(Relaxed))?;
             let chunk = self.pool.chunk(buf, len);
             let gone = || Error::errno("unpack", "layer", libc::EPIPE);
-            self.to_hasher.send(chunk.clone()).map_err(|_| gone())?;
+            if let Some(hasher) = self.to_hasher {
+                hasher.send(chunk.clone()).map_err(|_| gone())?;
+            }
             self.to_caller.send(Ok(chunk)).map_err(|_| gone())?;
         }
     }

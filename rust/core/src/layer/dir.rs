@@ -12,25 +12,21 @@ use rustix::path::Arg;
 /// # Errors
 /// `ELOOP` for a symbolic link, `ENOTDIR` for another file, `EXDEV` for a mount point.
 pub fn open_list<P: Arg>(at: BorrowedFd<'_>, name: P) -> Result<OwnedFd> {
-    open(at, name, OFlags::RDONLY)
+    open(at, name, OFlags::RDONLY, false)
 }
 
-fn open<P: Arg>(at: BorrowedFd<'_>, name: P, flags: OFlags) -> Result<OwnedFd> {
-    openat2(
-        at,
-        name,
-        flags | OFlags::DIRECTORY | OFlags::CLOEXEC,
-        Mode::empty(),
-        ResolveFlags::BENEATH
-            | ResolveFlags::NO_SYMLINKS
-            | ResolveFlags::NO_MAGICLINKS
-            | ResolveFlags::NO_XDEV,
-    )
+/// Opens the directory `name` in `at`; never through a link, and onto another mount only with `cross`.
+pub fn open<P: Arg>(at: BorrowedFd<'_>, name: P, flags: OFlags, cross: bool) -> Result<OwnedFd> {
+    let mut resolve =
+        ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    resolve.set(ResolveFlags::NO_XDEV, !cross);
+    let flags = flags | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    openat2(at, name, flags, Mode::empty(), resolve)
 }
 
 /// Opens the directory `name` in `at` as a starting point only; as strict as [`open_list`].
 pub fn open_path<P: Arg>(at: BorrowedFd<'_>, name: P) -> Result<OwnedFd> {
-    open(at, name, OFlags::PATH)
+    open(at, name, OFlags::PATH, false)
 }
 
 /// A name in a directory and what the file system says it is (`Unknown` on some).

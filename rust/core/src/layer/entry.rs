@@ -1,4 +1,5 @@
 //! One entry of an archive, all its headers resolved.
+use rustix::fs::Stat;
 
 /// What an entry makes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,4 +56,51 @@ pub struct Entry {
     pub device: (u32, u32),
     /// Extended attributes by full name.
     pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Entry {
+    /// An entry of root without content, time, permissions.
+    #[must_use]
+    pub fn empty(kind: EntryKind, path: &[u8]) -> Self {
+        Self {
+            kind,
+            path: path.to_vec(),
+            link: Vec::new(),
+            mode: 0,
+            uid: 0,
+            gid: 0,
+            mtime: (0, 0),
+            stored: 0,
+            size: 0,
+            sparse: None,
+            device: (0, 0),
+            xattrs: Vec::new(),
+        }
+    }
+
+    /// What `stat` says of it, owners as they are; a link's target and attributes are the caller's to add.
+    #[must_use]
+    pub fn from_stat(kind: EntryKind, path: &[u8], stat: &Stat) -> Self {
+        let size = if kind == EntryKind::File {
+            stat.st_size.cast_unsigned()
+        } else {
+            0
+        };
+        Self {
+            mode: stat.st_mode & 0o7777,
+            uid: stat.st_uid.into(),
+            gid: stat.st_gid.into(),
+            mtime: (
+                stat.st_mtime,
+                u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            ),
+            stored: size,
+            size,
+            device: (
+                rustix::fs::major(stat.st_rdev),
+                rustix::fs::minor(stat.st_rdev),
+            ),
+            ..Self::empty(kind, path)
+        }
+    }
 }

@@ -100,6 +100,11 @@ impl<'a> Feed<'a> {
         )
     }
 
+    /// Whether nothing is left of the stream.
+    pub fn is_empty(&mut self) -> Result<bool> {
+        Ok(!self.fill()?)
+    }
+
     /// Makes at least one byte available; false at the end of the stream.
     fn fill(&mut self) -> Result<bool> {
         loop {

@@ -1,7 +1,10 @@
 //! Owner, mode, attributes and times of a file, set by descriptor.
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+    XattrFlags,
+};
 use rustix::io::Errno;
 
 use super::dir::proc_path;
@@ -99,38 +102,47 @@ impl Metadata {
         Ok(skipped)
     }
 
-    /// Sets everything on the link, device or pipe `name` in `at`, made by us. Returns as [`Metadata::set`] does.
+    /// Sets everything on the link, device or pipe `name` in `at`, made by us with this type. Returns as [`Metadata::set`]
+    /// does.
+    ///
+    /// # Errors
+    /// `Busy` when another file has its name by now, and the file system's.
     pub fn set_node(
         &self,
         at: BorrowedFd<'_>,
         name: &[u8],
-        link: bool,
+        kind: FileType,
         has: (u32, u32),
     ) -> Result<u64> {
-        let mut skipped = 0;
-        let chown = self.owner.filter(|owner| *owner != has);
         let subject = || show(name);
-        if let Some((uid, gid)) = chown {
+        // A device must not be opened: its driver would act. This only points at it.
+        let node = open_node(at, name).context("open", subject)?;
+        let stat = rustix::fs::fstat(&node).context("look at", subject)?;
+        if FileType::from_raw_mode(stat.st_mode) != kind || stat.st_nlink > 1 {
+            let why = "it was exchanged when it had just been made";
+            return Err(Error::new(Kind::Busy, "set metadata of", show(name), why));
+        }
+        if let Some((uid, gid)) = self.owner.filter(|owner| *owner != has) {
             let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-            rustix::fs::chownat(at, name, Some(uid), Some(gid), AtFlags::SYMLINK_NOFOLLOW)
+            rustix::fs::chownat(&node, c"", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
                 .context("set owner of", subject)?;
         }
-        if !link || !self.xattrs.is_empty() {
-            // A device must not be opened: its driver would act. This only points at it.
-            let node = open_node(at, name).context("open", subject)?;
-            let path = proc_path(node.as_fd());
-            if !link {
-                rustix::fs::chmod(&path, Mode::from_raw_mode(self.mode))
-                    .context("set mode of", subject)?;
-            }
-            skipped = self
-                .set_xattrs(|name, value| {
-                    rustix::fs::setxattr(&path, name, value, XattrFlags::empty())
-                })
-                .context("set attributes of", subject)?;
+        let path = proc_path(node.as_fd());
+        if kind != FileType::Symlink {
+            rustix::fs::chmod(&path, Mode::from_raw_mode(self.mode))
+                .context("set mode of", subject)?;
         }
-        rustix::fs::utimensat(at, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)
-            .context("set time of", subject)?;
+        let skipped = self
+            .set_xattrs(|name, value| rustix::fs::setxattr(&path, name, value, XattrFlags::empty()))
+            .context("set attributes of", subject)?;
+        match rustix::fs::utimensat(&node, c"", &self.times(), AtFlags::EMPTY_PATH) {
+            // Linux before 5.8.
+            Err(Errno::INVAL) => {
+                rustix::fs::utimensat(at, name, &self.times(), AtFlags::SYMLINK_NOFOLLOW)
+            }
+            other => other,
+        }
+        .context("set time of", subject)?;
         Ok(skipped)
     }
 }
@@ -144,6 +156,31 @@ pub fn open_node(at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd>
         Mode::empty(),
         ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
     )
+}
+
+/// Opens the regular file `name` in `at` for reading, and says what it is; `None` for anything else.
+///
+/// Somebody may exchange the name at any moment: what is not a regular file is never opened, since a driver or the reader
+/// of a pipe would act.
+pub fn open_regular(
+    at: BorrowedFd<'_>,
+    name: &[u8],
+) -> rustix::io::Result<Option<(OwnedFd, Stat)>> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let node = rustix::fs::openat(at, name, flags, Mode::empty())?;
+    reopen_regular(node.as_fd())
+}
+
+/// The regular file that the `O_PATH` descriptor `node` points at, for reading.
+pub fn reopen_regular(node: BorrowedFd<'_>) -> rustix::io::Result<Option<(OwnedFd, Stat)>> {
+    let stat = rustix::fs::fstat(node)?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Ok(None);
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let fd = rustix::fs::openat(CWD, proc_path(node), flags, Mode::empty())?;
+    let stat = rustix::fs::fstat(&fd)?;
+    Ok(Some((fd, stat)))
 }
 
 /// The attributes of an open file, sorted by name.

@@ -10,6 +10,8 @@ pub mod remove;
 #[cfg(feature = "layer")]
 pub mod archive;
 #[cfg(feature = "layer")]
+mod body;
+#[cfg(feature = "layer")]
 pub mod compress;
 #[cfg(feature = "layer")]
 pub mod copy;
@@ -22,7 +24,7 @@ mod descriptor;
 #[cfg(feature = "layer")]
 pub mod digest;
 #[cfg(feature = "layer")]
-mod entry;
+pub(crate) mod entry;
 #[cfg(feature = "layer")]
 pub mod feed;
 #[cfg(feature = "layer")]
@@ -30,11 +32,11 @@ mod header;
 #[cfg(feature = "layer")]
 pub mod limits;
 #[cfg(feature = "layer")]
-mod metadata;
+pub(crate) mod metadata;
 #[cfg(feature = "layer")]
 pub mod owner;
 #[cfg(feature = "layer")]
-mod path;
+pub(crate) mod path;
 #[cfg(feature = "layer")]
 mod pax;
 #[cfg(feature = "layer")]
@@ -42,7 +44,7 @@ mod place;
 #[cfg(feature = "layer")]
 pub mod reassemble;
 #[cfg(feature = "layer")]
-mod root;
+pub(crate) mod root;
 #[cfg(feature = "layer")]
 mod sniff;
 #[cfg(feature = "layer")]
@@ -51,14 +53,16 @@ mod sparse;
 pub mod split;
 #[cfg(feature = "layer")]
 pub mod spool;
+#[cfg(feature = "layer")]
+pub(crate) mod tar;
 #[cfg(test)]
-mod testdir;
+pub(crate) mod testdir;
 #[cfg(test)]
 mod testtar;
 #[cfg(feature = "layer")]
 pub mod unpack;
 #[cfg(feature = "layer")]
-mod walk;
+pub(crate) mod walk;
 #[cfg(feature = "layer")]
 mod whiteout;
 
@@ -76,5 +80,5 @@ pub use {
     owner::IdMap,
     reassemble::reassemble,
     spool::Spool,
-    unpack::{Options, Unpacked, Whiteouts, unpack},
+    unpack::{Options, Owner, Unpacked, Whiteouts, unpack},
 };

@@ -9,6 +9,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::archive::{Archive, Entry, EntryKind, Region};
+use super::body::Body;
+use super::copy::copy_content;
 use super::limits::exceeded;
 use super::metadata::Metadata;
 use super::path::{clean, show, split};
@@ -26,7 +28,7 @@ impl Unpacker<'_> {
         parent: &Parent,
         entry: &Entry,
         metadata: &Metadata,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
     ) -> Result<()> {
         let mode = metadata.mode & 0o777;
         let create = || {
@@ -34,16 +36,23 @@ impl Unpacker<'_> {
                 OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             openat(&parent.fd, name, flags, Mode::from_raw_mode(mode))
         };
-        let fd = self.create(path, name, parent, archive, create)?;
-        if entry.stored > 0 && archive.feed().recorder.is_some() && !parent.via_link {
-            let regions = entry.sparse.as_deref();
-            if let Some(recorder) = &mut archive.feed().recorder {
-                recorder.file(path, entry.stored, regions)?;
+        let fd = self.create(path, name, parent, body, create)?;
+        if entry.stored > 0
+            && !parent.via_link
+            && let Some(recorder) = body.recorder()
+        {
+            recorder.file(path, entry.stored, entry.sparse.as_deref())?;
+        }
+        match body {
+            Body::File(None) => {}
+            Body::File(Some((source, stat))) => {
+                copy_content(source, fd.as_fd(), stat, path, self.control)?;
+            }
+            // Content behind a link is recorded itself: the path may lead elsewhere later.
+            Body::Archive(archive) => {
+                self.content(path, fd.as_fd(), entry, archive, parent.via_link)?;
             }
         }
-        // Content behind a link is recorded itself: the path may lead elsewhere later.
-        let inline = parent.via_link;
-        self.content(path, fd.as_fd(), entry, archive, inline)?;
         let skipped = metadata
             .set(fd.as_fd(), self.me, mode & !self.umask)
             .context("set metadata of", || show(path))?;
@@ -106,7 +115,7 @@ impl Unpacker<'_> {
         name: &[u8],
         parent: &Parent,
         metadata: Metadata,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
     ) -> Result<()> {
         let make = || mkdirat(&parent.fd, name, Mode::from_raw_mode(0o755));
         let fresh = match make() {
@@ -118,13 +127,21 @@ impl Unpacker<'_> {
                 if stat
                     .is_none_or(|stat| FileType::from_raw_mode(stat.st_mode) != FileType::Directory)
                 {
-                    self.clear(path, name, parent, archive)?;
+                    if self.options.keep_kinds {
+                        return Err(other_kind("overwrite non-directory", path));
+                    }
+                    self.clear(path, name, parent, body)?;
                     make().context("create directory", || show(path))?;
                     if whiteout {
                         root::make_opaque(parent.fd.as_fd(), name)
                             .context("make opaque", || show(path))?;
                     }
                     true
+                } else if self.options.cross.is_some()
+                    && self.root.open_list(parent.fd.as_fd(), name).err() == Some(Errno::XDEV)
+                {
+                    // Where the kernel's own file system is mounted: its attributes are not to be copied.
+                    return Ok(());
                 } else {
                     false
                 }
@@ -152,7 +169,7 @@ impl Unpacker<'_> {
         name: &[u8],
         parent: &Parent,
         entry: &Entry,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
     ) -> Result<()> {
         let target = clean(&entry.link, &self.options.limits)?;
         let broken = |why| {
@@ -187,7 +204,7 @@ impl Unpacker<'_> {
         }
         // Without AT_SYMLINK_FOLLOW: a link to a symbolic link is another name of the symbolic link.
         let create = || linkat(&source.fd, source_name, &parent.fd, name, AtFlags::empty());
-        match self.create(path, name, parent, archive, create) {
+        match self.create(path, name, parent, body, create) {
             Err(e) if e.errno == Some(libc::ENOENT) => Err(broken("which it replaces")),
             other => other,
         }
@@ -200,7 +217,7 @@ impl Unpacker<'_> {
         parent: &Parent,
         entry: &Entry,
         metadata: &Metadata,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
     ) -> Result<()> {
         let link = entry.kind == EntryKind::Symlink;
         if link {
@@ -223,6 +240,7 @@ impl Unpacker<'_> {
         let device = rustix::fs::makedev(major, minor);
         let mode = Mode::from_raw_mode(metadata.mode & 0o777);
         let kind = match entry.kind {
+            EntryKind::Symlink => FileType::Symlink,
             EntryKind::Char => FileType::CharacterDevice,
             EntryKind::Block => FileType::BlockDevice,
             _ => FileType::Fifo,
@@ -240,8 +258,8 @@ impl Unpacker<'_> {
                 )
             }
         };
-        self.create(path, name, parent, archive, create)?;
-        self.skipped += metadata.set_node(parent.fd.as_fd(), name, link, self.me)?;
+        self.create(path, name, parent, body, create)?;
+        self.skipped += metadata.set_node(parent.fd.as_fd(), name, kind, self.me)?;
         Ok(())
     }
 
@@ -251,12 +269,20 @@ impl Unpacker<'_> {
         path: &[u8],
         name: &[u8],
         parent: &Parent,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
         make: impl Fn() -> rustix::io::Result<T>,
     ) -> Result<T> {
         match make() {
             Err(Errno::EXIST) => {
-                self.clear(path, name, parent, archive)?;
+                let old = root::stat(parent.fd.as_fd(), name)?;
+                if self.options.keep_kinds
+                    && old.is_some_and(|old| {
+                        FileType::from_raw_mode(old.st_mode) == FileType::Directory
+                    })
+                {
+                    return Err(other_kind("overwrite directory", path));
+                }
+                self.clear(path, name, parent, body)?;
                 make().context("create", || show(path))
             }
             other => other.context("create", || show(path)),
@@ -265,7 +291,7 @@ impl Unpacker<'_> {
 
     /// The path of an entry on disk, which differs from that in the archive where its parent is behind a link.
     fn real_path(&self, path: &[u8], name: &[u8], parent: &Parent) -> Result<Vec<u8>> {
-        if !parent.via_link {
+        if !parent.via_link || self.options.whiteouts == Whiteouts::Plain {
             return Ok(path.to_vec());
         }
         let mut real = root::real_path(self.root.fd(), parent.fd.as_fd())?;
@@ -282,7 +308,7 @@ impl Unpacker<'_> {
         path: &[u8],
         name: &[u8],
         parent: &Parent,
-        archive: &mut Archive<'_>,
+        body: &mut Body<'_, '_>,
     ) -> Result<()> {
         let Some(stat) = root::stat(parent.fd.as_fd(), name)? else {
             return Ok(());
@@ -290,7 +316,7 @@ impl Unpacker<'_> {
         let real = self.real_path(path, name, parent)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {
-                if let Some(recorder) = &mut archive.feed().recorder {
+                if let Some(recorder) = body.recorder() {
                     record_tree(recorder, &real, parent.fd.as_fd(), name)?;
                 }
                 let mut prefix = real.clone();
@@ -304,7 +330,7 @@ impl Unpacker<'_> {
             }
             kind => {
                 if kind == FileType::RegularFile
-                    && let Some(recorder) = &mut archive.feed().recorder
+                    && let Some(recorder) = body.recorder()
                 {
                     record_file(recorder, &real, parent.fd.as_fd(), name)?;
                 }
@@ -316,6 +342,12 @@ impl Unpacker<'_> {
         }
         Ok(())
     }
+}
+
+/// The error of something that must not take the place of something of another kind.
+fn other_kind(op: &'static str, path: &[u8]) -> Error {
+    let why = "a directory cannot take the place of something else, nor the reverse";
+    Error::new(Kind::Conflict, op, show(path), why)
 }
 
 /// Remembers the content of a file that goes.

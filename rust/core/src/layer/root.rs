@@ -23,6 +23,8 @@ pub struct Root {
     owner: Option<(u32, u32)>,
     /// Symbolic links on the way are an error.
     strict: bool,
+    /// Mounts inside are part of the tree, but those that this says true of; none are, without it.
+    pub cross: Option<Kept>,
     /// The process's umask, which a layer's directories do not take part in.
     pub umask: u32,
 }
@@ -33,6 +35,9 @@ struct Cached {
     fd: Option<Rc<OwnedFd>>,
     via_link: bool,
 }
+
+/// Whether a directory lies on a file system that nobody may copy into.
+pub type Kept = fn(BorrowedFd<'_>) -> bool;
 
 /// The directory that an entry goes into.
 pub struct Parent {
@@ -61,6 +66,7 @@ impl Root {
             cache: Vec::new(),
             owner,
             strict: false,
+            cross: None,
             umask: 0,
         }
     }
@@ -76,6 +82,28 @@ impl Root {
     /// The top.
     pub fn fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
+    }
+
+    /// Opens the directory `name` of the tree's directory `at` for listing; never through a link. `EXDEV` for another mount
+    /// that is no part of the tree.
+    pub fn open_list(&self, at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+        self.open(at, name, OFlags::RDONLY)
+    }
+
+    fn open_path(&self, at: BorrowedFd<'_>, name: &[u8]) -> rustix::io::Result<OwnedFd> {
+        self.open(at, name, OFlags::PATH)
+    }
+
+    fn open(&self, at: BorrowedFd<'_>, name: &[u8], flags: OFlags) -> rustix::io::Result<OwnedFd> {
+        let fd = dir::open(at, name, flags, self.cross.is_some())?;
+        self.check(fd)
+    }
+
+    fn check(&self, fd: OwnedFd) -> rustix::io::Result<OwnedFd> {
+        match self.cross {
+            Some(kept) if kept(fd.as_fd()) => Err(Errno::XDEV),
+            _ => Ok(fd),
+        }
     }
 
     /// Forgets directories by name, after one or a link to one went away.
@@ -109,13 +137,14 @@ impl Root {
                 .and_then(|cached| cached.fd.as_ref())
                 .map_or(self.fd.as_fd(), |fd| fd.as_fd());
             let via_link = last.is_some_and(|cached| cached.via_link);
-            let (fd, via_link) = match dir::open_path(at, part) {
+            let (fd, via_link) = match self.open_path(at, part) {
                 Ok(fd) => (fd, via_link),
                 Err(Errno::LOOP) if !self.strict => (self.through_link(&path[..end])?, true),
                 Err(Errno::NOENT) if missing != Missing::Fail => {
                     self.make(at, part)
                         .context("create directory", || show(&path[..end]))?;
-                    let fd = dir::open_path(at, part)
+                    let fd = self
+                        .open_path(at, part)
                         .context("open directory", || show(&path[..end]))?;
                     (fd, via_link)
                 }
@@ -127,13 +156,20 @@ impl Root {
                     self.make(at, part)
                         .context("create directory", || show(&path[..end]))?;
                     make_opaque(at, part).context("make opaque", || show(&path[..end]))?;
-                    let fd = dir::open_path(at, part)
+                    let fd = self
+                        .open_path(at, part)
                         .context("open directory", || show(&path[..end]))?;
                     (fd, via_link)
                 }
                 Err(Errno::NOTDIR) => {
                     let why = format!("{} is not a directory", show(&path[..end]));
                     return Err(Error::new(Kind::Corrupt, "unpack", show(path), why));
+                }
+                Err(Errno::XDEV) if self.cross.is_some() => {
+                    let why =
+                        "this file system is the kernel's, and holds no files of the container";
+                    let at = show(&path[..end]);
+                    return Err(Error::new(Kind::Denied, "copy into", at, why));
                 }
                 Err(e) => return Err(e).context("open directory", || show(&path[..end])),
             };
@@ -163,13 +199,15 @@ impl Root {
     /// A directory behind a link; absolute targets and `..` stay inside the root.
     fn through_link(&self, path: &[u8]) -> Result<OwnedFd> {
         let mut tries = 0;
+        let mut resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS;
+        resolve.set(ResolveFlags::NO_XDEV, self.cross.is_none());
         loop {
             let result = openat2(
                 &self.fd,
                 path,
                 OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC,
                 Mode::empty(),
-                ResolveFlags::IN_ROOT | ResolveFlags::NO_MAGICLINKS | ResolveFlags::NO_XDEV,
+                resolve,
             );
             let why = match result {
                 // The kernel could not be sure about a ".." while something was renamed.
@@ -191,7 +229,7 @@ impl Root {
         let mode = Mode::from_raw_mode(0o755);
         mkdirat(at, name, mode)?;
         if self.umask & 0o755 != 0 {
-            let fd = dir::open_path(at, name)?;
+            let fd = self.open_path(at, name)?;
             rustix::fs::chmod(dir::proc_path(fd.as_fd()), mode)?;
         }
         if let Some((uid, gid)) = self.owner.filter(|owner| *owner != (0, 0)) {

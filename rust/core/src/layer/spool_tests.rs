@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::super::testdir::TestDir;
 use super::super::testtar::Tar;
-use super::super::{Control, Limits, Options, unpack};
+use super::super::{Control, Limits, Options, Owner, unpack};
 use super::*;
 
 fn file(content: &[u8]) -> OwnedFd {
@@ -105,7 +105,7 @@ fn unpack_while(
     let (target, spool) = (TestDir::new(), Spool::new(file(b""), 0).unwrap());
     let options = Options {
         limits,
-        owners: false,
+        owner: Owner::Caller,
         ..Options::default()
     };
     std::thread::scope(|scope| {
@@ -171,7 +171,7 @@ fn cancel_deadline_and_bad_archives_do_not_wait_for_the_download() {
         spool.write(bytes).unwrap();
         let options = Options {
             limits,
-            owners: false,
+            owner: Owner::Caller,
             ..Options::default()
         };
         std::thread::scope(|scope| {

@@ -5,9 +5,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use rustix::fs::Mode;
+use rustix::fs::{Mode, Stat};
 
 use super::archive::{Archive, Entry, EntryKind};
+use super::body::Body;
 use super::control::{Control, Deadline};
 use super::decompress::{Compression, Digests, Input, Pipeline};
 use super::feed::Feed;
@@ -15,7 +16,7 @@ use super::limits::{Limits, exceeded};
 use super::metadata::{self, Metadata};
 use super::owner::IdMap;
 use super::path::{clean, parts, show, split};
-use super::root::{Missing, Root};
+use super::root::{Kept, Missing, Root};
 use super::split::Recorder;
 use super::{dir, remove, whiteout};
 use crate::{Context, Error, Kind, Result};
@@ -27,6 +28,19 @@ pub enum Whiteouts {
     Overlay,
     /// By deleting: the target holds a copy of the layers below.
     Delete,
+    /// They are names like any other: the archive is no layer.
+    Plain,
+}
+
+/// Who gets the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// Whom the archive names, mapped.
+    Archive,
+    /// The caller.
+    Caller,
+    /// This user and group, in the archive's numbers, mapped.
+    Fixed(u32, u32),
 }
 
 /// How to unpack.
@@ -40,8 +54,17 @@ pub struct Options {
     pub limits: Limits,
     /// Owners of the archive to owners on disk.
     pub map: IdMap,
-    /// Sets owners; without, everything belongs to the caller.
-    pub owners: bool,
+    /// Who gets what is made.
+    pub owner: Owner,
+    /// A directory never takes the place of something else, nor the reverse: that is an error.
+    pub keep_kinds: bool,
+    /// Mounts in the target are part of it, but those that this says true of; without it they are errors.
+    pub cross: Option<Kept>,
+    /// Digests are made.
+    pub hashed: bool,
+    /// What others could gain rights by is not made: set-user-id and set-group-id bits, file capabilities, and devices
+    /// that anybody but their owner may use.
+    pub tame: bool,
     /// Waits until the whole file system is on disk.
     pub durable: bool,
 }
@@ -53,7 +76,11 @@ impl Default for Options {
             whiteouts: Whiteouts::Overlay,
             limits: Limits::default(),
             map: IdMap::default(),
-            owners: true,
+            owner: Owner::Archive,
+            keep_kinds: false,
+            cross: None,
+            hashed: true,
+            tame: false,
             durable: false,
         }
     }
@@ -88,7 +115,7 @@ pub fn unpack<'a>(
     options: &Options,
     control: &Arc<Control>,
 ) -> Result<Unpacked> {
-    if tar_split.is_some() && options.whiteouts == Whiteouts::Delete {
+    if tar_split.is_some() && options.whiteouts != Whiteouts::Overlay {
         let why = "a tar-split file needs a directory that holds this layer alone";
         return Err(Error::new(Kind::Invalid, "unpack", "layer", why));
     }
@@ -105,6 +132,7 @@ pub fn unpack<'a>(
             &options.limits,
             control,
             deadline,
+            options.hashed,
         )?;
         let feed = Feed::new(pipeline.chunks(), recorder);
         let result = Unpacker::new(&target, options, control)
@@ -138,6 +166,35 @@ pub fn unpack_bytes(bytes: &[u8], target: OwnedFd, options: &Options) -> Result<
     match unpacker.run(Feed::from_bytes(bytes), Deadline::after(None))? {
         (_, true, done) => Ok(done.entries),
         _ => Err(no_end()),
+    }
+}
+
+/// Makes entries one by one in a directory, without an archive.
+pub struct Placer<'a>(Unpacker<'a>);
+
+impl<'a> Placer<'a> {
+    /// Makes them in `target`.
+    ///
+    /// # Errors
+    /// `Invalid` where the map has no root.
+    pub fn new(target: &OwnedFd, options: &'a Options, control: &'a Control) -> Result<Self> {
+        Unpacker::new(target, options, control).map(Self)
+    }
+
+    /// Makes one; `content` is the file that a regular file gets its content from, and what it is.
+    ///
+    /// # Errors
+    /// As [`unpack`].
+    pub fn place(&mut self, entry: &Entry, content: Option<(&OwnedFd, &Stat)>) -> Result<()> {
+        self.0.entry(entry, &mut Body::File(content))
+    }
+
+    /// Sets what directories get when all is inside.
+    ///
+    /// # Errors
+    /// `Busy` when a directory was exchanged, and the file system's.
+    pub fn finish(mut self) -> Result<()> {
+        self.0.finish_dirs()
     }
 }
 
@@ -182,13 +239,12 @@ impl<'a> Unpacker<'a> {
             .try_clone()
             .context("duplicate", || "directory to unpack into")?;
         let stat = rustix::fs::fstat(&target).context("look at", || "directory to unpack into")?;
-        let owner = if options.owners {
-            Some(options.map.to_host(0, 0)?)
-        } else {
-            None
+        let owner = match options.owner {
+            Owner::Caller => None,
+            Owner::Archive | Owner::Fixed(..) => Some(options.map.to_host(0, 0)?),
         };
         // Files in a set-group-id directory inherit its group.
-        let inherits = stat.st_mode & 0o2000 != 0 || options.whiteouts == Whiteouts::Delete;
+        let inherits = stat.st_mode & 0o2000 != 0 || options.whiteouts != Whiteouts::Overlay;
         let me = (
             rustix::process::geteuid().as_raw(),
             rustix::process::getegid().as_raw(),
@@ -196,6 +252,7 @@ impl<'a> Unpacker<'a> {
         let umask = umask();
         let mut root = Root::new(target, owner);
         root.umask = umask;
+        root.cross = options.cross;
         Ok(Self {
             root,
             options,
@@ -215,12 +272,29 @@ impl<'a> Unpacker<'a> {
         feed: Feed<'_>,
         deadline: Deadline,
     ) -> Result<(Option<Recorder>, bool, Unpacked)> {
+        let mut feed = feed;
+        let done = |entries, files_size, skipped_xattrs| Unpacked {
+            digests: Digests {
+                digest: String::new(),
+                compressed_size: 0,
+                diff_id: String::new(),
+                size: 0,
+                compression: Compression::None,
+            },
+            entries,
+            files_size,
+            skipped_xattrs,
+        };
+        // No archive at all is what a pipe from a program gives that had nothing to say, not a damaged layer.
+        if self.options.whiteouts == Whiteouts::Plain && feed.is_empty()? {
+            return Ok((None, true, done(0, 0, 0)));
+        }
         let mut archive = Archive::new(feed, self.options.limits.clone());
         let mut entries = 0;
         while let Some(entry) = archive.next_entry()? {
             self.control.check()?;
             deadline.check()?;
-            self.entry(&entry, &mut archive)?;
+            self.entry(&entry, &mut Body::Archive(&mut archive))?;
             entries += 1;
             self.control.entries.store(entries, Relaxed);
         }
@@ -231,28 +305,22 @@ impl<'a> Unpacker<'a> {
                 .context("set mode of", || "directory to unpack into")?;
         }
         self.finish_dirs()?;
-        let done = Unpacked {
-            digests: Digests {
-                digest: String::new(),
-                compressed_size: 0,
-                diff_id: String::new(),
-                size: 0,
-                compression: Compression::None,
-            },
-            entries,
-            files_size: self.files_size,
-            skipped_xattrs: self.skipped,
-        };
         let ended = archive.ended;
+        let done = done(entries, self.files_size, self.skipped);
         Ok((archive.into_feed().recorder, ended, done))
     }
 
-    fn entry(&mut self, entry: &Entry, archive: &mut Archive<'_>) -> Result<()> {
+    /// Makes what `entry` says.
+    fn entry(&mut self, entry: &Entry, body: &mut Body<'_, '_>) -> Result<()> {
         let path = clean(&entry.path, &self.options.limits)?;
         if path.is_empty() {
             if entry.kind != EntryKind::Directory {
                 let why = "the top of a layer must be a directory";
                 return Err(Error::new(Kind::Corrupt, "unpack", show(&entry.path), why));
+            }
+            if self.options.whiteouts == Whiteouts::Plain {
+                // The directory to copy into stays what it is.
+                return Ok(());
             }
             let top = self.root.fd();
             let identity =
@@ -268,12 +336,14 @@ impl<'a> Unpacker<'a> {
             );
             return Ok(());
         }
-        match whiteout::classify(&path)? {
-            whiteout::Name::Plain => {}
-            whiteout::Name::Ignored => return Ok(()),
-            whiteout::Name::Opaque(dir) => return whiteout::opaque(self, dir, archive),
-            whiteout::Name::Deleted(dir, name) => {
-                return whiteout::deleted(self, dir, name, archive);
+        if self.options.whiteouts != Whiteouts::Plain {
+            match whiteout::classify(&path)? {
+                whiteout::Name::Plain => {}
+                whiteout::Name::Ignored => return Ok(()),
+                whiteout::Name::Opaque(dir) => return whiteout::opaque(self, dir, body),
+                whiteout::Name::Deleted(dir, name) => {
+                    return whiteout::deleted(self, dir, name, body);
+                }
             }
         }
         self.claim(entry)?;
@@ -282,11 +352,11 @@ impl<'a> Unpacker<'a> {
         // A hard link's source first: making the parent of the new name must not move it.
         let parent = self.root.parent(dir, self.missing())?;
         match entry.kind {
-            EntryKind::File => self.file(&path, name, &parent, entry, &metadata, archive)?,
-            EntryKind::Directory => self.directory(&path, name, &parent, metadata, archive)?,
-            EntryKind::Hardlink => self.hardlink(&path, name, &parent, entry, archive)?,
+            EntryKind::File => self.file(&path, name, &parent, entry, &metadata, body)?,
+            EntryKind::Directory => self.directory(&path, name, &parent, metadata, body)?,
+            EntryKind::Hardlink => self.hardlink(&path, name, &parent, entry, body)?,
             EntryKind::Symlink | EntryKind::Char | EntryKind::Block | EntryKind::Fifo => {
-                self.node(&path, name, &parent, entry, &metadata, archive)?;
+                self.node(&path, name, &parent, entry, &metadata, body)?;
             }
         }
         if self.options.whiteouts == Whiteouts::Delete {
@@ -303,7 +373,7 @@ impl<'a> Unpacker<'a> {
     pub(super) fn missing(&self) -> Missing {
         match self.options.whiteouts {
             Whiteouts::Overlay => Missing::CreateOverlay,
-            Whiteouts::Delete => Missing::Create,
+            Whiteouts::Delete | Whiteouts::Plain => Missing::Create,
         }
     }
 
@@ -337,15 +407,22 @@ impl<'a> Unpacker<'a> {
     }
 
     fn metadata(&mut self, path: &[u8], entry: &Entry) -> Result<Metadata> {
-        let owner = if self.options.owners {
-            Some(self.options.map.to_host(entry.uid, entry.gid)?)
-        } else {
-            None
+        let map = &self.options.map;
+        let owner = match self.options.owner {
+            Owner::Caller => None,
+            Owner::Archive => Some(map.to_host(entry.uid, entry.gid)?),
+            Owner::Fixed(uid, gid) => Some(map.to_host(uid.into(), gid.into())?),
+        };
+        let tame = self.options.tame;
+        let mode = match entry.kind {
+            EntryKind::Char | EntryKind::Block if tame => entry.mode & 0o700,
+            EntryKind::File if tame => entry.mode & 0o1777,
+            _ => entry.mode,
         };
         let mut xattrs = Vec::new();
         for (name, value) in &entry.xattrs {
             metadata::check_xattr(path, name, value)?;
-            if metadata::is_wanted(name) {
+            if metadata::is_wanted(name) && !(tame && name == b"security.capability") {
                 xattrs.push((name.clone(), value.clone()));
             } else {
                 self.skipped += 1;
@@ -353,7 +430,7 @@ impl<'a> Unpacker<'a> {
         }
         Ok(Metadata {
             owner,
-            mode: entry.mode,
+            mode,
             mtime: entry.mtime,
             xattrs,
         })
@@ -366,7 +443,8 @@ impl<'a> Unpacker<'a> {
             let fd = if path.is_empty() {
                 dir::open_list(self.root.fd(), ".")
             } else {
-                dir::open_list(self.root.parent(dir, Missing::Fail)?.fd.as_fd(), name)
+                let parent = self.root.parent(dir, Missing::Fail)?;
+                self.root.open_list(parent.fd.as_fd(), name)
             };
             let fd = fd.context("open directory", || show(&path))?;
             let found = remove::identity_of(fd.as_fd()).context("look at", || show(&path))?;

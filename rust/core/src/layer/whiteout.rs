@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use rustix::fs::{FileType, Mode, mknodat};
 use rustix::io::Errno;
 
-use super::archive::Archive;
+use super::body::Body;
 use super::dir;
 use super::path::{parts, show, split};
 use super::root;
@@ -68,7 +68,7 @@ pub fn deleted(
     unpacker: &mut Unpacker<'_>,
     dir: &[u8],
     name: &[u8],
-    archive: &mut Archive<'_>,
+    body: &mut Body<'_, '_>,
 ) -> Result<()> {
     let mut path = dir.to_vec();
     if !path.is_empty() {
@@ -106,28 +106,30 @@ pub fn deleted(
                 if stat.is_some_and(|stat| {
                     FileType::from_raw_mode(stat.st_mode) == FileType::Directory
                 }) {
-                    return delete_below(unpacker, &path, archive);
+                    return delete_below(unpacker, &path, body);
                 }
                 return Ok(());
             }
-            unpacker.clear(&path, name, &parent, archive)
+            unpacker.clear(&path, name, &parent, body)
         }
+        Whiteouts::Plain => Ok(()),
     }
 }
 
 /// `.wh..wh..opq` in `dir`.
-pub fn opaque(unpacker: &mut Unpacker<'_>, dir: &[u8], archive: &mut Archive<'_>) -> Result<()> {
+pub fn opaque(unpacker: &mut Unpacker<'_>, dir: &[u8], body: &mut Body<'_, '_>) -> Result<()> {
     match unpacker.options.whiteouts {
         Whiteouts::Overlay => {
             let parent = unpacker.root.parent(dir, unpacker.missing())?;
             root::make_opaque(parent.fd.as_fd(), b".").context("make opaque", || show(dir))
         }
-        Whiteouts::Delete => delete_below(unpacker, dir, archive),
+        Whiteouts::Delete => delete_below(unpacker, dir, body),
+        Whiteouts::Plain => Ok(()),
     }
 }
 
 /// Deletes what is in `path` and did not come with this layer.
-fn delete_below(unpacker: &mut Unpacker<'_>, path: &[u8], archive: &mut Archive<'_>) -> Result<()> {
+fn delete_below(unpacker: &mut Unpacker<'_>, path: &[u8], body: &mut Body<'_, '_>) -> Result<()> {
     let parent = unpacker.root.parent(path, unpacker.missing())?;
     let list = dir::open_list(parent.fd.as_fd(), ".").context("read", || show(path))?;
     for (name, _) in dir::list(&list, usize::MAX).context("read", || show(path))? {
@@ -138,13 +140,13 @@ fn delete_below(unpacker: &mut Unpacker<'_>, path: &[u8], archive: &mut Archive<
             [path, b"/", name].concat()
         };
         if !unpacker.unpacked.contains(&inner) {
-            unpacker.clear(&inner, name, &parent, archive)?;
+            unpacker.clear(&inner, name, &parent, body)?;
             continue;
         }
         let stat = root::stat(parent.fd.as_fd(), name)?;
         if stat.is_some_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::Directory) {
             // Only along paths of this layer, whose depth is limited.
-            delete_below(unpacker, &inner, archive)?;
+            delete_below(unpacker, &inner, body)?;
         }
     }
     Ok(())

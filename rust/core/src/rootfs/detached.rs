@@ -1,8 +1,8 @@
 //! Root filesystems that are one mount, made without a place.
 use std::os::fd::{AsFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use super::{Rootfs, overlay};
+use super::{Rootfs, host, overlay};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount;
 use crate::path::text;
@@ -22,6 +22,19 @@ pub fn detached(rootfs: &Rootfs, label: Option<&str>) -> Result<OwnedFd> {
             text(&host.path),
             "a tree of the host can be used by minidock's own runtime only",
         )),
+    }
+}
+
+/// Makes a root filesystem as detached mounts for the engine's own use, while the container does not run: the top, and what is
+/// mounted below it with its places, outer ones first. `label` is an SELinux context for all of its files.
+///
+/// Fails as the mount does.
+pub fn private(rootfs: &Rootfs, label: Option<&str>) -> Result<(OwnedFd, Vec<(PathBuf, OwnedFd)>)> {
+    match rootfs {
+        Rootfs::Overlay(layers) => Ok((overlay::mount(layers, label)?, Vec::new())),
+        Rootfs::Directory(path) => Ok((mount::open_bind(path, false)?, Vec::new())),
+        // What is missing or read-only then, is so in the container.
+        Rootfs::Host(tree) => host::mount(tree, &mut Vec::new()),
     }
 }
 

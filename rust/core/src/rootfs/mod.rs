@@ -13,7 +13,7 @@ pub mod view;
 
 use std::path::PathBuf;
 
-pub use detached::detached;
+pub use detached::{detached, private};
 pub use overlay::MAX_LAYERS;
 pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
 pub use users::{User, home, resolve as resolve_user};

@@ -54,6 +54,9 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
             ));
         }
     }
+    if let Some((_, work)) = &overlay.upper {
+        forget_volatile(work);
+    }
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context("open filesystem", || "overlay (CONFIG_OVERLAY_FS)")?;
     fsconfig_set_string(&context, "source", "overlay")
@@ -90,6 +93,15 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
     };
     fsmount(fs, FsMountFlags::FSMOUNT_CLOEXEC, attributes)
         .context("mount overlay", || describe(overlay))
+}
+
+/// Takes away the kernel's mark of a writable layer that was mounted `volatile`: it refuses such a layer for ever, since a crash of
+/// the machine may have cost files. What that costs here, too, is what any container's last seconds do (docs/architecture.md).
+fn forget_volatile(work: &Path) {
+    let mark = work.join("work/incompat");
+    // Hardly ever there.
+    let _ = std::fs::remove_dir(mark.join("volatile"));
+    let _ = std::fs::remove_dir(mark);
 }
 
 fn describe(overlay: &Overlay) -> String {
