@@ -44,7 +44,7 @@ def test_a_running_container(engine: minidock.Engine, busybox: str) -> None:
     container = engine.containers.create(busybox, ["sleep", "100"], name="bg")
     container.start()
     assert (container.status, container.attrs["State"]["Running"]) == ("running", True)
-    assert container.attrs["State"]["Pid"] in container.top()
+    assert [row[1] for row in container.top().processes] == [str(container.attrs["State"]["Pid"])]
     assert container.summary().status.startswith(("Up ", "Up Less"))
     with pytest.raises(Conflict, match="already running"):
         container.start()

@@ -50,7 +50,7 @@ def test_changes_of_stopped_and_running_containers(engine: minidock.Engine, busy
     script = "echo new > /new; rm /etc/group; rm -r /home; mkdir /home; echo q > /home/q; echo done; sleep 100"
     container = engine.containers.create(busybox, ["sh", "-c", script])
     container.start()
-    root = Path(f"/proc/{container.top()[0]}/root")
+    root = Path(f"/proc/{container.state.pid}/root")
     for _ in range(200):
         if (root / "home/q").exists() and (root / "home/q").read_bytes():
             break

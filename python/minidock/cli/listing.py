@@ -47,7 +47,7 @@ class Listing:
     """How one kind of object is listed.
 
     ``columns`` are the default table's fields, ``headers`` the head of each field, ``raw`` the names and fields of
-    ``--format raw``, ``quiet`` the field of ``-q``.
+    ``--format raw`` (none: that is a template like any other), ``quiet`` the field of ``-q``.
     """
 
     def __init__(
@@ -71,27 +71,32 @@ class Listing:
 
     def show(self, subjects: Iterable[Any], form: str | None, *, quiet: bool, columns: Sequence[str] = ()) -> None:
         """Write the list to standard output. Raises TemplateError for a bad ``form``."""
-        rows = [Row(subject, self.fields, self.methods, self.template_type) for subject in subjects]
         form = (form or "table").strip(" ")
         if quiet:
             if form not in ("table", "raw"):
                 complain("WARNING: Ignoring custom format, because both --format and --quiet are set.")
-            write("".join(f"{'container_id: ' if form == 'raw' else ''}{row[self.quiet]}\n" for row in rows))
+            head = "container_id: " if form == "raw" else ""
+            write("".join(f"{head}{self.fields[self.quiet](subject)}\n" for subject in subjects))
             return
+        write(self.text(subjects, form, columns))
+
+    def text(self, subjects: Iterable[Any], form: str | None, columns: Sequence[str] = ()) -> str:
+        """The list as text. Raises TemplateError for a bad ``form``."""
+        rows = [Row(subject, self.fields, self.methods, self.template_type) for subject in subjects]
+        form = (form or "table").strip(" ")
         if form == "table":
             names = columns or self.columns
             head = [self.headers[name] for name in names]
-            write(align([head, *([row[name] for name in names] for row in rows)]))
-        elif form == "json":
+            return align([head, *([row[name] for name in names] for row in rows)])
+        if form == "json":
             from minidock.cli.gotemplate.values import to_json
 
-            write("".join(to_json(row) + "\n" for row in rows))
-        elif form == "raw":
-            write("".join("".join(f"{name}: {row[field]}\n" for name, field in self.raw) + "\n" for row in rows))
-        else:
-            self._template(rows, form)
+            return "".join(to_json(row) + "\n" for row in rows)
+        if form == "raw" and self.raw:
+            return "".join("".join(f"{name}: {row[field]}\n" for name, field in self.raw) + "\n" for row in rows)
+        return self._template(rows, form)
 
-    def _template(self, rows: list[Row], form: str) -> None:
+    def _template(self, rows: list[Row], form: str) -> str:
         from minidock.cli.gotemplate import TemplateError, parse
         from minidock.cli.gotemplate.values import Function
 
@@ -105,11 +110,10 @@ class Listing:
                 first["pad"] = first["truncate"] = Function(lambda value, *_: value, 1, None)
                 first["json"] = Function(lambda _: "", 1, 1)
                 head = parse(text, first).render(_Header(self))
-                write(table(head + "\n" + "".join(lines)))
-                return
+                return table(head + "\n" + "".join(lines))
         except TemplateError as error:
             raise TemplateError(f"template parsing error: {error}") from None
-        write("".join(lines))
+        return "".join(lines)
 
 
 _SHAPING = ("title", "lower", "upper", "join", "split", "slice")

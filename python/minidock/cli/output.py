@@ -37,8 +37,8 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() or "\udc80" <= c <= "\udcff" else f"\\x{ord(c):02x}" for c in text)
 
 
-def align(rows: Iterable[Sequence[str]]) -> str:
-    """The rows with their cells in columns: at least ten wide, three spaces apart, the last cell as it is.
+def align(rows: Iterable[Sequence[str]], minimum: int = _MINIMUM) -> str:
+    """The rows with their cells in columns: at least ``minimum`` wide, three spaces apart, the last cell as it is.
 
     A column is as wide as its widest cell among neighbouring rows that have a cell after it, as in Go's tabwriter.
     """
@@ -53,7 +53,7 @@ def align(rows: Iterable[Sequence[str]]) -> str:
                 end += 1
             width = max((len(table[i][column]) + _PADDING for i in range(start, end)), default=0)
             for i in range(start, end):
-                widths[i][column] = max(width, _MINIMUM)
+                widths[i][column] = max(width, minimum)
             start = end + 1
     lines = []
     for row, wide in zip(table, widths, strict=True):

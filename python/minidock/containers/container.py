@@ -17,11 +17,13 @@ if TYPE_CHECKING:
     from minidock.containers.logs import Log
     from minidock.containers.options import UpdateOptions
     from minidock.containers.parse.times import Time
+    from minidock.containers.processes import Top
     from minidock.containers.record import Record
     from minidock.containers.result import ExitStatus
+    from minidock.containers.stats import Stats, StatsStream
     from minidock.images.image import Image
     from minidock.images.outputs import Out
-    from minidock.spec.docker import ContainerInspect, ContainerState, ContainerSummary
+    from minidock.spec.docker import ContainerInspect, ContainerState, ContainerSummary, PortBinding
 
 
 class Container:
@@ -353,15 +355,47 @@ class Container:
         row = commit(self._lifecycle, self.record.id, target, message=message, author=author, changes=changes)
         return collection.get(row.id)
 
-    def top(self) -> list[int]:
-        """Return the host pids of its processes. Raises Conflict unless it is running."""
+    def top(self, ps_args: str | None = None) -> Top:
+        """Return its processes as ``ps`` shows them on the host; ``ps_args`` are ps's options, ``-ef`` unless given.
+
+        No program is run. Raises Conflict unless it is running, InvalidArgument for options that make no sense,
+        Unsupported for those of ps's options that are not here.
+        """
         from minidock import _native
+        from minidock.containers.processes import top
         from minidock.containers.runtime_spec import cgroups_path
 
         self.reload()
-        if self.state.status != states.RUNNING:
+        if not self.state.pid:
             raise Conflict(f"container {self.record.id} is not running")
-        return _native.cgroup_processes(cgroups_path(self.record))
+        return top(_native.cgroup_processes(cgroups_path(self.record)), ps_args)
+
+    @overload
+    def stats(self, *, stream: Literal[False] = False, interval: float | None = None) -> Stats: ...
+    @overload
+    def stats(self, *, stream: Literal[True], interval: float | None = None) -> StatsStream: ...
+    def stats(self, *, stream: bool = False, interval: float | None = None) -> Stats | StatsStream:
+        """Return what it uses: one look at it, or with ``stream`` an iterator, to be closed, that ends when it ends.
+
+        A stream looks every ``interval`` seconds (1 unless given). One look has no CPU use in percent, which takes two:
+        with ``interval`` it is the second one, so many seconds after the first. A container that does not run uses 0.
+        """
+        from minidock.containers import stats
+
+        if not stream:
+            return stats.once(self, stats.check_interval(interval or 0))
+        seconds = stats.check_interval(stats.INTERVAL if interval is None else interval)
+        return stats.StatsStream(Container(self._lifecycle, self.record, self.state), seconds)
+
+    def port(self, private_port: int | str | None = None) -> dict[str, list[PortBinding]]:
+        """Return where its ports are published, by ``PORT/PROTOCOL``; with ``private_port`` (80, "80/udp") only that's.
+
+        Raises InvalidArgument for a port that is none.
+        """
+        from minidock.containers.ports import published
+
+        self.reload()
+        return published(self.inspect().network_settings.ports, private_port)
 
     def update(self, **limits: Unpack[UpdateOptions]) -> list[str]:
         """Change limits, at once if it runs, and the restart policy; what is left out, 0 or empty stays as it is.
