@@ -236,6 +236,8 @@ class Supervisor:
         """Set the size of the container's terminal."""
     def close_stdin(self) -> None:
         """End the container's stdin."""
+    def release(self) -> None:
+        """Let an exec live on when this client goes."""
     def fileno(self) -> int:
         """The control socket, for ``poll``: readable when a packet has arrived."""
     def close(self) -> None: ...
@@ -255,6 +257,34 @@ def run_captured(
     When the first packet is ``error``, the streams are empty and ``exited`` is None. Without ``input`` stdin is
     ``/dev/null``. When it fails (limit, timeout, an exception of a signal handler) the container is killed first; its
     ``exit.json`` is then in place.
+    """
+
+def exec_spawn(
+    helper: HelperFile,
+    bundle: str | PathLike[str],
+    request: bytes,
+    *,
+    stdin: int | None = None,
+    stdout: int | None = None,
+    stderr: int | None = None,
+    stdin_pipe: bool = False,
+) -> Supervisor:
+    """Start the supervisor of an exec in the container of ``bundle``; ``request`` is its JSON (docs/supervisor.md).
+
+    Streams are as for :meth:`Supervisor.spawn`. Closing the client ends an exec that is bound to it.
+    """
+
+def exec_captured(
+    helper: HelperFile,
+    bundle: str | PathLike[str],
+    request: bytes,
+    *,
+    input: bytes | None = None,
+    limit: int = 67108864,
+) -> tuple[bytes, bytes, bytes, bytes | None]:
+    """Run an exec to its end with captured streams; results as of :func:`run_captured`.
+
+    When it fails (limit, an exception of a signal handler) all of the exec is killed.
     """
 
 # --- Snapshots ---

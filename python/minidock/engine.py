@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from minidock.containers.collection import ContainerCollection
+    from minidock.containers.execs import ExecCollection
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.parse.times import Time
     from minidock.events.reading import Events
@@ -79,6 +80,13 @@ class Engine:
                 if self._images is None:
                     self._images = ImageCollection(self)
         return self._images
+
+    @property
+    def execs(self) -> ExecCollection:
+        """Processes in running containers by id, as Docker's API has them."""
+        from minidock.containers.execs import ExecCollection
+
+        return ExecCollection(self.lifecycle)
 
     @property
     def manifests(self) -> ManifestLists:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from minidock.containers.result import RunResult
+    from minidock.containers.result import ExecResult, RunResult
 
 
 class MinidockError(Exception):
@@ -110,9 +110,9 @@ class CommandNotExecutable(MinidockError):
 
 
 class ContainerFailed(MinidockError):
-    """``run(..., check=True)`` and the command did not end with 0; ``result`` is the whole :class:`RunResult`."""
+    """``check=True`` and the command did not end with 0; ``result`` is the whole RunResult or ExecResult."""
 
-    def __init__(self, text: str, result: RunResult) -> None:
+    def __init__(self, text: str, result: RunResult | ExecResult) -> None:
         super().__init__(text)
         self.result = result
         self.exit_code = result.exit_code

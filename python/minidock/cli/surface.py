@@ -61,6 +61,7 @@ IMPLEMENTED = {
     "container create": ("run", "CREATE", "Create a container without starting it"),
     "container start": ("start", "START", "Start stopped containers"),
     "container ls": ("ps", "LIST", "List containers"),
+    "container exec": ("exec", "EXEC", "Run a command in a running container"),
     "container attach": ("attach", "ATTACH", "Connect to a running container's streams"),
     "container logs": ("logs", "LOGS", "Show what a container has written"),
     "container kill": ("kill", "KILL", "Send a signal to running containers"),
@@ -113,6 +114,7 @@ IMPLEMENTED = {
 
 ALIASES = {
     "run": "container run",
+    "exec": "container exec",
     "create": "container create",
     "start": "container start",
     "attach": "container attach",
@@ -154,10 +156,8 @@ ALIASES = {
 PLANNED: dict[str, Reason] = {
     "container diff": LIFECYCLE,
     "container cp": LIFECYCLE,
-    "container exec": LIFECYCLE,
     "diff": LIFECYCLE,
     "cp": LIFECYCLE,
-    "exec": LIFECYCLE,
     "system prune": VOLUMES,
     "network": NETWORKS,
     "volume": VOLUMES,

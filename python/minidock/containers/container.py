@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
     from minidock._native import Supervisor
     from minidock.containers.attachment import Attachment
+    from minidock.containers.exec_options import ExecOptions
+    from minidock.containers.execs import Exec
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.logs import Log
     from minidock.containers.options import UpdateOptions
     from minidock.containers.parse.times import Time
     from minidock.containers.processes import Top
     from minidock.containers.record import Record
-    from minidock.containers.result import ExitStatus
+    from minidock.containers.result import ExecResult, ExitStatus
     from minidock.containers.stats import Stats, StatsStream
     from minidock.images.image import Image
     from minidock.images.outputs import Out
@@ -473,3 +475,75 @@ class Container:
             timeout=timeout,
         )
         return log if stream else logs.whole(log, timestamps=timestamps, details=details)
+
+    @overload
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        input: bytes | None = None,
+        check: bool = False,
+        output_limit: int | None = None,
+        detach: Literal[False] = False,
+        **options: Unpack[ExecOptions],
+    ) -> ExecResult: ...
+    @overload
+    def exec(self, command: str | Sequence[str], *, detach: Literal[True], **options: Unpack[ExecOptions]) -> Exec: ...
+    def exec(
+        self,
+        command: str | Sequence[str],
+        *,
+        input: bytes | None = None,
+        check: bool = False,
+        output_limit: int | None = None,
+        detach: bool = False,
+        **options: Unpack[ExecOptions],
+    ) -> ExecResult | Exec:
+        """Run one more command in it, while it runs, and return what came of it.
+
+        ``command`` as text is split into words as a shell does; ``input`` is what it reads, ``/dev/null`` unless given.
+        All of it, background processes included, is killed when its ``timeout`` has passed, when it writes more than
+        ``output_limit`` bytes (64 MiB) to stdout or stderr, or when this process dies. ``check`` raises ContainerFailed
+        unless it ends with 0. With ``detach`` it is started in the background, its output thrown away, and an
+        :class:`Exec` is returned, which outlives this process.
+
+        Raises Conflict when the container does not run or is paused, CommandNotFound, CommandNotExecutable, NotFound
+        for a user or working directory that does not exist, InvalidArgument, LimitExceeded, and Timeout when it could
+        not even be started in time.
+        """
+        from minidock.containers import exec_options, execs
+
+        wanted = exec_options.config(command, **options)
+        if detach:
+            return execs.detached(self._lifecycle, self.record.id, wanted)
+        return execs.run(self._lifecycle, self.record.id, wanted, input=input, check=check, output_limit=output_limit)
+
+    def exec_attached(
+        self,
+        command: str | Sequence[str],
+        *,
+        stdin: int | None = None,
+        stdout: int | None = None,
+        stderr: int | None = None,
+        detach_keys: str | None = None,
+        **options: Unpack[ExecOptions],
+    ) -> ExecResult | None:
+        """Run one more command with its streams on these descriptors (None: ``/dev/null``), and wait for its end.
+
+        With ``tty`` and a terminal as ``stdin``, that is put into raw mode, its size is passed on, and it is restored on
+        every way out; ``detach_keys`` (``ctrl-p,ctrl-q`` unless given) typed there let the command live on, and None is
+        returned. Else it dies with this process. Raises as :meth:`exec`.
+        """
+        from minidock.containers import exec_options, execs
+
+        wanted = exec_options.config(command, **options)
+        return execs.attached(
+            self._lifecycle,
+            self.record.id,
+            wanted,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            detach_keys=detach_keys,
+            warnings=self.warnings,
+        )

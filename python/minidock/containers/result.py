@@ -48,3 +48,18 @@ class RunResult(msgspec.Struct, frozen=True):
     signal: int | None = None
     warnings: tuple[str, ...] = ()
     """What the host could not enforce, one line each."""
+
+
+class ExecResult(msgspec.Struct, frozen=True):
+    """What came of a command in a running container."""
+
+    stdout: bytes
+    """Empty where the caller's own descriptors got it; with a tty, all output."""
+    stderr: bytes
+    exit_code: int
+    """128 + n when signal n killed it."""
+    signal: int | None
+    timed_out: bool
+    """Whether its ``timeout`` ended it."""
+    usage: Usage
+    """Of the command and of what it has waited for; the peak is that of the largest process."""

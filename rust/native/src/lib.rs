@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 mod archive;
 mod cgroup;
 mod error;
+mod exec;
 mod events;
 mod security;
 mod snapshot;
@@ -43,6 +44,8 @@ mod _native {
     // The helper and the supervisors that it becomes.
     #[pymodule_export]
     use super::helper::{HelperFile, open_helper};
+    #[pymodule_export]
+    use super::exec::{exec_captured, exec_spawn};
     #[pymodule_export]
     use super::supervisor::{Supervisor, run_captured};
     // What happened.

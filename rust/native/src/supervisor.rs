@@ -28,6 +28,13 @@ impl Supervisor {
             .clone()
             .ok_or_else(|| invalid("use supervisor", "", "it is closed"))
     }
+
+    /// A client as a Python object.
+    pub fn of(client: supervisor::Supervisor) -> Self {
+        Self {
+            inner: Mutex::new(Some(Arc::new(client))),
+        }
+    }
 }
 
 /// The moment when `timeout` (seconds; None: never) will have passed.
@@ -44,10 +51,12 @@ fn deadline(timeout: Option<f64>) -> PyResult<Option<Instant>> {
     }
 }
 
-fn start(
+/// Starts a container's supervisor, or that of an exec when there is a request for one.
+pub fn start(
     py: Python<'_>,
     helper: &HelperFile,
     bundle: &Path,
+    request: Option<&[u8]>,
     fds: [Option<OwnedFd>; 3],
     pipes: [bool; 3],
 ) -> PyResult<supervisor::Supervisor> {
@@ -61,12 +70,15 @@ fn start(
                 None => Stream::Null,
             };
         }
-        Spawn {
+        let spawn = Spawn {
             helper: &helper,
             bundle,
             streams,
+        };
+        match request {
+            Some(request) => spawn.spawn_exec(request),
+            None => spawn.spawn(),
         }
-        .spawn()
     })
 }
 
@@ -95,10 +107,8 @@ impl Supervisor {
         }
         let own = |fd: Option<i32>| fd.map(|fd| duplicate("start supervisor", fd)).transpose();
         let fds = [own(stdin)?, own(stdout)?, own(stderr)?];
-        let started = start(py, helper, &bundle, fds, [stdin_pipe, capture, capture])?;
-        Ok(Self {
-            inner: Mutex::new(Some(Arc::new(started))),
-        })
+        let started = start(py, helper, &bundle, None, fds, [stdin_pipe, capture, capture])?;
+        Ok(Self::of(started))
     }
 
     #[classmethod]
@@ -246,6 +256,10 @@ impl Supervisor {
         self.get()?.close_stdin().map_err(|e| raise(&e))
     }
 
+    fn release(&self) -> PyResult<()> {
+        self.get()?.release().map_err(|e| raise(&e))
+    }
+
     fn fileno(&self) -> PyResult<i32> {
         Ok(self.get()?.socket().as_raw_fd())
     }
@@ -272,12 +286,21 @@ impl Supervisor {
 }
 
 /// Four packets or streams: first packet, stdout, stderr, `exited` packet (None: the container did not start).
-type Run<'py> = (
+pub type Run<'py> = (
     Bound<'py, PyBytes>,
     Bound<'py, PyBytes>,
     Bound<'py, PyBytes>,
     Option<Bound<'py, PyBytes>>,
 );
+
+/// What a run has left, as Python objects.
+pub fn run_result<'py>(py: Python<'py>, done: &(Vec<u8>, supervisor::Captured)) -> Run<'py> {
+    let (first, all) = done;
+    let bytes = |b: &[u8]| PyBytes::new(py, b);
+    let exited = (!all.exited.is_empty()).then(|| bytes(&all.exited));
+    let (out, err) = (bytes(&all.stdout), bytes(&all.stderr));
+    (bytes(first), out, err, exited)
+}
 
 /// Runs a container to its end; see the stub.
 #[pyfunction]
@@ -292,17 +315,10 @@ pub fn run_captured<'py>(
 ) -> PyResult<Run<'py>> {
     let until = deadline(timeout)?;
     let none = [None, None, None];
-    let started = start(py, helper, &bundle, none, [input.is_some(), true, true])?;
+    let started = start(py, helper, &bundle, None, none, [input.is_some(), true, true])?;
     let input = input.unwrap_or_default();
-    let (first, all) = detached(py, |interrupt| {
+    let done = detached(py, |interrupt| {
         started.run_captured(input, until, limit, interrupt)
     })?;
-    let bytes = |b: &[u8]| PyBytes::new(py, b);
-    let exited = (!all.exited.is_empty()).then(|| bytes(&all.exited));
-    Ok((
-        bytes(&first),
-        bytes(&all.stdout),
-        bytes(&all.stderr),
-        exited,
-    ))
+    Ok(run_result(py, &done))
 }

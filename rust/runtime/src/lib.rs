@@ -7,6 +7,7 @@ pub mod hello;
 pub mod oci;
 pub mod probe;
 pub mod supervise;
+pub mod supervise_exec;
 pub mod terminal;
 
 /// Runs the verb that the command line names.
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
     match args.first().and_then(|verb| verb.to_str()) {
         Some("probe") => probe::main(&args[1..]),
         Some("supervise") => supervise::main(&args[1..]),
+        Some("supervise-exec") => supervise_exec::main(&args[1..]),
         Some("hello") => hello::main(&args[1..]),
         _ => oci::main(&args),
     }

@@ -5,7 +5,7 @@ pub mod control;
 mod document;
 mod events;
 mod foreign;
-mod record;
+pub mod record;
 pub mod relay;
 mod restart;
 mod start;

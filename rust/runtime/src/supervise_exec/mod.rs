@@ -39,6 +39,7 @@ pub fn main(args: &[OsString]) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
     let control = match sys::take_fd(3) {
         Ok(fd) => fd,
         Err(_) => {
@@ -104,8 +105,9 @@ fn supervise(
         Ok(started) => started,
         Err(failure) => {
             let failure = explain(failure, request, &init);
+            record.ended(i32::from(failure.exit_code));
             group.dissolve();
-            record.close(true);
+            record.close(ended(&init));
             return if starting.told { Ok(()) } else { Err(failure) };
         }
     };
@@ -133,7 +135,7 @@ fn supervise(
     let exit = watch.run();
     let timed_out = watch.timed_out;
     drop(watch);
-    let text = common::exited(exit, false, timed_out, &begun, &streams::usage());
+    let text = common::Ended::now(exit, timed_out, &begun, streams::usage()).to_json(true, 0);
     control::tell(Some(control), &text);
     group.dissolve();
     record.close(ended(&init));
