@@ -99,9 +99,10 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
 /// the machine may have cost files. What that costs here, too, is what any container's last seconds do (docs/architecture.md).
 fn forget_volatile(work: &Path) {
     let mark = work.join("work/incompat");
-    // Hardly ever there.
-    let _ = std::fs::remove_dir(mark.join("volatile"));
-    let _ = std::fs::remove_dir(mark);
+    // Hardly ever there; what cannot be removed is the mount's error.
+    if mark.exists() {
+        let _ = std::fs::remove_dir_all(mark);
+    }
 }
 
 fn describe(overlay: &Overlay) -> String {

@@ -1,5 +1,6 @@
 //! The control socket: one JSON object per packet (docs/supervisor.md).
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use minidock_core::process::Failure;
 use rustix::io::Errno;
@@ -55,6 +56,11 @@ pub enum Request {
         /// The container's name, for events.
         #[serde(default)]
         name: Option<String>,
+    },
+    /// The client freezes the container for as long as it is connected: who dies meanwhile leaves it running.
+    Hold {
+        /// Where this file is when the client goes, the container was paused by somebody, and stays so.
+        unless: PathBuf,
     },
     /// Nothing: the answer says that the supervisor works.
     Ping,
