@@ -126,6 +126,14 @@ pub(super) fn thaw(group: &Cgroup) -> Result<()> {
     file::write(dir, name, value).context("thaw cgroup", || group.path().as_str())
 }
 
+/// The same for a group that may be removed by others meanwhile.
+fn thaw_what_is_left(group: &Cgroup) -> Result<()> {
+    match thaw(group) {
+        Err(e) if matches!(e.errno, Some(libc::ENOENT | libc::ENODEV)) => Ok(()),
+        other => other,
+    }
+}
+
 pub(super) fn is_frozen(group: &Cgroup) -> bool {
     match freezer(group) {
         Some((dir, Version::V1)) => {
@@ -194,7 +202,7 @@ pub(super) fn kill_all(group: &Cgroup, signal: i32, limit: Duration) -> Result<(
         .is_some_and(|dir| file::write(dir, "cgroup.kill", "1").is_ok());
     let mut pause = Duration::from_micros(200);
     if group.dir(Controller::Freezer).is_some() && is_frozen(group) {
-        thaw(group)?;
+        thaw_what_is_left(group)?;
     }
     let mut round = 0;
     loop {
@@ -223,7 +231,7 @@ pub(super) fn kill_all(group: &Cgroup, signal: i32, limit: Duration) -> Result<(
                 && freeze(group, Duration::from_millis(20)).unwrap_or(false);
             let sent = signal_listed(group, Signal::KILL);
             if frozen || freezer(group).is_some() {
-                thaw(group)?;
+                thaw_what_is_left(group)?;
             }
             sent?;
         }
