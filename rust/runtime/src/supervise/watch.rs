@@ -361,6 +361,8 @@ impl Watch {
             kill = true;
         }
         if kill {
+            let signal = libc::SIGKILL.to_string();
+            self.events.add("kill", &[("signal", signal)]);
             self.signal(libc::SIGKILL);
         }
     }
