@@ -33,7 +33,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sinks::Sinks;
 use split::Splitter;
 
-/// How long the end of a log is waited for by [`Logger`]'s drop.
+/// How long a server may take for what is left at the end of a stream.
 const LAST: Duration = Duration::from_secs(1);
 /// Docker's size of the buffer of `mode=non-blocking`.
 const BUFFER: usize = 1_000_000;
@@ -89,9 +89,13 @@ impl Logger {
         self.take(stream, chunk, false);
     }
 
-    /// A stream has ended: a line that has not is written without its newline, as in Docker.
+    /// A stream has ended: a line that has not is written without its newline, as in Docker. All that came before is in
+    /// the file afterwards, whatever was waited for; a server has a second to take it.
     pub fn finish(&mut self, stream: Stream) {
         self.take(stream, &[], true);
+        if self.sinks.waits().is_some() || !self.chunks.is_empty() {
+            self.settle();
+        }
     }
 
     /// What to wait for before [`Self::flush`] is called; None: nothing.
@@ -130,6 +134,27 @@ impl Logger {
     #[must_use]
     pub fn lost(&self) -> u64 {
         self.lost + self.sinks.lost()
+    }
+
+    /// Writes all that is held.
+    fn settle(&mut self) {
+        self.sinks.hurry(true);
+        self.flush();
+        let end = Instant::now() + LAST;
+        while let Some((fd, write)) = self.sinks.waits() {
+            let left = end.saturating_duration_since(Instant::now());
+            let limit = Timespec {
+                tv_sec: left.as_secs() as i64,
+                tv_nsec: i64::from(left.subsec_nanos()),
+            };
+            let events = if write { PollFlags::OUT } else { PollFlags::IN };
+            if let Ok(0) = poll(&mut [PollFd::new(&fd, events)], Some(&limit)) {
+                // The server takes no more; the copy in the file is complete nevertheless.
+                self.sinks.give_up();
+            }
+            self.flush();
+        }
+        self.sinks.hurry(false);
     }
 
     fn take(&mut self, stream: Stream, data: &[u8], ends: bool) {
@@ -182,26 +207,6 @@ impl Logger {
 
 impl Drop for Logger {
     fn drop(&mut self) {
-        self.sinks.close();
-        self.flush();
-        let end = Instant::now() + LAST;
-        loop {
-            let Some((fd, write)) = self.sinks.waits() else {
-                return;
-            };
-            let events = if write { PollFlags::OUT } else { PollFlags::IN };
-            let left = end.saturating_duration_since(Instant::now());
-            let limit = Timespec {
-                tv_sec: left.as_secs() as i64,
-                tv_nsec: i64::from(left.subsec_nanos()),
-            };
-            match poll(&mut [PollFd::new(&fd, events)], Some(&limit)) {
-                Ok(0) => break,
-                _ => self.flush(),
-            }
-        }
-        // The server takes no more; the copy in the file is complete nevertheless.
-        self.sinks.abandon_server();
-        self.flush();
+        self.settle();
     }
 }

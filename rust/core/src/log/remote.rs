@@ -119,6 +119,13 @@ impl Remote {
         self.attempt(&rest, None)
     }
 
+    /// Forgets the connection and what is left of a message; whether there was any.
+    pub fn give_up(&mut self) -> bool {
+        self.socket = None;
+        self.failed = Some(Instant::now());
+        !std::mem::take(&mut self.rest).is_empty()
+    }
+
     fn attempt(&mut self, message: &[u8], file: Option<BorrowedFd<'_>>) -> Sent {
         let mut done = 0;
         for _ in 0..2 {

@@ -19,8 +19,8 @@ pub struct Sinks {
     server: Option<Server>,
     /// Records that no server has taken.
     lost: u64,
-    /// The file does not wait for a compression any more.
-    closing: bool,
+    /// The file does not wait for a compression.
+    hurried: bool,
 }
 
 #[derive(Debug)]
@@ -76,7 +76,7 @@ impl Sinks {
             file,
             server,
             lost: 0,
-            closing: false,
+            hurried: false,
         })
     }
 
@@ -95,7 +95,7 @@ impl Sinks {
     }
 
     fn file_waits(&self) -> bool {
-        !self.closing && self.file.as_ref().is_some_and(LogFile::waits)
+        !self.hurried && self.file.as_ref().is_some_and(LogFile::waits)
     }
 
     /// Brings what was written into the file.
@@ -121,14 +121,16 @@ impl Sinks {
         }
     }
 
-    /// From now on no compression is waited for: the last records go into the file whatever its size.
-    pub fn close(&mut self) {
-        self.closing = true;
+    /// Whether no compression is waited for: records go into the file whatever its size.
+    pub fn hurry(&mut self, hurried: bool) {
+        self.hurried = hurried;
     }
 
-    /// Gives the server up.
-    pub fn abandon_server(&mut self) {
-        self.server = None;
+    /// Gives up what the server has not taken.
+    pub fn give_up(&mut self) {
+        if let Some(server) = &mut self.server {
+            self.lost += u64::from(server.remote().give_up());
+        }
     }
 
     /// Records that no room was found for.

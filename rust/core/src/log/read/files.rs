@@ -63,13 +63,14 @@ pub fn inode(path: &Path) -> Option<Inode> {
     stat(path).ok().map(|found| found.st_ino)
 }
 
-/// Opens all files of a log, the current one first, then `.1` and so on; those that are not there are left out.
-pub fn snapshot(path: &Path) -> Result<Vec<Opened>> {
+/// Opens the files of a log, the current one first, then `.1` and so on, up to the one that is `known` and no part of the
+/// result. Those that are not there are left out.
+pub fn snapshot(path: &Path, known: Option<Inode>) -> Result<Vec<Opened>> {
     let mut tries = 0;
     loop {
         tries += 1;
         let mut seen = Vec::new();
-        let files = look(path, &mut seen)?;
+        let files = look(path, known, &mut seen)?;
         // Every name still means the same file: all of them were there together at the end of the search.
         if tries == TRIES || seen.iter().all(|name| inode(&name.path) == name.inode) {
             return Ok(files);
@@ -77,7 +78,7 @@ pub fn snapshot(path: &Path) -> Result<Vec<Opened>> {
     }
 }
 
-fn look(path: &Path, seen: &mut Vec<Seen>) -> Result<Vec<Opened>> {
+fn look(path: &Path, known: Option<Inode>, seen: &mut Vec<Seen>) -> Result<Vec<Opened>> {
     let mut files: Vec<Opened> = Vec::new();
     let (mut number, mut missing) = (0, 0);
     while number < MOST && missing <= GAP {
@@ -105,23 +106,25 @@ fn look(path: &Path, seen: &mut Vec<Seen>) -> Result<Vec<Opened>> {
                 continue;
             };
             found = true;
-            files.push(Opened {
+            let mut opened = Opened {
                 path,
                 inode,
                 file,
                 compressed,
                 size,
-            });
+            };
+            if compressed {
+                // One that cannot be read is found out about when it is its turn.
+                let header = Header::read(&opened).ok();
+                opened.inode = header.and_then(|header| header.original).unwrap_or(0);
+            }
+            if Some(opened.inode) == known {
+                return Ok(files);
+            }
+            files.push(opened);
         }
         missing = if found { 0 } else { missing + 1 };
         number += 1;
-    }
-    for file in files.iter_mut().filter(|file| file.compressed) {
-        // One that cannot be read is found out about when it is its turn.
-        file.inode = Header::read(file)
-            .ok()
-            .and_then(|header| header.original)
-            .unwrap_or(0);
     }
     Ok(files)
 }

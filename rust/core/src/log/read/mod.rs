@@ -123,7 +123,7 @@ impl Reader {
     /// Opens the files, and goes to the first record of the tail.
     fn begin(&mut self) -> Result<()> {
         let mut left = self.wanted.tail;
-        for opened in snapshot(&self.path)? {
+        for opened in snapshot(&self.path, None)? {
             self.newest = self.newest.or(Some(opened.inode));
             let size = opened.size;
             let (place, count) = match left {
@@ -301,13 +301,7 @@ impl Reader {
 
     /// Opens the files that have come after the newest one that is known; whether there are any.
     fn look_for_successors(&mut self) -> Result<bool> {
-        let mut new = Vec::new();
-        for opened in snapshot(&self.path)? {
-            if Some(opened.inode) == self.newest {
-                break;
-            }
-            new.push(opened);
-        }
+        let new = snapshot(&self.path, self.newest)?;
         // Without a current file its writer is about to make it: later, then, with all that comes between.
         let Some(newest) = new.first().filter(|opened| opened.path == self.path) else {
             return Ok(false);
