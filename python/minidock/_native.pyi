@@ -322,6 +322,107 @@ class OverlayMount:
 def unmount(path: str | PathLike[str]) -> None:
     """Take away what is mounted on the directory ``path``. Errors: busy (in use), not-found (nothing is)."""
 
+# --- Files of containers (docs/copying.md) ---
+
+@final
+class ContainerTree:
+    """A container's tree of files, pinned: no path, link or rename in it leads out. Paths are the container's.
+
+    Errors of all that take a path: not-found, system (ENOTDIR, ELOOP).
+    """
+
+    @staticmethod
+    def running(
+        pid: int, start_time: int, *, idmap: Mapping[str, Sequence[Sequence[int]]] | None = None
+    ) -> ContainerTree:
+        """What PID 1 of a running container sees, mounts and all; ``start_time`` is field 22 of its /proc/PID/stat.
+
+        Errors: not-found (it has ended), busy (it has not entered its root yet).
+        """
+    @staticmethod
+    def stopped(
+        rootfs: bytes,
+        binds: Sequence[tuple[str, str]],
+        *,
+        writable: bool,
+        label: str | None = None,
+        idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    ) -> ContainerTree:
+        """Mount a container that does not run where nobody sees it, until :meth:`close`. Nobody may start it meanwhile.
+
+        ``rootfs`` is the section of its minidock.json. ``binds`` are sources on the host and targets, shown from Linux
+        6.15 on. With ``writable`` nobody else may have it mounted. ``label`` is an SELinux context.
+        """
+    def stat(self, path: str) -> tuple[int, int, int, int, str]:
+        """Return size, st_mode, mtime in seconds and nanoseconds, and where a link leads to in the end.
+
+        A link in the last place is not followed, unless a slash or ``/.`` follows it.
+        """
+    def user(self, spec: str) -> tuple[int, int]:
+        """Return the numbers of ``user[:group]`` by the container's passwd and group files."""
+    def read(self, path: str, name: str, out: int, *, progress: Progress | None = None) -> None:
+        """Write a tar of what is at ``path`` to ``out``; its top is called ``name``. Sockets are left out.
+
+        Errors: busy (a file becomes shorter meanwhile), invalid (a socket).
+        """
+    def write(
+        self,
+        path: str,
+        source: int,
+        *,
+        owner: tuple[int, int] | None = None,
+        keep_kinds: bool = False,
+        read_only_root: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Unpack a tar, plain or compressed by gzip or zstd, into the directory ``path``, links in it followed.
+
+        Files belong to ``owner``, else to whom the tar names, in the container's numbers. ``keep_kinds``: a directory
+        never takes the place of something else, nor the reverse. Errors: conflict (that), invalid (no directory, read-only),
+        denied (the kernel's file systems, names that leave the directory), and those of :func:`unpack_layer`.
+        """
+    def copy_out(
+        self,
+        path: str,
+        name: str,
+        target: str,
+        *,
+        owners: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Copy what is at ``path`` into the host's directory ``target``, as ``name``; kinds are kept.
+
+        Without ``owners`` all belongs to the caller, and nothing has set-user-id bits or file capabilities.
+        ``progress.size`` counts the bytes that a tar would have.
+        """
+    def copy_in(
+        self,
+        source: str,
+        name: str,
+        path: str,
+        *,
+        owner: tuple[int, int] | None = None,
+        read_only_root: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        """Copy what the host has at ``source`` into the directory ``path``, as ``name``; kinds are kept."""
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+def tree_changes(
+    tree: str | PathLike[str],
+    layers: Sequence[str | PathLike[str]],
+    *,
+    whole: bool = False,
+    idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
+    progress: Progress | None = None,
+) -> list[tuple[str, int]]:
+    """Return the paths of ``tree`` that differ from ``layers`` (topmost first): 0 changed, 1 added, 2 deleted.
+
+    ``tree`` holds changes in overlayfs's form, or with ``whole`` everything. Errors: unsupported (redirects), not-found.
+    """
+
 # --- Layers and directory trees ---
 
 @final

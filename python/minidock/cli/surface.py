@@ -75,6 +75,8 @@ IMPLEMENTED = {
     "container rm": ("remove", "REMOVE", "Remove containers"),
     "container prune": ("remove", "PRUNE", "Remove all stopped containers"),
     "container commit": ("commit", "COMMIT", "Make an image from a container's changes"),
+    "container cp": ("cp", "CP", "Copy files between a container and this host"),
+    "container diff": ("diff", "DIFF", "Show what a container has changed of its image's files"),
     "container export": ("archives", "EXPORT", "Write a container's files to an archive"),
     "container inspect": ("inspect", "CONTAINER", "Show all details of containers"),
     "container port": ("port", "PORT", "Show where a container's ports are published"),
@@ -141,6 +143,8 @@ ALIASES = {
     "image remove": "image rm",
     "import": "image import",
     "commit": "container commit",
+    "cp": "container cp",
+    "diff": "container diff",
     "image umount": "image unmount",
     "export": "container export",
     "save": "image save",
@@ -154,10 +158,6 @@ ALIASES = {
 }
 
 PLANNED: dict[str, Reason] = {
-    "container diff": LIFECYCLE,
-    "container cp": LIFECYCLE,
-    "diff": LIFECYCLE,
-    "cp": LIFECYCLE,
     "system prune": VOLUMES,
     "network": NETWORKS,
     "volume": VOLUMES,

@@ -32,6 +32,7 @@ def write(lifecycle: Lifecycle, container_id: str, fd: int) -> None:
             failure = translate(error)
             raise type(failure)(f"export container {record.id[:12]}: {failure}") from error
         lifecycle.store.containers.get(record.id)  # of one that is removed meanwhile, files would be missing
+    lifecycle.emit(record, "export")
 
 
 @contextmanager
@@ -44,7 +45,7 @@ def _tree(lifecycle: Lifecycle, record: Record) -> Iterator[tuple[str | int, Any
         return
     if snapshot["type"] == "host":
         lower = [snapshot["path"]]
-        _require_plain(record, snapshot)
+        require_plain(record, snapshot, "export")
     else:
         lower = list(snapshot["lower"])
     if idmap is not None:
@@ -60,7 +61,7 @@ def _tree(lifecycle: Lifecycle, record: Record) -> Iterator[tuple[str | int, Any
         yield mount.fd, None
 
 
-def _require_plain(record: Record, snapshot: dict[str, Any]) -> None:
+def require_plain(record: Record, snapshot: dict[str, Any], verb: str) -> None:
     """Refuse a directory of the host whose parts are in many places, some of them gone with the container."""
     path = snapshot["path"]
     below = path.rstrip("/") + "/"
@@ -70,7 +71,7 @@ def _require_plain(record: Record, snapshot: dict[str, Any]) -> None:
             points = [line.split(" ")[_MOUNT_POINT] for line in file]
     if snapshot.get("mask") or any(point.startswith(below) and point != path for point in points):
         raise Unsupported(
-            f"export container {record.id[:12]}: its root filesystem is {path} of the host with all that is mounted "
+            f"{verb} container {record.id[:12]}: its root filesystem is {path} of the host with all that is mounted "
             f"there, and no single tree: minidock image from-rootfs {path} NAME"
         )
 

@@ -14,8 +14,8 @@ from msgspec import UNSET
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.containers import states
-from minidock.errors import Conflict, Corrupt, InvalidArgument, Unsupported
+from minidock.containers.stillness import still
+from minidock.errors import Corrupt, InvalidArgument, Unsupported
 from minidock.images import changes as dockerfile
 from minidock.images import content, manifests, reproducible, tars
 from minidock.images.announcing import announce
@@ -54,15 +54,27 @@ def commit(
     message: str,
     author: str,
     changes: Sequence[str],
+    pause: bool,
 ) -> ImageRow:
-    """Make an image of a container that does not run; see :meth:`Container.commit`."""
+    """Make an image of a container; see :meth:`Container.commit`."""
     for what, text in (("message", message), ("author", author)):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument(f"{what} {text!r}: not valid UTF-8") from error
+    with still(lifecycle, container_id, pause=pause) as record:
+        return _commit(lifecycle, _committable(record), target, message, author, changes)
+
+
+def _commit(  # noqa: PLR0917 - all of what an image is
+    lifecycle: Lifecycle,
+    record: Record,
+    target: Reference | None,
+    message: str,
+    author: str,
+    changes: Sequence[str],
+) -> ImageRow:
     store = lifecycle.store
-    record = _stopped(lifecycle, container_id)
     config = _defaults(record.config)
     dockerfile.apply(config, changes)
     _complete(config, record.config)
@@ -116,16 +128,9 @@ def commit(
             store.layers.release(work)
 
 
-def _stopped(lifecycle: Lifecycle, container_id: str) -> Record:
-    """The record of a container that has no processes and a writable layer of its own."""
-    record, state = lifecycle.settle(lifecycle.store.containers.get(container_id))
+def _committable(record: Record) -> Record:
+    """The record of a container that has an image, and a writable layer of its own over it."""
     short = record.id[:12]
-    if state.status == states.RUNNING or lifecycle.store.containers.get(record.id).state == states.RUNNING:
-        raise Unsupported(
-            f"commit container {short}: it is running, and pausing it for that comes with the issue "
-            "'Container lifecycle: supervise, observe, control'; wait for its end"
-        )
-    lifecycle.wait_for_the_last_run(record.id)
     if not record.image:
         raise Unsupported(
             f"commit container {short}: it was made from a directory of the host, not from an image: "
@@ -285,7 +290,7 @@ def _publish(  # noqa: PLR0917 - all of what an image is
     target: Reference | None,
     now: int,
 ) -> ImageRow:
-    """Add the image, unless the container was started meanwhile."""
+    """Add the image."""
     store = lifecycle.store
     image_id, config_path = content.stage(work, document)
     blobs = [NewBlob(image_id, len(document), oci_image.CONFIG, config_path)]
@@ -308,8 +313,7 @@ def _publish(  # noqa: PLR0917 - all of what an image is
     blobs.append(NewBlob(digest, len(manifest), oci_image.MANIFEST, path))
     row = ImageRow(image_id, document, digest, 0, now // 10**9)
     with store.database.transaction():
-        if store.containers.get(record.id).state == states.RUNNING:
-            raise Conflict(f"commit container {record.id[:12]}: it was started meanwhile")
+        store.containers.get(record.id)  # of one that is removed meanwhile, files would be missing
         store.images.add(
             row,
             [*(layer.diff_id for layer in below), *([] if made is None else [made.diff_id])],

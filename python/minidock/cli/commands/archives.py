@@ -31,7 +31,7 @@ def output(values: Values, verb: str) -> str | int:
 
 def _save(session: Session, values: Values, arguments: list[str]) -> int:
     out = output(values, "save")
-    with _pipe_may_close(out):
+    with pipe_may_close(out):
         session.engine.images.save(arguments, out, platform=values["platform"])
     return 0
 
@@ -39,13 +39,13 @@ def _save(session: Session, values: Values, arguments: list[str]) -> int:
 def _export(session: Session, values: Values, arguments: list[str]) -> int:
     out = output(values, "export")
     container = session.engine.containers.get(arguments[0])
-    with _pipe_may_close(out):
+    with pipe_may_close(out):
         container.export(out)
     return 0
 
 
 @contextlib.contextmanager
-def _pipe_may_close(out: str | int) -> Iterator[None]:
+def pipe_may_close(out: str | int) -> Iterator[None]:
     """Make it BrokenPipeError, which ends commands without a word, when writing failed as nobody reads the output."""
     try:
         yield

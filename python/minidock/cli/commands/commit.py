@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
-from minidock.cli.surface import LIFECYCLE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,6 +18,7 @@ def _commit(session: Session, values: Values, arguments: list[str]) -> int:
         message=values["message"] or "",
         author=values["author"] or "",
         changes=values["change"],
+        pause=values["pause"],
     )
     line(image.id)
     return 0
@@ -26,12 +26,12 @@ def _commit(session: Session, values: Values, arguments: list[str]) -> int:
 
 COMMIT = Command(
     "[OPTIONS] CONTAINER [REPOSITORY[:TAG]]",
-    "Make an image from what a container that does not run has changed in its own.",
+    "Make an image from what a container has changed in its own. One that runs is frozen meanwhile.",
     [
         Flag("author", "string", "Author, such as 'John Hannibal Smith <hannibal@a-team.com>'", short="a"),
         Flag("change", "list", "Dockerfile instruction for the image, such as 'CMD [\"sh\"]'", short="c"),
         Flag("message", "string", "Comment in the image's history", short="m"),
-        Flag("pause", "bool", short="p", default=True, reason=LIFECYCLE, harmless=True),
+        Flag("pause", "bool", "Freeze the container meanwhile", short="p", default=True),
     ],
     _commit,
     minimum=1,
