@@ -11,15 +11,22 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import images, memory, run, transfer
+from benches import images, logs, many, memory, run, transfer, verbs
 from benches.harness import PROJECT, Row, peers
 
-BENCHES: dict[str, tuple[Callable[[int], Row], int]] = {
+BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "oci-run": (run.oci_run, 300),
     "python-run": (run.python_run, 400),
     "cli-run": (run.cli_run, 50),
     "fifty": (run.fifty, 10),
     "memory": (memory.supervisor, 1),
+    "exec-python": (verbs.exec_python, 200),
+    "exec-cli": (verbs.exec_cli, 30),
+    "detached": (verbs.detached, 60),
+    "footprint": (many.footprint, 50),
+    "thousand": (many.thousand, 1000),
+    "ps-hundred": (many.ps_hundred, 30),
+    "logs": (logs.throughput, 20),
     "import": (images.import_debian, 5),
     "pull": (transfer.pull_gzip, 5),
     "pull-zstd": (transfer.pull_zstd, 5),
@@ -45,9 +52,10 @@ def main(names: list[str]) -> int:
     rows = []
     for name in names or BENCHES:
         bench, count = BENCHES[name]
-        row = bench(int(os.environ.get("MINIDOCK_BENCH_ROUNDS", count)))
-        rows.append(row)
-        print(row.cells(), flush=True)
+        made = bench(int(os.environ.get("MINIDOCK_BENCH_ROUNDS", count)))
+        for row in made if isinstance(made, list) else [made]:
+            rows.append(row)
+            print(row.cells(), flush=True)
     if not names:
         versions = "; ".join(peers("versions").splitlines())
         lines = [

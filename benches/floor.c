@@ -4,9 +4,11 @@
  * everything that SECURITY.md's default profile mounts and masks, makes the devices, pivots, loads a filter of 700
  * instructions, drops capabilities, executes `true`, waits and cleans up. minidock is measured beside it.
  *
- *   cc -O2 -static -o floor floor.c && ./floor LOWERDIR SCRATCHDIR [profile|bare]
+ *   cc -O2 -static -o floor floor.c && ./floor LOWERDIR SCRATCHDIR [profile|bare|hold N]
  *
  * `bare` leaves out cgroups, masks, devices, filter and the smaller mounts: namespaces, overlay, pivot_root, exec.
+ * `hold` makes N at once that execute `sleep`, says `ready`, and ends them all when its input does: what the kernel needs
+ * for so many containers. All of them are its own children; it has no process, no log and no socket for each.
  */
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -38,7 +40,7 @@
 static const char *const hierarchies[] = {"cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "systemd"};
 static const char *const hosts_files[] = {"hosts", "hostname", "resolv.conf"};
 static char lower[4096], scratch[4096], group[64];
-static int join[COUNT(hierarchies)], bare;
+static int join[COUNT(hierarchies)], bare, hold;
 
 static void put(const char *path, const char *text) {
   int fd = open(path, O_WRONLY | O_CLOEXEC);
@@ -184,8 +186,8 @@ static int child(void *unused) {
     MUST(prctl(PR_SET_PDEATHSIG, SIGKILL));
     MUST(syscall(SYS_close_range, 3, ~0u, 0));
   }
-  char *argv[] = {"true", NULL}, *env[] = {"PATH=/bin", NULL};
-  execve("/bin/true", argv, env);
+  char *argv[] = {"true", NULL}, *sleep[] = {"sleep", "100000", NULL}, *env[] = {"PATH=/bin", NULL};
+  execve(hold ? "/bin/sleep" : "/bin/true", hold ? sleep : argv, env);
   err(127, "execve");
 }
 
@@ -201,12 +203,10 @@ static void clear(const char *path) {
   if (d) closedir(d);
 }
 
-int main(int argc, char **argv) {
-  if (argc < 3) errx(2, "usage: floor LOWERDIR SCRATCHDIR [profile|bare]");
-  bare = argc > 3 && !strcmp(argv[3], "bare");
-  if (!realpath(argv[1], lower)) err(1, "%s", argv[1]);
-  snprintf(scratch, sizeof scratch, "%.3900s/%d", argv[2], getpid());
-  snprintf(group, sizeof group, "floor-%d", getpid());
+/* Makes the scratch directory and cgroups of one container, and its first process. */
+static pid_t begin(const char *folder, int number) {
+  snprintf(scratch, sizeof scratch, "%.3900s/%d-%d", folder, getpid(), number);
+  snprintf(group, sizeof group, "floor-%d-%d", getpid(), number);
   MUST(mkdir(scratch, 0700));
   static char path[4200], stack[1 << 17] __attribute__((aligned(16)));
   static const char *const folders[] = {"upper", "work", "merged"};
@@ -220,10 +220,48 @@ int main(int argc, char **argv) {
   if (!bare) make_cgroups();
   pid_t pid = clone(child, stack + sizeof stack, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWNET | CLONE_NEWUTS | CLONE_NEWIPC | SIGCHLD, NULL);
   if (pid < 0) err(1, "clone");
+  return pid;
+}
+
+static int end(const char *folder, int number, pid_t pid) {
   int status;
   MUST(waitpid(pid, &status, 0));
+  snprintf(scratch, sizeof scratch, "%.3900s/%d-%d", folder, getpid(), number);
+  snprintf(group, sizeof group, "floor-%d-%d", getpid(), number);
   if (!bare) remove_cgroups();
   clear(scratch);
   rmdir(scratch);
   return WIFEXITED(status) ? WEXITSTATUS(status) : 128;
+}
+
+static int hold_many(const char *folder, int count) {
+  pid_t *pids = calloc(count, sizeof *pids);
+  int made = 0, executed[2], failed = 0;
+  for (; made < count && !failed; made++) {
+    char byte;
+    siginfo_t gone = {0};
+    MUST(pipe2(executed, O_CLOEXEC));
+    pids[made] = begin(folder, made);
+    close(executed[1]);
+    MUST(read(executed[0], &byte, 1)); /* its end: closed by execve, or by death */
+    MUST(waitid(P_PID, pids[made], &gone, WEXITED | WNOHANG | WNOWAIT));
+    failed = gone.si_pid != 0;
+    close(executed[0]);
+    for (int i = 0; i < COUNT(hierarchies); i++) close(join[i]);
+  }
+  puts(failed ? "failed" : "ready");
+  fflush(stdout);
+  while (!failed && getchar() != EOF) continue;
+  for (int i = 0; i < made; i++) kill(pids[i], SIGKILL);
+  for (int i = 0; i < made; i++) end(folder, i, pids[i]);
+  return failed;
+}
+
+int main(int argc, char **argv) {
+  if (argc < 3) errx(2, "usage: floor LOWERDIR SCRATCHDIR [profile|bare|hold N]");
+  bare = argc > 3 && !strcmp(argv[3], "bare");
+  hold = argc > 4 && !strcmp(argv[3], "hold") ? atoi(argv[4]) : 0;
+  if (!realpath(argv[1], lower)) err(1, "%s", argv[1]);
+  if (hold) return hold_many(argv[2], hold);
+  return end(argv[2], 0, begin(argv[2], 0));
 }
