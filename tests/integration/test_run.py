@@ -22,7 +22,6 @@ from minidock.errors import (
     ImageNotFound,
     InvalidArgument,
     LimitExceeded,
-    Unsupported,
 )
 from tests.conftest import Roots, wait_for
 
@@ -282,7 +281,6 @@ def test_the_container_dies_with_its_process(engine: minidock.Engine, busybox: s
 @pytest.mark.parametrize(
     ("options", "error"),
     [
-        ({"detach": True}, Unsupported),
         ({"input": "text"}, InvalidArgument),
         ({"output_limit": -1}, InvalidArgument),
         ({"runtime": "nope"}, minidock.MinidockError),

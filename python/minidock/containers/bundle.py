@@ -98,7 +98,8 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         user=document.User(config.user, list(host_config.group_add or ())),
         stdio=start.stdio,
         stdin=start.stdin,
-        stdin_once=config.stdin_once,
+        # Input that a call brings along, to a container without one of its own, is all there is.
+        stdin_once=config.stdin_once or not config.open_stdin,
         attached=start.attached,
         detach_keys=start.detach_keys,
         restart=_restart(record),
