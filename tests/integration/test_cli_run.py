@@ -154,6 +154,9 @@ def test_create_then_start(cli_busybox: Cli) -> None:
     done = cli_busybox("start", "-a", "-i", "cc", input=b"hello")
     assert (done.returncode, done.stdout) == (4, b"hello")
     assert cli_busybox.ok("start", "cc") == "cc\n"
+    # Its input stays open for who attaches.
+    assert cli_busybox.ok("ps", "--format", "{{.State}}") == "running\n"
+    assert cli_busybox("attach", "cc", input=b"again").stdout == b"again"
     wait_for(lambda: "exited" in cli_busybox.ok("ps", "-a", "--format", "{{.State}}"))
     done = cli_busybox("start", "cc", "missing")
     assert (done.returncode, done.stdout) == (1, b"cc\n")

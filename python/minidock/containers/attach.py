@@ -97,16 +97,18 @@ class _Terminal:
         self._supervisor: _native.Supervisor | None = None
 
     def __enter__(self) -> _Terminal:
+        # Before the container can write: its first line would get the caller's line ends, and a Ctrl-C be the caller's.
+        if self._fd is not None:
+            self._raw = _native.raw_mode(self._fd)
         return self
 
     def connect(self, supervisor: _native.Supervisor) -> None:
-        """Make the terminal raw and pass its size on, now and whenever it changes."""
+        """Pass the terminal's size on, now and whenever it changes."""
         if self._fd is None:
             return
         self._supervisor = supervisor
         if threading.current_thread() is threading.main_thread():
             self._before = signal.signal(signal.SIGWINCH, self._resize)
-        self._raw = _native.raw_mode(self._fd)
         self._resize(0, None)
 
     def _resize(self, _number: int, _frame: FrameType | None) -> None:
