@@ -18,6 +18,7 @@ from minidock.containers.record import Record
 from minidock.containers.result import RunResult
 from minidock.containers.settling import KILLED
 from minidock.containers.status import now
+from minidock.containers.stillness import held
 from minidock.errors import (
     CommandNotExecutable,
     CommandNotFound,
@@ -109,7 +110,8 @@ class Starting(Planning):
             now_record.usage = None
             now_record.state = ContainerState(status=states.RUNNING, started_at=now())
 
-        with self.store.database.transaction():
+        # Who has its files mounted for a copy holds this lock: no two mounts write to the same layer.
+        with held(self.paths, record.id), self.store.database.transaction():
             begun = self.modify(record.id, mark, state=states.RUNNING, expected_state=before)
             if begun is None:
                 raise Conflict(f"container {record.id} is already running")
