@@ -110,12 +110,12 @@ def _bounded(time_ns: int | None) -> int | None:
 def _decoded(lines: bytes) -> list[Event]:
     try:
         return _decoder.decode_lines(lines)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError):
         # Something else wrote into the file: only that is passed over.
         found = []
         for line in lines.splitlines():
             try:
                 found.append(_decoder.decode(line))
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, UnicodeDecodeError):
                 continue
         return found

@@ -59,6 +59,6 @@ def _append(store: Store, action: str, id: str, name: str, labels: dict[str, str
 def _labels(row: ImageRow) -> dict[str, str]:
     try:
         config = msgspec.json.decode(row.config, type=_Image).config
-    except msgspec.DecodeError:  # whoever wants to use the image is told
+    except (msgspec.DecodeError, UnicodeDecodeError):  # whoever wants to use the image is told
         return {}
     return (config.labels if config is not None else None) or {}

@@ -98,7 +98,11 @@ class _Message:
     def template_json(self) -> object:
         import msgspec
 
-        return msgspec.to_builtins(self._message)
+        from minidock.cli.gotemplate import Struct
+
+        fields = Struct(msgspec.to_builtins(self._message))
+        fields["Actor"] = self._fields["Actor"]
+        return fields
 
 
 EVENTS = Command(
