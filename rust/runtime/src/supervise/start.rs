@@ -35,10 +35,10 @@ impl Traces {
     pub fn remove(&mut self) -> bool {
         if let Some(runtime) = self.runtime.take() {
             runtime.delete();
-            // It may have left processes, if it has failed.
-            if let Some(group) = &self.cgroup {
-                let _ = group.kill_all(libc::SIGKILL, REMOVAL);
-            }
+        }
+        // In the host's pid namespace others outlive PID 1, and what another runtime has failed to start may do so, too.
+        if let Some(group) = &self.cgroup {
+            let _ = group.kill_all(libc::SIGKILL, REMOVAL);
         }
         let group = self.cgroup.take();
         group.is_none_or(|mut group| group.remove(REMOVAL).is_ok())
