@@ -87,7 +87,7 @@ impl Channel {
         self.send_with(packet, &[])
     }
 
-    /// Sends one packet and descriptors. `Conflict`: the supervisor has ended.
+    /// Sends one packet and descriptors. `Conflict`: the supervisor has ended; `Timeout`: it takes in no more.
     pub fn send_with(&self, packet: &serde_json::Value, fds: &[BorrowedFd<'_>]) -> Result<()> {
         let text = packet.to_string();
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(FDS_MAX))];
@@ -107,6 +107,12 @@ impl Channel {
             return match sendmsg(&self.socket, &data, &mut ancillary, SendFlags::NOSIGNAL) {
                 Ok(_) => Ok(()),
                 Err(Errno::INTR) => continue,
+                Err(Errno::AGAIN) => Err(Error::new(
+                    Kind::Timeout,
+                    "send to supervisor",
+                    self.bundle.clone(),
+                    "the supervisor does not answer",
+                )),
                 Err(Errno::PIPE | Errno::CONNRESET | Errno::NOTCONN) => Err(Error::new(
                     Kind::Conflict,
                     "send to supervisor",

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode, OFlags, open};
 use rustix::io::{Errno, read, write};
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 use serde_json::json;
 
@@ -17,6 +18,8 @@ use crate::error::{Context, Error, Kind, Result};
 
 /// The most that one `read` takes from a pipe.
 const CHUNK: usize = 64 * 1024;
+/// How long a supervisor may leave a connection, or a packet, waiting: a stopped one takes in none.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// How long a container that is being killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -49,7 +52,8 @@ pub struct Supervisor {
 }
 
 impl Supervisor {
-    /// Connects to the supervisor whose run directory this is. `NotFound`: there is none (any more).
+    /// Connects to the supervisor whose run directory this is. `NotFound`: there is none (any more); `Timeout`: it does not
+    /// answer.
     pub fn connect(run_dir: &Path) -> Result<Self> {
         let shown = || run_dir.display().to_string();
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
@@ -60,8 +64,19 @@ impl Supervisor {
         let kind = SocketType::SEQPACKET;
         let socket = socket_with(AddressFamily::UNIX, kind, SocketFlags::CLOEXEC, None)
             .context("connect to supervisor", shown)?;
+        set_socket_timeout(&socket, Timeout::Send, Some(PATIENCE))
+            .context("connect to supervisor", shown)?;
         match connect(&socket, &address) {
             Ok(()) => {}
+            Err(Errno::AGAIN) => {
+                let why = "the supervisor does not answer";
+                return Err(Error::new(
+                    Kind::Timeout,
+                    "connect to supervisor",
+                    shown(),
+                    why,
+                ));
+            }
             // Its socket outlives a supervisor that was killed.
             Err(Errno::CONNREFUSED | Errno::NOENT) => {
                 let why = "it has no supervisor";

@@ -1,6 +1,8 @@
 //! Who is connected to the supervisor: control sockets, and the streams that were attached through them.
 use std::io::IoSliceMut;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::time::Duration;
 
 use minidock_core::supervisor::Keys;
 use rustix::io::Errno;
@@ -12,7 +14,7 @@ use rustix::net::{SocketFlags, sockopt};
 use super::control::{self, Received, Request};
 use super::relay::{Kind, private};
 
-/// More at a time are turned away: each has descriptors here.
+/// More at a time wait until others go: each has descriptors here.
 const MOST: usize = 200;
 /// The longest request.
 const LONGEST: usize = 4096;
@@ -119,6 +121,8 @@ pub struct Client {
     writers: [Option<Writer>; 2],
     framed: bool,
     pub source: Option<Source>,
+    /// It has frozen the container, which is to run again when it goes unless this file is there.
+    pub holds: Option<PathBuf>,
     gone: bool,
 }
 
@@ -132,6 +136,7 @@ impl Client {
             writers: [None, None],
             framed: false,
             source: None,
+            holds: None,
             gone: false,
         }
     }
@@ -230,6 +235,15 @@ pub enum StreamName {
     Framed,
 }
 
+/// What those who have gone had.
+#[derive(Debug, Default)]
+pub struct Swept {
+    /// Input.
+    pub input: bool,
+    /// The last hold on the frozen container: see [`Client::holds`].
+    pub held: Option<PathBuf>,
+}
+
 /// All connections.
 #[derive(Default)]
 pub struct Clients {
@@ -252,15 +266,27 @@ impl Clients {
         self.list.get_mut(at)
     }
 
+    /// Whether there is a place for one more.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.list.len() >= MOST
+    }
+
     /// Takes the next connection from the listening socket, if it is one of our own user.
     pub fn accept(&mut self, listener: &OwnedFd) {
-        let Ok(socket) = accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) else {
-            return;
+        let socket = match accept_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK) {
+            Ok(socket) => socket,
+            Err(Errno::MFILE | Errno::NFILE | Errno::NOMEM | Errno::NOBUFS) => {
+                // It stays readable: without a pause this would be asked for at every turn.
+                std::thread::sleep(Duration::from_millis(10));
+                return;
+            }
+            Err(_) => return,
         };
         // The socket's mode keeps others away already.
         let same = sockopt::socket_peercred(&socket)
             .is_ok_and(|peer| peer.uid == rustix::process::geteuid());
-        if same && self.list.len() < MOST {
+        if same {
             self.list.push(Client::new(socket, false));
         }
     }
@@ -284,14 +310,20 @@ impl Clients {
         }
     }
 
-    /// Takes out those who have gone. Returns whether one of them had input connected.
-    pub fn sweep(&mut self) -> bool {
-        let mut input = false;
-        self.list.retain(|client| {
-            input |= client.gone && client.source.is_some();
+    /// Takes out those who have gone.
+    pub fn sweep(&mut self) -> Swept {
+        let mut swept = Swept::default();
+        self.list.retain_mut(|client| {
+            if client.gone {
+                swept.input |= client.source.is_some();
+                swept.held = client.holds.take().or(swept.held.take());
+            }
             !client.gone
         });
-        input
+        if self.list.iter().any(|client| client.holds.is_some()) {
+            swept.held = None;
+        }
+        swept
     }
 
     /// Whether somebody's output of `stream` waits to be read, so that no more can be sent.

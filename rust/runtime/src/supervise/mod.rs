@@ -304,10 +304,13 @@ impl Life {
             return;
         }
         match sys::fork() {
-            Ok(Some(_)) => {}
+            Ok(Some(first)) => reap(first),
             Ok(None) => {
-                self.watch.listener = None;
-                serve_slow(slow, text);
+                // Forked again, and so nobody's zombie; the others' sockets are not to be held open here.
+                if !matches!(sys::fork(), Ok(Some(_))) {
+                    self.watch.let_go();
+                    serve_slow(slow, text);
+                }
                 sys::exit_now(0);
             }
             Err(_) => serve_slow(slow, text),
@@ -349,6 +352,13 @@ impl Life {
             let _ = std::fs::remove_dir_all(&self.run_dir);
         }
     }
+}
+
+/// Waits for a child that ends at once.
+fn reap(pid: i32) {
+    let pid = rustix::process::Pid::from_raw(pid);
+    let options = rustix::process::WaitOptions::empty();
+    while rustix::process::waitpid(pid, options) == Err(rustix::io::Errno::INTR) {}
 }
 
 /// The number of a client's stream among its descriptors.

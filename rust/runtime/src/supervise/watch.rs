@@ -163,6 +163,15 @@ impl Watch {
         }
     }
 
+    /// Closes all that a fork of the supervisor does not need.
+    pub fn let_go(&mut self) {
+        self.listener = None;
+        self.clients = Clients::default();
+        self.owner = None;
+        self.signals = None;
+        self.run = None;
+    }
+
     /// Runs until PID 1 has ended and is reaped.
     pub fn run_to_end(&mut self) -> Exit {
         loop {
@@ -250,8 +259,15 @@ impl Watch {
                 Token::Client(Interest::Source(at)) => self.take_input(at),
             }
         }
-        if self.clients.sweep() {
+        let swept = self.clients.sweep();
+        if swept.input {
             self.with_input(Input::client_ended);
+        }
+        if let Some(paused) = swept.held
+            && !paused.exists()
+            && let Some(group) = self.run.as_ref().and_then(|run| run.group.as_ref())
+        {
+            let _ = group.thaw();
         }
         if let Some(run) = &mut self.run {
             run.outputs.retain(|output| !output.ended);
@@ -297,7 +313,7 @@ impl Watch {
                 }
             }
         }
-        if let Some(listener) = &self.listener {
+        if let Some(listener) = self.listener.as_ref().filter(|_| !self.clients.is_full()) {
             add(Token::Listener, listener.as_fd(), read);
         }
         if let Some(owner) = &self.owner {
@@ -468,6 +484,14 @@ impl Watch {
     ) -> Result<(), &'static str> {
         match request {
             Request::Ping => {}
+            Request::Hold { unless } => {
+                if self.run.is_none() {
+                    return Err("the container is not running");
+                }
+                if let Some(client) = self.clients.get(at) {
+                    client.holds = Some(unless);
+                }
+            }
             Request::Signal { signal } => {
                 let stops =
                     !self.stop_signal_chosen || [self.stop_signal, libc::SIGKILL].contains(&signal);
