@@ -17,13 +17,26 @@ if TYPE_CHECKING:
     from minidock.containers.result import RunResult, Usage
     from minidock.engine import Engine
     from minidock.errors import MinidockError
+    from minidock.events.event import Event
 
-__all__ = ["Attachment", "Container", "Engine", "MinidockError", "RunResult", "Usage", "__version__", "errors", "run"]
+__all__ = [
+    "Attachment",
+    "Container",
+    "Engine",
+    "Event",
+    "MinidockError",
+    "RunResult",
+    "Usage",
+    "__version__",
+    "errors",
+    "run",
+]
 
 _HOMES = {
     "Attachment": "minidock.containers.attachment",
     "Container": "minidock.containers.container",
     "Engine": "minidock.engine",
+    "Event": "minidock.events.event",
     "MinidockError": "minidock.errors",
     "RunResult": "minidock.containers.result",
     "Usage": "minidock.containers.result",

@@ -138,10 +138,10 @@ class EventReader:
     def read(self, timeout: float | None = None) -> bytes | None:
         """Return some lines, each a JSON object, all whole; nothing after ``timeout`` seconds; None: there is no more.
 
-        Kinds: not-found (the directory was removed), invalid (it is closed). The GIL is released.
+        Kinds: not-found (the directory was removed). The GIL is released.
         """
     def close(self) -> None:
-        """Give everything back; a :meth:`read` in another thread returns None."""
+        """Give everything back; a :meth:`read` in another thread returns None, as every later one does."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 

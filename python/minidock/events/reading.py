@@ -66,7 +66,7 @@ class Events:
         return self
 
     def __next__(self) -> Event:
-        """Return the next event. Raises Timeout, NotFound when the data root was removed, InvalidArgument if closed."""
+        """Return the next event. Raises Timeout, and NotFound when the data root was removed."""
         while True:
             for event in self._batch:
                 return event
@@ -91,7 +91,7 @@ class Events:
                 return events
 
     def close(self) -> None:
-        """Give back what it holds; another thread that waits for the next event gets the end."""
+        """Give back what it holds; whoever waits for the next event, in another thread, gets the end."""
         self._reader.close()
 
     def __enter__(self) -> Self:

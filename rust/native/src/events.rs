@@ -83,16 +83,15 @@ impl EventReader {
         let batch = detached(py, |interrupt| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             match reader.as_mut() {
-                Some(reader) => reader.next(&self.stop, until, interrupt).map(Some),
-                None => Ok(None),
+                Some(reader) => reader.next(&self.stop, until, interrupt),
+                None => Ok(Batch::End),
             }
         })?;
-        match batch {
-            Some(Batch::Lines(lines)) => Ok(Some(PyBytes::new(py, &lines))),
-            Some(Batch::Late) => Ok(Some(PyBytes::new(py, b""))),
-            Some(Batch::End) => Ok(None),
-            None => Err(invalid("read events", "", "the reader is closed")),
-        }
+        Ok(match batch {
+            Batch::Lines(lines) => Some(PyBytes::new(py, &lines)),
+            Batch::Late => Some(PyBytes::new(py, b"")),
+            Batch::End => None,
+        })
     }
 
     fn close(&self, py: Python<'_>) {
