@@ -358,7 +358,10 @@ impl Life {
 fn reap(pid: i32) {
     let pid = rustix::process::Pid::from_raw(pid);
     let options = rustix::process::WaitOptions::empty();
-    while rustix::process::waitpid(pid, options) == Err(rustix::io::Errno::INTR) {}
+    while matches!(
+        rustix::process::waitpid(pid, options),
+        Err(rustix::io::Errno::INTR)
+    ) {}
 }
 
 /// The number of a client's stream among its descriptors.
