@@ -11,10 +11,10 @@ import msgspec
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.containers import states
+from minidock.containers import control, states
 from minidock.containers.exits import exit_status
 from minidock.containers.parse.signals import NUMBERS
-from minidock.errors import Conflict, ContainerNotFound, Interrupted, NotFound
+from minidock.errors import Conflict, ContainerNotFound, Interrupted, NotFound, Timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,13 +37,20 @@ _JOB_CONTROL = frozenset((signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU, signal
 PROXIED = tuple(sorted({number for number in NUMBERS.values() if number < 32} - _KEPT - _FAULTS - _JOB_CONTROL))
 
 
-def wait_exited(supervisor: _native.Supervisor, timeout: float | None) -> ExitStatus | None:
-    """Wait for the end of a container; None after ``timeout`` seconds."""
+def wait_exited(supervisor: _native.Supervisor, shown: str, timeout: float | None) -> int | None:
+    """Wait for the end of the container ``shown``, and return its exit code; None when its supervisor was killed.
+
+    Raises Timeout after ``timeout`` seconds.
+    """
     try:
         packet = supervisor.wait(timeout)
+    except _native.SupervisorGone:
+        return None
     except _native.NativeError as error:
         raise translate(error) from error
-    return None if packet is None else exit_status(packet)
+    if packet is None:
+        raise Timeout(f"wait for container {shown}: it has not ended within {timeout:g} s")
+    return exit_status(packet).exit_code
 
 
 class _Proxy:
@@ -172,7 +179,7 @@ def attach(
         if keys is not None:
             request["detach_keys"] = keys
         try:
-            supervisor.request(msgspec.json.encode(request), [fd for _, fd in named])
+            supervisor.request(msgspec.json.encode(request), [fd for _, fd in named], control.ANSWER_SECONDS)
         except BaseException:
             supervisor.close()
             raise

@@ -12,7 +12,7 @@ import msgspec
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.containers import states
+from minidock.containers import control, states
 from minidock.errors import Conflict, NotFound, Timeout
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ class Attachment:
     """
 
     def __init__(self, lifecycle: Lifecycle, container_id: str, *, stdin: bool) -> None:
+        """Raises Conflict unless it runs, Timeout when its supervisor does not answer."""
         record, state = lifecycle.settle(lifecycle.store.containers.get(container_id))
         states.require("attach", state.status, record.id)
         self._fds: dict[int, str] = {}
@@ -56,7 +57,7 @@ class Attachment:
                 theirs["stdin"], self._stdin = os.pipe()
             request = msgspec.json.encode({"op": "attach", "streams": list(theirs)})
             lifecycle.emit(record, "attach")
-            self._supervisor.request(request, list(theirs.values()))
+            self._supervisor.request(request, list(theirs.values()), control.ANSWER_SECONDS)
         except BaseException as error:
             self.close()
             if isinstance(error, _native.NativeError):

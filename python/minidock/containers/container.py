@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from minidock.containers import states
-from minidock.errors import Conflict, ContainerNotFound, MinidockError, Timeout
+from minidock.errors import Conflict, ContainerNotFound, MinidockError
 
 if TYPE_CHECKING:
     import os
@@ -147,8 +147,10 @@ class Container:
         self.reload()
         if self.state.status in (states.RUNNING, states.RESTARTING):
             return
+        from minidock.containers import control
+
         self._close()
-        self._supervisor, warnings = self._lifecycle.start(self.record.id)
+        self._supervisor, warnings = control.start(self._lifecycle, self.record.id)
         self.warnings += warnings
         self._reload_or_ended()
 
@@ -228,12 +230,11 @@ class Container:
         if self._supervisor is not None and condition == "not-running":
             from minidock.containers.attach import wait_exited
 
-            ended = wait_exited(self._supervisor, timeout)
-            if ended is None:
-                raise Timeout(f"wait for container {self.short_id}: it has not ended within {timeout:g} s")
+            code = wait_exited(self._supervisor, self.short_id, timeout)
             self._close()
-            self._reload_or_ended(ended.exit_code)
-            return ended.exit_code
+            if code is not None:
+                self._reload_or_ended(code)
+                return code
         code = control.wait(self._lifecycle, self.record.id, timeout, condition)
         self._reload_or_ended(code)
         return code

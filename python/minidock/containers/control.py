@@ -21,9 +21,12 @@ from minidock.containers.exits import exit_status
 from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import cgroups_path
 from minidock.containers.waiting import Gone, send, wait_init, wait_supervisor
-from minidock.errors import Conflict, ContainerNotFound, InvalidArgument, NotFound, SystemFailure, Timeout
+from minidock.errors import Conflict, ContainerNotFound, InvalidArgument, NoSpace, NotFound, SystemFailure, Timeout
+from minidock.store.locks import lock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.containers.base import Base
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.record import Record
@@ -33,13 +36,16 @@ ANSWER_SECONDS = 5.0
 """How long a supervisor may take to answer; then it is gone around."""
 _KILL_SECONDS = 10.0
 _FOREVER_MS = (1 << 31) - 1
-_GRACE_SECONDS = 2.0
+_GRACE_SECONDS = 10.0
+"""How long a supervisor that has answered may take to record the end of what it has killed."""
+_PATIENCE = 10.0
+"""How long another process may take to freeze or start the same container."""
 _LOOK_SECONDS = 0.02
 
 CONDITIONS = ("not-running", "next-exit", "removed", "healthy")
 
 
-def tell(lifecycle: Base, record: Record, request: dict[str, Any], timeout: float = ANSWER_SECONDS) -> bool:
+def tell(lifecycle: Base, record: Record, request: dict[str, Any]) -> bool:
     """Have the supervisor of a container carry out a request of docs/supervisor.md; False when it has none.
 
     Raises Conflict when it refuses, Timeout when it does not answer.
@@ -50,7 +56,7 @@ def tell(lifecycle: Base, record: Record, request: dict[str, Any], timeout: floa
         return False
     with supervisor, translated():
         try:
-            supervisor.request(msgspec.json.encode(request), timeout=timeout)
+            supervisor.request(msgspec.json.encode(request), timeout=ANSWER_SECONDS)
         except _native.SupervisorGone:
             return False
     return True
@@ -60,8 +66,13 @@ def _look(lifecycle: Lifecycle, key: str) -> tuple[Record, ContainerState]:
     return lifecycle.settle(lifecycle.store.containers.get(key))
 
 
-def _mark_stopped(record: Record) -> None:
-    record.has_been_manually_stopped = True
+def _mark_stopped(lifecycle: Lifecycle, record: Record) -> None:
+    def mark(now_record: Record) -> None:
+        now_record.has_been_manually_stopped = True
+
+    # A full disk must not keep anybody from stopping what fills it.
+    with contextlib.suppress(NoSpace):
+        lifecycle.modify(record.id, mark)
 
 
 def stop(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: str | int | None = None) -> bool:
@@ -75,7 +86,7 @@ def stop(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: s
     record, state = _look(lifecycle, key)
     if state.status not in states.ALIVE:
         return False
-    lifecycle.modify(record.id, _mark_stopped)
+    _mark_stopped(lifecycle, record)
     milliseconds = _milliseconds(record, timeout)
     request: dict[str, Any] = {"op": "stop", "timeout_ms": milliseconds}
     if number is not None:
@@ -84,7 +95,7 @@ def stop(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: s
     ended = False
     try:
         supervisor = lifecycle.connect(record.id)
-    except NotFound:
+    except (NotFound, Timeout):
         supervisor = None
     if supervisor is not None:
         with supervisor:
@@ -146,7 +157,7 @@ def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
     number = signals.signal(signal)
     record, state = _look(lifecycle, key)
     states.require("kill", state.status, record.id)
-    lifecycle.modify(record.id, _mark_stopped)
+    _mark_stopped(lifecycle, record)
     refused = Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
     try:
         told = tell(lifecycle, record, {"op": "signal", "signal": number})
@@ -165,8 +176,9 @@ def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
             raise refused
     if state.status == states.PAUSED and _ends_it(record, number):
         # What a frozen process was sent reaches it only now; Docker does the same.
-        _thaw(lifecycle, record)
-        _unmark(lifecycle, record)
+        with contextlib.suppress(Conflict), _freezing(lifecycle, record):
+            _thaw(lifecycle, record)
+            _unmark(lifecycle, record)
 
 
 def _ends_it(record: Record, number: int) -> bool:
@@ -183,21 +195,33 @@ def _unmark(lifecycle: Lifecycle, record: Record) -> None:
         os.unlink(lifecycle.pause_mark(record.id))
 
 
+@contextlib.contextmanager
+def _freezing(lifecycle: Lifecycle, record: Record) -> Iterator[None]:
+    """Be the only one who freezes or thaws a container: freezer and mark change together.
+
+    Raises Conflict when it runs no more, Timeout.
+    """
+    try:
+        with lock(lifecycle.paths.run_container(record.id), timeout=_PATIENCE):
+            yield
+    except FileNotFoundError as error:
+        raise Conflict(f"container {record.id} is not running") from error
+
+
 def pause(lifecycle: Lifecycle, key: str) -> None:
     """Freeze all processes of a container. Raises Conflict unless it runs, Unsupported without a freezer."""
     record, state = _look(lifecycle, key)
     states.require("pause", state.status, record.id)
-    mark = lifecycle.pause_mark(record.id)
-    try:
-        os.close(os.open(mark, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    except FileNotFoundError as error:
-        raise Conflict(f"container {record.id} is not running") from error
-    try:
-        with translated():
-            _native.cgroup_freeze(cgroups_path(record))
-    except BaseException:
-        _unmark(lifecycle, record)
-        raise
+    with _freezing(lifecycle, record):
+        record, state = _look(lifecycle, record.id)
+        states.require("pause", state.status, record.id)
+        os.close(os.open(lifecycle.pause_mark(record.id), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        try:
+            with translated():
+                _native.cgroup_freeze(cgroups_path(record))
+        except BaseException:
+            _unmark(lifecycle, record)
+            raise
     lifecycle.emit(record, "pause")
 
 
@@ -205,9 +229,12 @@ def unpause(lifecycle: Lifecycle, key: str) -> None:
     """Let the processes of a paused container run again. Raises Conflict unless it is paused."""
     record, state = _look(lifecycle, key)
     states.require("unpause", state.status, record.id)
-    with translated():
-        _native.cgroup_thaw(cgroups_path(record))
-    _unmark(lifecycle, record)
+    with _freezing(lifecycle, record):
+        record, state = _look(lifecycle, record.id)
+        states.require("unpause", state.status, record.id)
+        with translated():
+            _native.cgroup_thaw(cgroups_path(record))
+        _unmark(lifecycle, record)
     lifecycle.emit(record, "unpause")
 
 
@@ -216,17 +243,32 @@ def rename(lifecycle: Lifecycle, key: str, name: str) -> None:
     record, state = _look(lifecycle, key)
     new = names.check(name.removeprefix("/"))
     states.require("rename", state.status, record.id)
-    if new == record.name:
-        raise InvalidArgument("renaming a container with the same name as its current name")
-    old = record.name
+    old = ""
 
     def change(now_record: Record) -> None:
-        now_record.name = new
+        nonlocal old
+        if new == now_record.name:
+            raise InvalidArgument("renaming a container with the same name as its current name")
+        old, now_record.name = now_record.name, new
 
     record = lifecycle.modify(record.id, change) or record
-    with contextlib.suppress(Timeout, Conflict):
-        tell(lifecycle, record, {"op": "update", "name": new})
+    tell_name(lifecycle, record)
     lifecycle.emit(record, "rename", oldName=f"/{old}")
+
+
+def tell_name(lifecycle: Base, record: Record) -> None:
+    """Tell the supervisor the container's name, for events; of several who rename it at once, the last says it last."""
+    told = record.name
+    while True:
+        try:
+            if not tell(lifecycle, record, {"op": "update", "name": told}):
+                return
+        except (Timeout, Conflict):
+            return  # it reads what it was told when it can
+        row = lifecycle.store.containers.find(record.id)
+        if row is None or row.name == told:
+            return
+        told = row.name
 
 
 def restart(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: str | int | None = None) -> list[str]:
@@ -234,10 +276,33 @@ def restart(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal
     record, state = _look(lifecycle, key)
     if state.status in states.ALIVE:
         stop(lifecycle, record.id, timeout, signal)
-    supervisor, warnings = lifecycle.start(record.id)
-    supervisor.close()
+    supervisor, warnings = start(lifecycle, record.id)
+    if supervisor is not None:
+        supervisor.close()
     lifecycle.emit(record, "restart")
     return warnings
+
+
+def start(lifecycle: Lifecycle, key: str) -> tuple[_native.Supervisor | None, list[str]]:
+    """Start a container in the background; returns its supervisor, or None when it runs already, and warnings.
+
+    While another process starts it, that is waited for. Raises as :meth:`Lifecycle.start`.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        record, state = _look(lifecycle, key)
+        if state.status in (states.RUNNING, states.RESTARTING):
+            return None, []
+        try:
+            return lifecycle.start(record.id)
+        except Conflict:
+            row = lifecycle.store.containers.find(record.id)
+            if row is None or row.state != states.RUNNING or time.monotonic() > deadline:
+                raise
+            record, state = lifecycle.settle(row)
+            if state.status == states.PAUSED:
+                raise
+            time.sleep(_LOOK_SECONDS)
 
 
 def wait(lifecycle: Lifecycle, key: str, timeout: float | None = None, condition: str = "not-running") -> int:
@@ -287,14 +352,17 @@ class _Waiter:
 
     def _exit_of_supervisor(self) -> int | None:
         """Wait for the next exit that the supervisor tells of; None when it cannot tell."""
+        left = self._left()
         try:
             supervisor = self._lifecycle.connect(self._id)
-        except NotFound:
+        except (NotFound, Timeout):
             return None
         with supervisor:
             try:
                 # Answered, so it knows of us before it can end: no exit is missed.
-                supervisor.request(b'{"op":"ping"}', timeout=ANSWER_SECONDS)
+                supervisor.request(
+                    b'{"op":"ping"}', timeout=ANSWER_SECONDS if left is None else min(left, ANSWER_SECONDS)
+                )
                 packet = supervisor.wait(self._left())
             except _native.NativeError:
                 return None
