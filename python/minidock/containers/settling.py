@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 from minidock import _native
 from minidock.containers import liveness, states
 from minidock.containers import record as records
 from minidock.containers.base import Base, translated
-from minidock.containers.status import now
+from minidock.containers.status import now, parse_time
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NoSpace, Timeout
 from minidock.spec.docker import ZERO_TIME, ContainerState
 from minidock.store.cleaner import cleaner
@@ -23,8 +24,14 @@ if TYPE_CHECKING:
     from minidock.store.containers import ContainerRow
 
 KILLED = 128 + 9
+_LAST_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
 _KILL_SECONDS = 10.0
+_LOOK_SECONDS = 0.01
+
+
+class _OtherRun(Exception):  # noqa: N818 - control flow in this module
+    """The container has been started again."""
 
 
 class Settling(Base):
@@ -70,9 +77,10 @@ class Settling(Base):
             return state
         state.running = True
         state.started_at = file.started_at or state.started_at
+        state.finished_at = file.finished_at or state.finished_at
         if file.status == states.RESTARTING:
             state.status, state.restarting = states.RESTARTING, True
-            state.exit_code, state.finished_at, state.oom_killed = file.exit_code, file.finished_at, file.oom_killed
+            state.exit_code, state.oom_killed = file.exit_code, file.oom_killed
             return state
         if liveness.alive(file.pid, file.start_time):
             state.status, state.pid = states.RUNNING, file.pid
@@ -110,18 +118,17 @@ class Settling(Base):
             self.delete(record.id, check=check)
             raise ContainerNotFound(f"no such container: {record.id}; whoever was to start it died, so it was removed")
 
-    def _exit_record(self, container_id: str) -> liveness.ExitRecord | None:
-        """Return how a container ended; with a full data root its supervisor left that in the run root."""
-        found = liveness.exit_record(self.paths.container(container_id))
-        return found or liveness.exit_record(self.paths.run_container(container_id))
-
     def _ended(self, record: Record, ended: liveness.ExitRecord) -> tuple[Record, ContainerState]:
-        """Record the end of a run."""
-        if record.host_config.auto_remove:
+        """Record the end of a run, unless another process has, and perhaps started it again: then that is returned."""
+        if record.host_config.auto_remove or self._is_orphan(record):
+            self._hear_out(record.id)
             self.delete(record.id)
             raise ContainerNotFound(f"no such container: {record.id}; it has ended and was to be removed then")
+        run = (record.starter, record.state.started_at)
 
         def end(now_record: Record) -> None:
+            if (now_record.starter, now_record.state.started_at) != run:
+                raise _OtherRun
             now_record.starter = None
             now_record.restart_count = ended.restart_count
             now_record.usage = ended.usage or None
@@ -136,11 +143,34 @@ class Settling(Base):
                 health=before.health,
             )
 
-        end(record)
-        # On a full disk the next look finds the same exit record.
-        with contextlib.suppress(NoSpace):
-            record = self.modify(record.id, end, state=states.EXITED, expected_state=states.RUNNING) or record
-        return record, record.state
+        try:
+            settled = self.modify(record.id, end, state=states.EXITED, expected_state=states.RUNNING)
+        except _OtherRun:
+            settled = None
+        except NoSpace:
+            end(record)  # the next look finds the same exit record
+            settled = record
+        if settled is None:
+            return self.settle(self.store.containers.get(record.id))
+        return settled, settled.state
+
+    def _is_orphan(self, record: Record) -> bool:
+        """Whether a container has lost the process that it was to end with, and so is to be removed."""
+        owner = record.starter
+        return record.owned and (owner is None or not liveness.alive(owner.pid, owner.start_time))
+
+    def _hear_out(self, container_id: str) -> None:
+        """Let a supervisor that has recorded the end tell the host's events, so that they are in order.
+
+        Its socket goes when it has; one that is stopped is not waited for long.
+        """
+        run_dir = self.paths.run_container(container_id)
+        deadline = time.monotonic() + _LAST_SECONDS
+        while os.path.exists(f"{run_dir}/sock") and time.monotonic() < deadline:
+            file = liveness.pid_file(run_dir)
+            if file is None or not liveness.alive(file.supervisor, file.supervisor_start):
+                return
+            time.sleep(_LOOK_SECONDS / 10)
 
     def _abandoned(self, record: Record, seen: bytes | None = None) -> tuple[Record, ContainerState]:
         """Kill what a dead supervisor left, and record the end.
@@ -149,13 +179,19 @@ class Settling(Base):
         started the container again, and what is so now is returned.
         """
         table = self.store.containers
+        if seen is not None and record.starter is not None and self._forget_starter(record, seen):
+            return self.settle(table.get(record.id))
         with table.database.transaction():
             row = table.find(record.id)
-            current = row is not None and (seen is None or row.record == seen)
+            current = row is not None and row.state == states.RUNNING and (seen is None or row.record == seen)
             if current:
+                file = liveness.pid_file(self.paths.run_container(record.id))
                 self._sweep_up(record)
         if not current:
             return self.settle(table.get(record.id))
+        if file is not None and file.pid:
+            lasted = max(0, int(time.time() - parse_time(file.started_at))) if file.started_at else 0
+            self.emit(record, "die", execDuration=str(lasted), exitCode=str(KILLED))
         ended = liveness.ExitRecord(
             exit_code=KILLED,
             signal=9,
@@ -163,6 +199,22 @@ class Settling(Base):
             finished_at=now(),
         )
         return self._ended(record, ended)
+
+    def _forget_starter(self, record: Record, seen: bytes) -> bool:
+        """Record that nobody is about to start a container, so that it looks so without its run directory too.
+
+        False: there is no space for that.
+        """
+
+        def forget(now_record: Record) -> None:
+            if records.encode(now_record) == records.encode(records.decode(seen)):
+                now_record.starter = None
+
+        try:
+            self.modify(record.id, forget, expected_state=states.RUNNING)
+        except NoSpace:
+            return False
+        return True
 
     def _sweep_up(self, record: Record) -> None:
         """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
@@ -263,12 +315,12 @@ class Settling(Base):
         record, state = self.settle(self.store.containers.get(container_id))
         if state.status in states.ALIVE and not force:
             states.require("remove", state.status, container_id)
-        if force:
-            self.kill_all(record)
-        # From here on nobody can start it; one whose files cannot be removed stays, dead, until that is tried again.
-        row = self.store.containers.find(record.id)
+        row = self._killed(record) if force else self.store.containers.find(record.id)
         if row is None:
             return
+        if row.state != states.CREATED:
+            self._hear_out(row.id)
+        # From here on nobody can start it; one whose files cannot be removed stays, dead, until that is tried again.
         self._require_still(row)
         with contextlib.suppress(NoSpace):
             self.store.containers.update(record.id, state=states.REMOVING, expected_state=row.state)
@@ -280,6 +332,18 @@ class Settling(Base):
             with contextlib.suppress(MinidockError):
                 self.store.containers.update(record.id, state=states.DEAD, expected_state=states.REMOVING)
             raise
+
+    def _killed(self, record: Record) -> ContainerRow | None:
+        """Kill a container, also one that is being started at this moment; returns its row, None when it is gone."""
+        deadline = time.monotonic() + _KILL_SECONDS
+        while True:
+            self.kill_all(record)
+            row = self.store.containers.find(record.id)
+            if row is None or row.state != states.RUNNING or time.monotonic() > deadline:
+                return row
+            if self.exit_record(row.id) is not None:
+                return row
+            time.sleep(_LOOK_SECONDS)
 
     def _require_still(self, row: ContainerRow) -> None:
         """Refuse to remove a container that another process has started meanwhile."""

@@ -324,6 +324,9 @@ impl Life {
         if news {
             self.report(ended);
         }
+        // Nobody is to come any more, and who looks sees that all is told.
+        self.watch.listener = None;
+        let _ = std::fs::remove_file(self.run_dir.join("sock"));
         self.tell(&text);
         if let Err(error) = recorded {
             // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.

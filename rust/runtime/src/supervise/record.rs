@@ -160,6 +160,8 @@ pub struct PidFile {
     path: std::path::PathBuf,
     supervisor: String,
     cgroup: String,
+    /// When the run before ended; empty without one.
+    finished: String,
 }
 
 impl PidFile {
@@ -183,6 +185,7 @@ impl PidFile {
             path: run_dir.join("pid"),
             supervisor,
             cgroup: serde_json::Value::from(cgroup).to_string(),
+            finished: String::new(),
         };
         file.put(0, 0, r#""status":"starting""#)?;
         Ok(file)
@@ -192,15 +195,17 @@ impl PidFile {
     pub fn running(&self, pid: i32, started: &Start, restarts: u64) -> Result<u64> {
         let start = start_time(pid)?;
         let more = format!(
-            r#""status":"running","started_at":"{}","restart_count":{restarts}"#,
-            rfc3339(started.real)
+            r#""status":"running","started_at":"{}","finished_at":"{}","restart_count":{restarts}"#,
+            rfc3339(started.real),
+            self.finished
         );
         self.put(pid, start, &more)?;
         Ok(start)
     }
 
     /// Says that it has ended and is about to be started again.
-    pub fn restarting(&self, ended: &Ended, restarts: u64) -> Result<()> {
+    pub fn restarting(&mut self, ended: &Ended, restarts: u64) -> Result<()> {
+        self.finished.clone_from(&ended.finished_at);
         let more = format!(
             r#""status":"restarting","started_at":"{}","finished_at":"{}","exit_code":{},"oom_killed":{},"restart_count":{restarts}"#,
             ended.started_at, ended.finished_at, ended.exit.code, ended.oom_killed
@@ -213,6 +218,7 @@ impl PidFile {
             path,
             supervisor,
             cgroup,
+            ..
         } = self;
         let text = format!(
             r#"{{{supervisor},"cgroup":{cgroup},"pid":{pid},"start_time":{start},{more}}}"#
@@ -284,7 +290,7 @@ mod tests {
         let read = || -> serde_json::Value {
             serde_json::from_slice(&std::fs::read(run_dir.join("pid")).unwrap()).unwrap()
         };
-        let file = PidFile::write(&run_dir, "/a \"b\"/ID").unwrap();
+        let mut file = PidFile::write(&run_dir, "/a \"b\"/ID").unwrap();
         let own = std::process::id() as i32;
         assert_eq!(read()["supervisor"], own);
         assert_eq!(read()["pid"], 0);
