@@ -94,7 +94,7 @@ pub fn compress(file: &Path, last: Option<i64>) -> io::Result<()> {
         .write(true)
         .create(true)
         .truncate(true)
-        .mode(0o640)
+        .mode(0o600)
         .open(&to)?;
     let inode = from.metadata()?.ino();
     let mut builder = GzBuilder::new().comment(format!("{ORIGINAL}{inode}"));

@@ -50,7 +50,7 @@ pub struct LogFile {
 
 fn open(path: &Path, more: OFlags) -> rustix::io::Result<OwnedFd> {
     let flags = OFlags::RDWR | OFlags::APPEND | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    openat(CWD, path, flags | more, Mode::from_raw_mode(0o640))
+    openat(CWD, path, flags | more, Mode::from_raw_mode(0o600))
 }
 
 impl LogFile {

@@ -42,7 +42,7 @@ fn both_streams_in_order() {
     let mut log = Logger::open(&document("json-file", &path, &[])).unwrap();
     assert_eq!(
         fs::metadata(&path).unwrap().permissions().mode() & 0o777,
-        0o640
+        0o600
     );
     log.write(Stream::Stdout, b"a\nb");
     log.write(Stream::Stderr, b"c\n");
