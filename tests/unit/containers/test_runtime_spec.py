@@ -253,10 +253,15 @@ def test_supervisor_document() -> None:
         record=record(user="1:2", group_add=["audio"], init=True, timeout=2, stop_signal="SIGINT", stop_timeout=3),
         walls=walls, stdio="inherit", stdin=True, owner=document.Owner(1, 2),
     )  # fmt: skip
-    assert msgspec.json.decode(supervisor_document(start, Paths("/d", "/r"))) == {
-        "version": 1, "id": ID, "run_dir": f"/r/containers/{ID}", "exit_file": f"/d/containers/{ID}/exit.json",
+    made = msgspec.json.decode(supervisor_document(start, Paths("/d", "/r")))
+    assert made.pop("log")["driver"] == "json-file"
+    assert made.pop("health", None) is None
+    assert made == {
+        "version": 2, "id": ID, "run_dir": f"/r/containers/{ID}", "exit_file": f"/d/containers/{ID}/exit.json",
         "rootfs": {"type": "overlay"}, "user": {"user": "1:2", "group_add": ["audio"]}, "stdio": "inherit",
         "stdin": True, "seccomp_bpf": "/f.bpf", "init": True, "timeout_ms": 2000, "stop_signal": 2,
+        "stop_signal_chosen": True, "stdin_once": True, "attached": [], "detach_keys": None, "exit_command": [],
+        "restart": {"name": "no", "maximum_retry_count": 0}, "events": {"dir": "/d/events", "attributes": {}},
         "stop_timeout_ms": 3000, "annotations": {}, "owner": {"pid": 1, "start_time": 2}, "runtime": None,
     }  # fmt: skip
 
