@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal, overload
 
-from minidock.containers import states
 from minidock.containers.container import Container
-from minidock.errors import ContainerFailed, ContainerNotFound, InvalidArgument
+from minidock.errors import ContainerFailed, InvalidArgument
 
 if TYPE_CHECKING:
     import builtins
@@ -17,10 +16,9 @@ if TYPE_CHECKING:
     from minidock.containers.document import Owner
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.options import CreateOptions
-    from minidock.containers.record import Record
     from minidock.containers.result import RunResult
     from minidock.engine import Engine
-    from minidock.spec.docker import ContainersPruned
+    from minidock.spec.docker import ContainersPruned, ContainerSummary
 
 OUTPUT_LIMIT = 64 << 20
 """Bytes of stdout, and of stderr, that ``run`` keeps unless told otherwise."""
@@ -149,28 +147,30 @@ class ContainerCollection:
     ) -> builtins.list[Container]:
         """Return the running containers, newest first; with ``all`` or ``limit`` those that do not run too.
 
-        ``filters`` are Docker's: ancestor, before, exited, id, label, name, network, since, status; a mapping whose
-        values are texts or lists, or ``NAME=VALUE`` entries. ``limit`` keeps the newest only.
-        """
-        from minidock.containers import filters as filtering
+        ``filters`` are Docker's: ancestor, before, exited, expose, health, id, is-task, isolation, label, name,
+        network, publish, since, status (which looks at all of them), volume; a mapping whose values are texts or
+        lists, or ``NAME=VALUE`` entries. ``limit`` keeps the newest only.
 
-        wanted = filtering.parse(filters)
-        everything = all or bool(limit and limit > 0) or "status" in wanted or "exited" in wanted
+        Raises InvalidArgument for a filter that makes no sense, ContainerNotFound for a container that one names.
+        """
+        from minidock.containers.listing import chosen
+
         lifecycle = self._lifecycle
-        lifecycle.sweep_runs()
-        found: builtins.list[Container] = []
-        for row in lifecycle.store.containers.all():
-            try:
-                record, state = lifecycle.settle(row)
-            except ContainerNotFound:
-                continue
-            if not everything and state.status not in states.ALIVE:
-                continue
-            if not wanted or filtering.matches(wanted, record, state, self._created, self._descends):
-                found.append(Container(lifecycle, record, state))
-                if limit and 0 < limit <= len(found):
-                    break
-        return found
+        found = chosen(lifecycle, all=all, filters=filters, limit=limit)
+        return [Container(lifecycle, record, state) for record, state in found]
+
+    def summaries(
+        self,
+        *,
+        all: bool = False,
+        filters: Mapping[str, Any] | Sequence[str] | None = None,
+        limit: int | None = None,
+        size: bool = False,
+    ) -> builtins.list[ContainerSummary]:
+        """Return what ``docker ps`` shows of those that :meth:`list` returns; with ``size`` their files are counted."""
+        from minidock.containers.listing import summaries
+
+        return summaries(self._lifecycle, all=all, filters=filters, limit=limit, size=size)
 
     def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> ContainersPruned:
         """Remove every container that does not run; returns their ids and what they had written, in bytes.
@@ -181,19 +181,3 @@ class ContainerCollection:
 
         return prune(self._lifecycle, self.list(all=True), filters)
 
-    def _created(self, name: str) -> float:
-        from minidock.containers.filters import created
-
-        return created(self.get(name).record)
-
-    def _descends(self, record: Record, name: str) -> bool:
-        """Whether a container was made from the image ``name``, or from one that has all its layers at the bottom."""
-        images = self._engine.images
-        row, _ = images.resolve(name)
-        if row is None or not record.image:
-            return False
-        if row.id == record.image:
-            return True
-        table = self._lifecycle.store.images
-        below = table.layers(row.id)
-        return bool(below) and table.layers(record.image)[: len(below)] == below

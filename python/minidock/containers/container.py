@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from minidock.containers.parse.times import Time
     from minidock.containers.processes import Top
     from minidock.containers.record import Record
-    from minidock.containers.result import ExecResult, ExitStatus
+    from minidock.containers.result import ExecResult, ExitStatus, Usage
     from minidock.containers.stats import Stats, StatsStream
     from minidock.images.image import Image
     from minidock.images.outputs import Out
@@ -92,10 +92,11 @@ class Container:
 
     def inspect(self, *, size: bool = False) -> ContainerInspect:
         """What ``docker inspect`` prints, as a struct; with ``size`` its files are counted."""
-        from minidock.containers import inspect
+        from minidock.containers import exec_records, inspect
 
         driver = self._lifecycle.storage_driver
-        found = inspect.inspect(self.record, self.state, self._lifecycle.paths, driver)
+        running = exec_records.ids(self._lifecycle, self.id) if self.state.running else None
+        found = inspect.inspect(self.record, self.state, self._lifecycle.paths, driver, running)
         if size:
             found.size_rw, found.size_root_fs = self._sizes()
         return found
@@ -103,8 +104,9 @@ class Container:
     def summary(self, *, size: bool = False) -> ContainerSummary:
         """What ``docker ps`` shows, as a struct; its status counts from now; with ``size`` its files are counted."""
         from minidock.containers import inspect
+        from minidock.containers.listing import ImageNames
 
-        found = inspect.summary(self.record, self.state)
+        found = inspect.summary(self.record, self.state, image=ImageNames(self._lifecycle).shown(self.record))
         if size:
             found.size_rw, found.size_root_fs = self._sizes()
         return found
@@ -398,6 +400,13 @@ class Container:
             return stats.once(self, stats.check_interval(interval or 0))
         seconds = stats.check_interval(stats.INTERVAL if interval is None else interval)
         return stats.StatsStream(Container(self._lifecycle, self.record, self.state), seconds)
+
+    @property
+    def usage(self) -> Usage | None:
+        """What its last run used, once that is over; None before, and after its supervisor was killed."""
+        from minidock.containers.exits import usage
+
+        return usage(self.record.usage) if self.record.usage and not self.state.running else None
 
     def port(self, private_port: int | str | None = None) -> dict[str, list[PortBinding]]:
         """Return where its ports are published, by ``PORT/PROTOCOL``; with ``private_port`` (80, "80/udp") only that's.

@@ -286,6 +286,22 @@ class Health(Struct, rename="pascal"):
     log: list[HealthResult] | None = None
 
 
+class RunUsage(
+    Struct,
+    rename={
+        **{"memory_peak": "MemoryPeak", "cpu_seconds": "CPUSeconds", "wall_seconds": "WallSeconds"},
+        **{"read_bytes": "ReadBytes", "write_bytes": "WriteBytes"},
+    },
+):
+    """What the last run of a container has used, from its start to its end; minidock's own."""
+
+    memory_peak: int
+    cpu_seconds: float
+    wall_seconds: float
+    read_bytes: int
+    write_bytes: int
+
+
 class ContainerState(Struct, rename=_go):
     """State of a container; ``status`` is created, running, paused, restarting, removing, exited or dead."""
 
@@ -301,6 +317,8 @@ class ContainerState(Struct, rename=_go):
     started_at: str = ZERO_TIME
     finished_at: str = ZERO_TIME
     health: Health | UnsetType = UNSET
+    usage: RunUsage | UnsetType = UNSET
+    """Not Docker's: there once a run is over."""
 
 
 class EndpointIPAMConfig(

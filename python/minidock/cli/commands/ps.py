@@ -20,14 +20,28 @@ if TYPE_CHECKING:
 
 
 def _ports(it: ContainerSummary) -> str:
-    """Published ports as Docker shows them: ``0.0.0.0:8080->80/tcp, 443/tcp``."""
-    shown = []
-    for port in it.ports:
-        inner = f"{port.private_port}/{port.type}"
+    """Ports as Docker shows them, ranges together: ``99-102/tcp, 0.0.0.0:8080->80/tcp``."""
+    groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    lone: list[str] = []
+    for port in sorted(it.ports, key=lambda port: (port.private_port, port.type, _number(port.public_port))):
         address = port.ip if isinstance(port.ip, str) else ""
+        public = _number(port.public_port)
+        if address and public != port.private_port:
+            host = f"[{address}]" if ":" in address else address
+            lone.append(f"{host}:{public}->{port.private_port}/{port.type}")
+            continue
+        ranges = groups.setdefault((address, port.type), [])
+        if ranges and ranges[-1][1] + 1 >= port.private_port:
+            ranges[-1] = (ranges[-1][0], port.private_port)
+        else:
+            ranges.append((port.private_port, port.private_port))
+    shown = []
+    for (address, protocol), ranges in groups.items():
         host = f"[{address}]" if ":" in address else address
-        shown.append(f"{host}:{port.public_port}->{inner}" if isinstance(port.public_port, int) else inner)
-    return ", ".join(shown)
+        for first, last in ranges:
+            text = str(first) if first == last else f"{first}-{last}"
+            shown.append(f"{host}:{text}->{text}/{protocol}" if host else f"{text}/{protocol}")
+    return ", ".join([*shown, *lone])
 
 
 def _size(it: ContainerSummary) -> str:
@@ -120,12 +134,12 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     limit = 1 if values["latest"] else values["last"]
     form = values["format"] or ""
     with_size = bool(values["size"] or ".Size" in form or form == "json" or "json ." in form)
-    containers = session.engine.containers.list(
+    found = session.engine.containers.summaries(
         all=values["all"] or limit > 0,
         filters=grouped(values["filter"]) or None,
         limit=limit if limit > 0 else None,
+        size=with_size and not values["quiet"],
     )
-    found = [container.summary(size=with_size and not values["quiet"]) for container in containers]
     shown = listing(values["no-trunc"])
     columns = [*shown.columns, "Size"] if values["size"] else shown.columns
     shown.show(found, values["format"], quiet=values["quiet"], columns=columns)
