@@ -102,6 +102,7 @@ IMPLEMENTED = {
     "login": ("login", "LOGIN", "Log in to a registry"),
     "logout": ("login", "LOGOUT", "Log out from a registry"),
     "system events": ("events", "EVENTS", "Show what happens to containers and images"),
+    "system restore": ("restore", "RESTORE", "Start the containers that are to run, after a boot"),
     "system df": ("df", "DF", "Show how much of the disk images and containers take up"),
     "manifest inspect": ("manifest", "INSPECT", "Show an image's manifest or a manifest list"),
     "manifest create": ("manifest", "CREATE", "Begin a manifest list of images that a registry has"),

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from minidock.containers.document import Owner
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.options import CreateOptions
+    from minidock.containers.restoring import Restored
     from minidock.containers.result import RunResult
     from minidock.engine import Engine
     from minidock.spec.docker import ContainersPruned, ContainerSummary
@@ -181,3 +182,13 @@ class ContainerCollection:
 
         return prune(self._lifecycle, self.list(all=True), filters)
 
+    def restore(self) -> Restored:
+        """Start what its restart policy wants to run, as Docker's daemon does when it starts; for after a boot.
+
+        ``always`` counts even for what somebody stopped, ``unless-stopped`` does not; ``on-failure`` counts for what
+        did not end with 0 and has restarts left. What runs stays as it is. One that cannot be started is in the
+        result, and keeps no other from being started.
+        """
+        from minidock.containers.restoring import restore
+
+        return restore(self._lifecycle)

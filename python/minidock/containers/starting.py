@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 from minidock import _native
@@ -27,6 +28,7 @@ from minidock.errors import (
     InvalidArgument,
     MinidockError,
     SystemFailure,
+    Timeout,
 )
 from minidock.security import lsm
 from minidock.spec.docker import ContainerState
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from minidock.containers.walls import Walls
 
 _CLEANING_SECONDS = 15.0
+_LOOK_SECONDS = 0.1
 
 
 class Starting(Planning):
@@ -175,14 +178,28 @@ class Starting(Planning):
     def wait_for_the_last_run(self, container_id: str) -> None:
         """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.
 
-        Raises Timeout.
+        Raises Timeout, and Conflict when somebody else starts it meanwhile: then it is the supervisor of the next run.
         """
         file = liveness.pid_file(self.paths.run_container(container_id))
         if file is None or file.boot_id != self.host.boot_id:
             return
         from minidock.containers.waiting import wait_supervisor
 
-        wait_supervisor(file, _CLEANING_SECONDS)
+        deadline = time.monotonic() + _CLEANING_SECONDS
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                wait_supervisor(file, min(left, _LOOK_SECONDS))
+                break
+            except Timeout:
+                row = self.store.containers.find(container_id)
+                if row is not None and row.state == states.RUNNING:
+                    raise Conflict(f"container {container_id} has been started meanwhile") from None
+                if left <= 0:
+                    raise Timeout(
+                        f"start container {container_id}: the supervisor of its last run has not ended within "
+                        f"{_CLEANING_SECONDS:g} s"
+                    ) from None
         self._sweep_run(container_id)
 
     def run(self, planned: Planned, data: bytes | None, limit: int) -> RunResult:
