@@ -34,8 +34,9 @@ def check(name: str) -> str:
     """Return ``name`` without a leading slash; raise InvalidArgument unless it may name a container."""
     bare = name.removeprefix("/")
     if not re.fullmatch(_RULE, bare) or len(bare) > _MAX:
+        shown = bare[:100] if bare.isprintable() else ascii(bare[:100])
         raise InvalidArgument(
-            f"invalid container name ({bare[:100]}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to {_MAX} characters"
+            f"invalid container name ({shown}), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed, 2 to {_MAX} characters"
         )
     return bare
 
