@@ -140,7 +140,7 @@ SCENARIOS: dict[str, list[str]] = {
     "kill-paused": [SLEEP, "pause @a", "kill @a", "wait @a", "= @a"],
     "kill-paused-other": [SLEEP, "pause @a", "kill -s USR1 @a", "= @a"],
     "kill-paused-own-signal": [SLEEP.replace("-d", "-d --stop-signal HUP"), "pause @a", "kill -s USR1 @a", "= @a"],
-    "kill-restarting": [LOOP, LOOPING, "kill @a", "~ @a exited"],
+    "kill-restarting": [LOOP, LOOPING, "kill @a", "~ @a exited", "events @a"],
     "kill-stays-dead": [SLEEP.replace("-d", "-d --restart always"), "kill @a", "wait @a", "= @a"],
     "kill-several": [SLEEP, "kill -s CONT @a @nope @a", "= @a"],
     "kill-nonsense": [
@@ -149,7 +149,7 @@ SCENARIOS: dict[str, list[str]] = {
         "kill @nope",
         "kill -s nope @a",
         "kill -s 0 @a",
-        "kill -s -1 @a",
+        "!kill -s -1 @a",
         "!kill -s 99 @a",
         "= @a",
     ],
@@ -170,7 +170,7 @@ SCENARIOS: dict[str, list[str]] = {
     "rm-created": [NEW, "rm @a", "events @a"],
     "rm-running": [SLEEP, "rm @a", "= @a", "rm -f @a", "rm @a", "events @a"],
     "rm-paused": [SLEEP, "pause @a", "rm @a", "rm -f @a"],
-    "rm-restarting": [LOOP, LOOPING, "rm -f @a", "rm @a"],
+    "rm-restarting": [LOOP, LOOPING, "rm @a", "rm -f @a", "rm @a", "events @a"],
     "rm-several": [SLEEP, OLD.replace("@a", "@b"), "rm @nope @a @b @nope", "rm -f @a @nope"],
     "rm-volumes": [OLD, "rm -v @a", SLEEP, "rm -fv @a"],
     "rm-nonsense": ["rm", "rm --nonsense @a", "rm -x"],
@@ -392,6 +392,17 @@ class Side:
         return f"{name} was never {status}"
 
 
+def agree(got: object, expected: object) -> bool:
+    """Whether two answers are the same; an error may say more before Docker's words, or leave out their beginning."""
+    if isinstance(got, tuple) and isinstance(expected, tuple) and isinstance(got[2], list):
+        lines, theirs = sorted(got[2]), sorted(expected[2])
+        if len(lines) != len(theirs):
+            return False
+        words = all(a.endswith(b) or b.endswith(a) for a, b in zip(lines, theirs, strict=True))
+        return got[:2] == expected[:2] and words
+    return got == expected
+
+
 def _tells(line: str) -> bool:
     """Docker adds a summary, and where to read on."""
     more = ("Usage:", "Run '", "See '", "Error: failed to ")
@@ -429,7 +440,7 @@ def test_as_docker(name: str, docker: Run, cli_busybox: Cli) -> None:
     try:
         for step in SCENARIOS[name]:
             expected, got = (side.step(step) for side in sides)
-            assert got == expected, step
+            assert agree(got, expected), f"{step}: {got!r}, and docker: {expected!r}"
     finally:
         for side in sides:
             _, out, _ = side.run("ps", "-aq", "--filter", f"name={side.prefix}")

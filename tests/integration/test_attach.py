@@ -216,7 +216,7 @@ def test_states(cli_busybox: Cli, engine: minidock.Engine) -> None:
     exited = started(engine, ["true"], name="exited")
     exited.wait()
     for container in (created, exited):
-        with pytest.raises(Conflict, match="you cannot attach to a stopped container, start it first"):
+        with pytest.raises(Conflict, match=f"container {container.id} is not running"):
             container.attach()
         assert refused(cli, "attach", container.name) == "you cannot attach to a stopped container, start it first"
     paused = started(engine, name="paused")

@@ -87,12 +87,12 @@ def test_a_policy_does_not_bring_it_back(engine: minidock.Engine, busybox: str) 
 def test_a_container_to_be_removed_goes(engine: minidock.Engine, busybox: str) -> None:
     container = trapping(engine, remove=True)
     container.stop()
-    container.wait(condition="removed", timeout=10)
+    assert container.state.exit_code == 7
     with pytest.raises(ContainerNotFound):
         engine.containers.get(container.id)
 
 
-@pytest.mark.parametrize("signal", ["nope", "0", "65", "", "-1", "SIG", "TERM\n", "RTMIN+99", 0, -1, 999])
+@pytest.mark.parametrize("signal", ["nope", "0", "65", "", "-1", "SIG", "RTMIN+99", 0, -1, 999])
 def test_nonsense_signals(engine: minidock.Engine, busybox: str, signal: str | int) -> None:
     container = started(engine)
     with pytest.raises(InvalidArgument, match="invalid signal"):
