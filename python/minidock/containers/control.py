@@ -112,7 +112,7 @@ def stop(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: s
     elif not ended:
         _stop_without_supervisor(lifecycle, record, number or _stop_signal(record), milliseconds)
     with contextlib.suppress(ContainerNotFound):
-        _look(lifecycle, record.id)
+        record, _ = _look(lifecycle, record.id)
     lifecycle.emit(record, "stop")
     return True
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from minidock import _native
 from minidock._errors import exception_for, translate
 from minidock.containers import bundle, liveness, runtimes, states
+from minidock.containers import record as records
 from minidock.containers.base import event_attributes, translated
 from minidock.containers.cidfile import CidFile
 from minidock.containers.exits import exit_status
@@ -165,6 +166,7 @@ class Starting(Planning):
             except BaseException:
                 supervisor.close()
                 raise
+            self._tell_name(record)
             return supervisor, warnings
         except MinidockError as error:
             self._not_started(record, error, state)
@@ -174,6 +176,14 @@ class Starting(Planning):
             if not spawned:
                 self._not_started(record, None, state)
             raise
+
+    def _tell_name(self, started: Record) -> None:
+        """Tell a new supervisor the container's name if it was renamed while it was started."""
+        row = self.store.containers.find(started.id)
+        if row is not None and row.name != started.name:
+            from minidock.containers import control
+
+            control.tell_name(self, records.decode(row.record))
 
     def wait_for_the_last_run(self, container_id: str) -> None:
         """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.
