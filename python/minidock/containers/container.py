@@ -382,7 +382,9 @@ class Container:
         self.reload()
         if not self.state.pid:
             raise Conflict(f"container {self.record.id} is not running")
-        return top(_native.cgroup_processes(cgroups_path(self.record)), ps_args)
+        found = top(_native.cgroup_processes(cgroups_path(self.record)), ps_args)
+        self._lifecycle.emit(self.record, "top")
+        return found
 
     @overload
     def stats(self, *, stream: Literal[False] = False, interval: float | None = None) -> Stats: ...
