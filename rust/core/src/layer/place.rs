@@ -12,7 +12,7 @@ use super::archive::{Archive, Entry, EntryKind, Region};
 use super::body::Body;
 use super::copy::copy_content;
 use super::limits::exceeded;
-use super::metadata::Metadata;
+use super::metadata::{self, Metadata};
 use super::path::{clean, show, split};
 use super::root::{self, Missing, Parent};
 use super::split::Recorder;
@@ -313,6 +313,12 @@ impl Unpacker<'_> {
         let Some(stat) = root::stat(parent.fd.as_fd(), name)? else {
             return Ok(());
         };
+        // Taking away what another mount namespace has mounted something on unmounts that there.
+        if self.options.cross.is_some()
+            && metadata::open_node(parent.fd.as_fd(), name).err() == Some(Errno::XDEV)
+        {
+            return Err(Error::errno("replace", show(path), libc::EBUSY));
+        }
         let real = self.real_path(path, name, parent)?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => {

@@ -15,6 +15,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
+use super::overlay::forget_volatile;
 use super::{Host, masks, unescape};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{open_bind, pseudo};
@@ -242,6 +243,7 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let below = openat(CWD, lower, flags, Mode::empty()).context("open mount", || text(lower))?;
     let (upper, work) = writable.pair(lower)?;
+    forget_volatile(Path::new(&format!("/proc/self/fd/{}", work.as_raw_fd())));
     let fail = || format!("over {}", text(lower));
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context("open filesystem", || "overlay (CONFIG_OVERLAY_FS)")?;

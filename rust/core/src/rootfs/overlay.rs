@@ -97,7 +97,7 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
 
 /// Takes away the kernel's mark of a writable layer that was mounted `volatile`: it refuses such a layer for ever, since a crash of
 /// the machine may have cost files. What that costs here, too, is what any container's last seconds do (docs/architecture.md).
-fn forget_volatile(work: &Path) {
+pub(super) fn forget_volatile(work: &Path) {
     let mark = work.join("work/incompat");
     // Hardly ever there; what cannot be removed is the mount's error.
     if mark.exists() {
