@@ -28,7 +28,9 @@ def examples(*documents: str) -> list[tuple[str, int, str]]:
     return [(document, line, code) for document in documents for line, code in blocks(document, "python")]
 
 
-PYTHON = examples("docs/python.md", "docs/archives.md", "docs/lifecycle.md", "docs/events.md", "docs/logs.md")
+PYTHON = examples(
+    "docs/python.md", "docs/archives.md", "docs/lifecycle.md", "docs/events.md", "docs/logs.md", "docs/copying.md"
+)
 WITH_REGISTRY = examples("docs/images.md")
 
 

@@ -7,6 +7,7 @@ written to, a lock on its directory keeps it from being started, and others from
 from __future__ import annotations
 
 import contextlib
+import os
 import stat
 import time
 from contextlib import contextmanager
@@ -18,7 +19,8 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.containers import liveness, states
 from minidock.containers.stillness import held
-from minidock.errors import Conflict, InvalidArgument, NotFound
+from minidock.errors import Conflict, InvalidArgument, NotFound, Unsupported
+from minidock.store.failures import translated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -245,6 +247,8 @@ def _running(lifecycle: Lifecycle, record: Record, deadline: float) -> _native.C
 def _stopped(lifecycle: Lifecycle, record: Record, *, writable: bool) -> _native.ContainerTree:
     from minidock.containers.runtime_spec.mounts import mounts
 
+    if writable and record.snapshot["type"] == "host":
+        _require_lasting(record)
     bundle = lifecycle.paths.container(record.id)
     binds = [
         (mount.source, mount.destination)
@@ -261,6 +265,18 @@ def _stopped(lifecycle: Lifecycle, record: Record, *, writable: bool) -> _native
         )
     except _native.NativeError as error:
         raise translate(error) from error
+
+
+def _require_lasting(record: Record) -> None:
+    """Refuse to write where changes are kept in memory: the writable layer is on the file system that it is over."""
+    path, upper = record.snapshot["path"], os.path.realpath(record.snapshot["upper"])
+    below = path.rstrip("/") + "/"
+    with translated("stat", path):
+        if upper.startswith(below) and os.stat(path).st_dev == os.stat(upper).st_dev:
+            raise Unsupported(
+                f"container {record.id[:12]}: what changes in its root filesystem, {path} of the host, is gone when it "
+                "ends; start it to copy into it"
+            )
 
 
 def get(lifecycle: Lifecycle, container_id: str, path: str, chunk_size: int) -> tuple[Iterator[bytes], PathStat]:

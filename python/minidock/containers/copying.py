@@ -139,7 +139,7 @@ def host_source(path: str, *, follow_link: bool) -> Info:
                 rebase = last
         status = os.lstat(resolved)
     except OSError as error:
-        raise from_os(error, "copy", path) from error
+        raise from_os(error, "lstat", path) from error
     return Info(resolved, True, stat.S_ISDIR(status.st_mode), rebase)
 
 
@@ -176,7 +176,7 @@ def host_destination(path: str) -> Info:
         if not stat.S_ISDIR(os.stat(split_entry(path)[0]).st_mode):
             raise InvalidArgument(f"copy to {given}: not a directory")
     except OSError as error:
-        raise from_os(error, "copy to", given) from error
+        raise from_os(error, "stat", given) from error
     return Info(path, False, False)
 
 
@@ -267,6 +267,6 @@ def copy_to(
             return Copied(0, destination.path)
         found = host_source(host_path(os.fspath(source)), follow_link=follow_link)
         directory, name = prepare(found, destination)
-        size = files.copy_in(found.path, name, directory, owner=owner)
+        size = files.copy_in(found.path, name, directory or "/", owner=owner)
         lifecycle.emit(files.record, "extract-to-dir")
     return Copied(size, destination.path)
