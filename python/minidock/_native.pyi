@@ -115,6 +115,13 @@ def selinux_labels(contexts: str | None, options: list[tuple[str, str]], used_le
 def selinux_check_relabel(path: str) -> None:
     """Raise denied if a bind's source, links resolved, must not be relabelled (``:z``, ``:Z``)."""
 
+def survey(directory: str, boot_id: str, inits: bool) -> dict[str, tuple[bytes, bool, bool, bool]]:
+    """Look at all run directories below ``directory``; those without a readable pid file are left out.
+
+    By name: the pid file, whether the supervisor is there, and, with ``inits``, whether PID 1 is there and whether it is
+    marked as paused. Of another boot, nobody is. The GIL is released.
+    """
+
 # --- Events (docs/events.md) ---
 
 def event_append(dir: str | PathLike[str], kind: str, action: str, id: str, attributes: dict[str, str]) -> None:

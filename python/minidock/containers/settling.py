@@ -288,19 +288,30 @@ class Settling(Base):
         waiting.wait_supervisor(file, _KILL_SECONDS)
 
     def sweep_runs(self) -> None:
-        """Clean up after supervisors that were killed while they cleaned up. Costs one directory read when all is well.
+        """Clean up after supervisors that were killed while they cleaned up. Costs one look when all is well.
 
         Those of containers that run are left to :meth:`settle`.
         """
+        self._sweep_but(self._supervised())
+
+    def _supervised(self) -> set[str]:
+        """Return the ids of the containers that have a supervisor."""
+        with translated():
+            found = _native.survey(self.paths.run_containers, self.host.boot_id, False)
+        return {name for name, (_, supervised, _, _) in found.items() if supervised}
+
+    def _sweep_but(self, supervised: set[str]) -> None:
         for name in _names(self.paths.run_containers):
-            file = liveness.pid_file(self.paths.run_container(name))
-            if file is None or not liveness.alive(file.supervisor, file.supervisor_start):
+            if name not in supervised:
                 self._sweep_run(name)
 
     def recover(self) -> None:
         """Settle every container whose record says that it runs: what died since the last look is cleaned up."""
+        supervised = self._supervised()
         rows = self.store.containers.database.rows("SELECT id FROM containers WHERE state = 'running'")
         for (container_id,) in rows:
+            if container_id in supervised:
+                continue
             row = self.store.containers.find(container_id)
             if row is None:
                 continue
@@ -308,7 +319,7 @@ class Settling(Base):
                 self.settle(row)
             except ContainerNotFound:
                 continue
-        self.sweep_runs()
+        self._sweep_but(supervised)
 
     def remove(self, container_id: str, *, force: bool = False) -> None:
         """Remove a container; ``force`` kills it first. Raises Conflict when it runs, ContainerNotFound."""

@@ -15,6 +15,7 @@ mod spool;
 
 mod helper;
 mod supervisor;
+mod survey;
 mod terminal;
 mod tree;
 
@@ -48,6 +49,8 @@ mod _native {
     use super::exec::{exec_captured, exec_spawn};
     #[pymodule_export]
     use super::supervisor::{Supervisor, run_captured};
+    #[pymodule_export]
+    use super::survey::survey;
     // What happened.
     #[pymodule_export]
     use super::events::{EventReader, event_append};
