@@ -20,7 +20,7 @@ from tests.faults.lives import SOAK, gone, processes, supervisor
 from tests.faults.state import assert_clean, cgroups
 from tests.integration.verbs import started
 
-STEPS = 300 if SOAK else 9
+STEPS = 300 if SOAK else 6
 FORKED = Path(__file__).with_name("zygote.py")
 BEFORE = {
     "start": "created",

@@ -106,7 +106,7 @@ class Container:
         from minidock.containers import inspect
         from minidock.containers.listing import ImageNames
 
-        found = inspect.summary(self.record, self.state, image=ImageNames(self._lifecycle).shown(self.record))
+        found = inspect.summary(self.record, self.state, image=ImageNames(self._lifecycle.engine).shown(self.record))
         if size:
             found.size_rw, found.size_root_fs = self._sizes()
         return found
@@ -234,10 +234,10 @@ class Container:
 
             code = wait_exited(self._supervisor, self.short_id, timeout)
             self._close()
-            if code is not None:
-                self._reload_or_ended(code)
-                return code
-        code = control.wait(self._lifecycle, self.record.id, timeout, condition)
+            if code is None:
+                code = control.wait_abandoned(self._lifecycle, self.record.id, timeout)
+        else:
+            code = control.wait(self._lifecycle, self.record.id, timeout, condition)
         self._reload_or_ended(code)
         return code
 

@@ -20,6 +20,7 @@ from minidock.containers.base import translated
 from minidock.containers.exits import exit_status
 from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import cgroups_path
+from minidock.containers.settling import KILLED
 from minidock.containers.waiting import Gone, send, wait_init, wait_supervisor
 from minidock.errors import Conflict, ContainerNotFound, InvalidArgument, NoSpace, NotFound, SystemFailure, Timeout
 from minidock.store.locks import lock
@@ -326,6 +327,14 @@ def wait(lifecycle: Lifecycle, key: str, timeout: float | None = None, condition
     return waiter.until_exit(state, again=condition == "next-exit")
 
 
+def wait_abandoned(lifecycle: Lifecycle, key: str, timeout: float | None) -> int:
+    """Like :func:`wait`, for a container whose supervisor was killed: it may have been removed for that reason."""
+    try:
+        return wait(lifecycle, key, timeout)
+    except ContainerNotFound:
+        return KILLED
+
+
 class _Waiter:
     """One wait with a deadline."""
 
@@ -385,7 +394,8 @@ class _Waiter:
             except ContainerNotFound:
                 if again and not running:
                     raise
-                return state.exit_code
+                # Removed at its end by somebody else, who alone knows how that was; a killed one is taken for granted.
+                return KILLED
             now_running = state.status in states.ALIVE or self._starting()
             if running and not now_running:
                 return state.exit_code

@@ -44,8 +44,8 @@ class Settling(Base):
         with 137. Raises ContainerNotFound when the container has ended and was to be removed then.
         """
         record = records.decode(row.record)
-        if row.state == states.CREATED and record.starter is not None:
-            self._expect_start(record)
+        if row.state in (states.CREATED, states.EXITED) and record.starter is not None:
+            self._expect_starter(record)
         if row.state != states.RUNNING:
             if row.state in (states.REMOVING, states.DEAD):
                 record.state.status = row.state
@@ -101,22 +101,24 @@ class Settling(Base):
         with translated():
             return _native.cgroup_frozen(cgroups_path(record))
 
-    def _expect_start(self, record: Record) -> None:
+    def _expect_starter(self, record: Record) -> None:
         """Remove a container whose maker died before it could start it, if it was to be removed after its run.
 
-        Raises ContainerNotFound then.
+        And one that has ended, if it was to go with the process that started it. Raises ContainerNotFound then.
         """
         starter = record.starter
         if starter is None or liveness.alive(starter.pid, starter.start_time):
             return
 
         def check(row: ContainerRow) -> None:
-            if row.state != states.CREATED:
+            if row.state not in (states.CREATED, states.EXITED):
                 raise Conflict(f"container {row.id} has been started meanwhile")
 
         with contextlib.suppress(Conflict):
             self.delete(record.id, check=check)
-            raise ContainerNotFound(f"no such container: {record.id}; whoever was to start it died, so it was removed")
+            raise ContainerNotFound(
+                f"no such container: {record.id}; who was to start it, or owned it, died, so it was removed"
+            )
 
     def _ended(self, record: Record, ended: liveness.ExitRecord) -> tuple[Record, ContainerState]:
         """Record the end of a run, unless another process has, and perhaps started it again: then that is returned."""
@@ -129,7 +131,8 @@ class Settling(Base):
         def end(now_record: Record) -> None:
             if (now_record.starter, now_record.state.started_at) != run:
                 raise _OtherRun
-            now_record.starter = None
+            if not now_record.owned:
+                now_record.starter = None
             now_record.restart_count = ended.restart_count
             now_record.usage = ended.usage or None
             before = now_record.state
@@ -157,7 +160,7 @@ class Settling(Base):
     def _is_orphan(self, record: Record) -> bool:
         """Whether a container has lost the process that it was to end with, and so is to be removed."""
         owner = record.starter
-        return record.owned and (owner is None or not liveness.alive(owner.pid, owner.start_time))
+        return record.owned and owner is not None and not liveness.alive(owner.pid, owner.start_time)
 
     def _hear_out(self, container_id: str) -> None:
         """Let a supervisor that has recorded the end tell the host's events, so that they are in order.
@@ -179,7 +182,7 @@ class Settling(Base):
         started the container again, and what is so now is returned.
         """
         table = self.store.containers
-        if seen is not None and record.starter is not None and self._forget_starter(record, seen):
+        if seen is not None and record.starter is not None and not record.owned and self._forget_starter(record, seen):
             return self.settle(table.get(record.id))
         with table.database.transaction():
             row = table.find(record.id)

@@ -288,7 +288,8 @@ class Starting(Planning):
         status = states.EXITED if before is not None and before.status == states.EXITED else states.CREATED
 
         def undo(now_record: Record) -> None:
-            now_record.starter = None
+            if not now_record.owned:
+                now_record.starter = None
             now_record.state = ContainerState(status=status, error=str(error or ""), exit_code=code)
             if before is not None:
                 now_record.state.started_at, now_record.state.finished_at = before.started_at, before.finished_at
