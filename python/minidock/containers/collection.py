@@ -154,11 +154,10 @@ class ContainerCollection:
 
         Raises InvalidArgument for a filter that makes no sense, ContainerNotFound for a container that one names.
         """
-        from minidock.containers.listing import chosen
+        from minidock.containers.listing import containers
 
-        lifecycle = self._lifecycle
-        found = chosen(lifecycle, all=all, filters=filters, limit=limit)
-        return [Container(lifecycle, record, state) for record, state in found]
+        found = containers(self._engine, all=all, filters=filters, limit=limit)
+        return [Container(self._lifecycle, record, state) for record, state in found]
 
     def summaries(
         self,
@@ -171,7 +170,7 @@ class ContainerCollection:
         """Return what ``docker ps`` shows of those that :meth:`list` returns; with ``size`` their files are counted."""
         from minidock.containers.listing import summaries
 
-        return summaries(self._lifecycle, all=all, filters=filters, limit=limit, size=size)
+        return summaries(self._engine, all=all, filters=filters, limit=limit, size=size)
 
     def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> ContainersPruned:
         """Remove every container that does not run; returns their ids and what they had written, in bytes.

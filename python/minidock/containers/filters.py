@@ -14,8 +14,8 @@ from minidock.spec.docker import ZERO_TIME
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from minidock.containers.lifecycle import Lifecycle
-    from minidock.containers.record import Record
+    from minidock.containers.listing import AnyRecord
+    from minidock.engine import Engine
     from minidock.spec.docker import ContainerState, ContainerSummary, Port
 
 Filters = dict[str, list[str]]
@@ -131,8 +131,8 @@ class Choice:
     ``ids`` are those of all containers. Raises ContainerNotFound for one that ``before`` or ``since`` names.
     """
 
-    def __init__(self, lifecycle: Lifecycle, filters: Filters, ids: Sequence[str]) -> None:
-        self._lifecycle = lifecycle
+    def __init__(self, engine: Engine, filters: Filters, ids: Sequence[str]) -> None:
+        self._engine = engine
         self._filters = filters
         self._before = [self._created(name) for name in filters.get("before", ())]
         self._since = [self._created(name) for name in filters.get("since", ())]
@@ -147,60 +147,60 @@ class Choice:
     def _created(self, name: str) -> float:
         from minidock.containers import record as records
 
-        return created(records.decode(self._lifecycle.store.containers.get(name).record))
+        return created(records.decode(self._engine.store.containers.get(name).record))
 
-    def passes(self, record: Record, state: ContainerState) -> bool:
+    def passes(self, record: AnyRecord, state: ContainerState) -> bool:
         """Whether a container passes every filter."""
         return all(_TESTS[name](self, values, record, state) for name, values in self._filters.items())
 
     # One test for each filter
 
-    def _passes_created(self, _values: list[str], record: Record, _state: ContainerState) -> bool:
+    def _passes_created(self, _values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
         moment = created(record)
         return all(moment < other for other in self._before) and all(moment > other for other in self._since)
 
-    def _passes_id(self, _values: list[str], record: Record, _state: ContainerState) -> bool:
+    def _passes_id(self, _values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
         return record.id in self._ids
 
-    def _passes_name(self, _values: list[str], record: Record, _state: ContainerState) -> bool:
+    def _passes_name(self, _values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
         spellings = (record.name, f"/{record.name}")
         return any(
             value in spellings or (pattern is not None and any(map(pattern.search, spellings)))
             for value, pattern in self._names
         )
 
-    def _passes_status(self, values: list[str], _record: Record, state: ContainerState) -> bool:
+    def _passes_status(self, values: list[str], _record: AnyRecord, state: ContainerState) -> bool:
         return state.status in values
 
-    def _passes_exited(self, _values: list[str], _record: Record, state: ContainerState) -> bool:
+    def _passes_exited(self, _values: list[str], _record: AnyRecord, state: ContainerState) -> bool:
         return not state.running and state.started_at != ZERO_TIME and state.exit_code in self._codes
 
-    def _passes_health(self, values: list[str], _record: Record, state: ContainerState) -> bool:
+    def _passes_health(self, values: list[str], _record: AnyRecord, state: ContainerState) -> bool:
         return (getattr(state.health, "status", "") or "none") in values
 
-    def _passes_label(self, values: list[str], record: Record, _state: ContainerState) -> bool:
+    def _passes_label(self, values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
         return all(has_label(record, value) for value in values)
 
-    def _passes_is_task(self, values: list[str], _record: Record, _state: ContainerState) -> bool:
+    def _passes_is_task(self, values: list[str], _record: AnyRecord, _state: ContainerState) -> bool:
         return _boolean(values[0]) is False  # tasks are those of a swarm
 
-    def _passes_isolation(self, _values: list[str], _record: Record, _state: ContainerState) -> bool:
+    def _passes_isolation(self, _values: list[str], _record: AnyRecord, _state: ContainerState) -> bool:
         return True  # it tells kinds of containers of Windows apart
 
-    def _passes_network(self, values: list[str], record: Record, state: ContainerState) -> bool:
+    def _passes_network(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
         networks = _summary(record, state).network_settings.networks
         return any(value in (name, one.network_id) for name, one in networks.items() for value in values if value)
 
-    def _passes_volume(self, values: list[str], record: Record, state: ContainerState) -> bool:
+    def _passes_volume(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
         mounts = _summary(record, state).mounts
         return any(value in (mount.destination, mount.name or mount.source) for mount in mounts for value in values)
 
-    def _passes_ports(self, _values: list[str], record: Record, state: ContainerState) -> bool:
+    def _passes_ports(self, _values: list[str], record: AnyRecord, state: ContainerState) -> bool:
         found = _summary(record, state).ports if state.running else []
         return any(_has(self._publish, port, port.public_port) or _has(self._expose, port, port.private_port)
                    for port in found)  # fmt: skip
 
-    def _passes_ancestor(self, values: list[str], record: Record, _state: ContainerState) -> bool:
+    def _passes_ancestor(self, values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
         """Whether it was made from one of these images, or from one that has all layers of such a one at the bottom."""
         if not record.image:
             return False
@@ -210,9 +210,11 @@ class Choice:
         return known
 
     def _descends(self, image_id: str, names: list[str]) -> bool:
-        table = self._lifecycle.store.images
+        table = self._engine.store.images
         if self._ancestors is None:
-            images = self._lifecycle.engine.images
+            from minidock.images.lookup import ImageLookup
+
+            images = ImageLookup(self._engine)
             self._ancestors = []
             for name in names:
                 with contextlib.suppress(ImageNotFound, InvalidArgument):
@@ -227,7 +229,7 @@ class Choice:
         return False
 
 
-_TESTS: dict[str, Callable[[Choice, list[str], Record, ContainerState], bool]] = {
+_TESTS: dict[str, Callable[[Choice, list[str], AnyRecord, ContainerState], bool]] = {
     "ancestor": Choice._passes_ancestor,
     "before": Choice._passes_created,
     "exited": Choice._passes_exited,
@@ -246,7 +248,7 @@ _TESTS: dict[str, Callable[[Choice, list[str], Record, ContainerState], bool]] =
 }
 
 
-def _summary(record: Record, state: ContainerState) -> ContainerSummary:
+def _summary(record: AnyRecord, state: ContainerState) -> ContainerSummary:
     from minidock.containers.inspect import summary
 
     return summary(record, state)
@@ -272,7 +274,7 @@ def _pattern(text: str) -> re.Pattern[str] | None:
         return None
 
 
-def created(record: Record) -> float:
+def created(record: AnyRecord) -> float:
     """Return when a container was created, in seconds since 1970."""
     return parse_time(record.created)
 
@@ -296,7 +298,7 @@ def until(text: str, now: float | None = None) -> float:
     return (time.time() if now is None else now) - sum(float(number) * _UNITS[unit] for number, unit in pieces)
 
 
-def has_label(record: Record, wanted: str) -> bool:
+def has_label(record: AnyRecord, wanted: str) -> bool:
     """Whether a container has the label ``NAME``, or ``NAME=VALUE``."""
     name, equals, value = wanted.partition("=")
     labels = record.config.labels or {}

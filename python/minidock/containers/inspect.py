@@ -19,6 +19,7 @@ from minidock.spec.docker import (
 )
 
 if TYPE_CHECKING:
+    from minidock.containers.listing import AnyRecord
     from minidock.containers.record import Record
     from minidock.store.paths import Paths
 
@@ -93,7 +94,7 @@ def _graph_driver(record: Record, driver: str) -> GraphDriver:
     return GraphDriver(name=driver, data={key: value for key, value in data.items() if value})
 
 
-def _network_settings(record: Record) -> NetworkSettings:
+def _network_settings(record: AnyRecord) -> NetworkSettings:
     return NetworkSettings(networks={record.host_config.network_mode: EndpointSettings()})
 
 
@@ -112,14 +113,14 @@ def port_list(settings: NetworkSettings) -> list[Port]:
     return found
 
 
-def command(record: Record) -> str:
+def command(record: AnyRecord) -> str:
     """Return the command as ``ps`` shows it: words with spaces in them in single quotes, but for the first."""
     words = record.args
     return " ".join([*words[:1], *(f"'{word}'" if " " in word else word for word in words[1:])])
 
 
 def summary(
-    record: Record, state: ContainerState, at: float | None = None, *, image: str | None = None
+    record: AnyRecord, state: ContainerState, at: float | None = None, *, image: str | None = None
 ) -> ContainerSummary:
     """Return one entry of ``GET /containers/json``.
 

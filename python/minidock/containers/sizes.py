@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from minidock.containers.lifecycle import Lifecycle
-    from minidock.containers.record import Record
+    from minidock.containers.listing import AnyRecord
 
 _FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 DEEPEST = 400
 """Directories below each other that are counted; each costs a descriptor."""
 
 
-def sizes(record: Record, lifecycle: Lifecycle) -> tuple[int, int]:
+def sizes(record: AnyRecord, lifecycle: Lifecycle) -> tuple[int, int]:
     """Return ``SizeRw`` and ``SizeRootFs`` in bytes of the container ``record``."""
     image = lifecycle.store.images.by_id(record.image) if record.image else None
     below = image.size if image is not None else 0
