@@ -216,8 +216,9 @@ def syslog_address(text: str) -> tuple[str, str, int]:
     if not text:
         return "", "", 0
     scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ("unix", "unixgram", "udp", "tcp", "tcp+tls"):
-        raise InvalidArgument(f"syslog-address should be in form proto://address, got {text[:200]}")
+    scheme = scheme if separator else ""
+    if scheme not in ("unix", "unixgram", "udp", "tcp", "tcp+tls"):
+        raise InvalidArgument(f"unsupported scheme: '{scheme[:100]}'")
     if scheme == "tcp+tls":
         raise Unsupported(f"syslog-address {text[:200]}: TLS is not supported; use a local relay such as rsyslog")
     if scheme in ("unix", "unixgram"):

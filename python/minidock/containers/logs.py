@@ -81,8 +81,8 @@ class Log:
                 stdout=stdout,
                 stderr=stderr,
                 tail=_tail(tail),
-                since=None if since in (None, "") else times.point(since, now),
-                until=None if until in (None, "") else times.point(until, now),
+                since=_time(since, now),
+                until=_time(until, now),
                 follow=pidfd is not None,
                 directory=self._run_dir,
                 pidfd=pidfd,
@@ -160,6 +160,11 @@ def _pidfd(file: PidFile) -> int | None:
         return fd
     os.close(fd)
     return None
+
+
+def _time(value: times.Time | None, now: int) -> int | None:
+    """Return nanoseconds since 1970; none for nothing, empty text and 0, as in Docker."""
+    return None if value is None or value == "" else times.point(value, now) or None
 
 
 def _tail(value: int | str | None) -> int | None:

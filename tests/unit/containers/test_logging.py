@@ -52,7 +52,7 @@ def document(driver: str, options: dict[str, str], **config: object) -> logging.
         ("local", {"compress": "x"}, 'error reading compress log option: strconv.ParseBool: parsing "x"'),
         ("journald", {"max-size": "1m"}, "unknown log opt 'max-size' for journald log driver"),
         ("syslog", {"foo": "bar"}, "unknown log opt 'foo' for syslog log driver"),
-        ("syslog", {"syslog-address": "x"}, "syslog-address should be in form proto://address, got x"),
+        ("syslog", {"syslog-address": "x"}, "unsupported scheme: ''"),
         ("syslog", {"syslog-address": "tcp://h:x"}, "syslog-address should be in form proto://address"),
         ("syslog", {"syslog-facility": "24"}, "invalid syslog facility"),
         ("syslog", {"syslog-format": "x"}, "invalid syslog format"),
