@@ -50,7 +50,7 @@ pub struct Spawn<'a> {
 static UNREAPED: Mutex<Vec<OwnedFd>> = Mutex::new(Vec::new());
 
 impl Spawn<'_> {
-    /// Starts the supervisor, in a session of its own, with an empty environment and default signals.
+    /// Starts the supervisor, in a session of its own, with nothing of the caller's environment and default signals.
     ///
     /// The helper forks at once and its first process ends: the supervisor itself is no child of the
     /// caller, who never has to wait for it.
@@ -153,7 +153,8 @@ fn execute(
     attributes.set_sigdefault(&SigSet::all())?;
     attributes.set_sigmask(&SigSet::empty())?;
     let argv = [c"minidock-runtime", verb, c"--bundle", bundle.as_c_str()];
-    let environment: [&CStr; 0] = [];
+    // Free memory is not kept in caches, whose pieces would hold on to a page each for as long as the container lives.
+    let environment = [c"GLIBC_TUNABLES=glibc.malloc.tcache_count=0:glibc.malloc.mxfast=0"];
     match posix_spawn(
         program.as_c_str(),
         &actions,

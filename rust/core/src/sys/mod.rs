@@ -4,6 +4,7 @@
 pub mod bpf;
 mod clone;
 mod exec;
+mod memory;
 mod misc;
 mod mount;
 pub mod probe;
@@ -12,6 +13,7 @@ mod time;
 
 pub use clone::{Forked, clone3, fork};
 pub use exec::execve;
+pub use memory::give_back;
 pub use misc::{
     SchedAttr, borrow_fd, close_from, close_range_cloexec, exit_now, interface_up, ioprio_set,
     new_session_keyring, personality, pidfd_signal, reset_signals, sched_setattr, set_domainname,

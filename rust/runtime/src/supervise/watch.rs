@@ -25,6 +25,9 @@ const TURN: usize = 1 << 18;
 /// What the streams of an ended container may still hold at most.
 const REST: usize = 1 << 22;
 
+/// A start needs more memory than what comes after it. A container that lives for so long is worth giving it back.
+const SETTLED_MS: u64 = 1000;
+
 /// Milliseconds of a clock that does not jump.
 fn now_ms() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
@@ -174,13 +177,18 @@ impl Watch {
 
     /// Runs until PID 1 has ended and is reaped.
     pub fn run_to_end(&mut self) -> Exit {
+        let mut settled = Some(now_ms() + SETTLED_MS);
         loop {
-            if self.turn(None)
+            if self.turn(settled)
                 && let Some(exit) = self.run.as_ref().and_then(Run::reap)
             {
                 return exit;
             }
             self.expire();
+            if settled.is_some_and(|at| at <= now_ms()) {
+                settled = None;
+                minidock_core::sys::give_back();
+            }
         }
     }
 
@@ -200,6 +208,7 @@ impl Watch {
 
     /// After the end of PID 1: takes in what the streams still hold. All other processes of its pid namespace have ended
     /// before it did, so what there is, is there now; a process elsewhere that holds a stream open is not waited for.
+    #[inline(never)] // its buffer is not to be part of the frame below which the loop waits
     pub fn drain(&mut self) {
         let Some(run) = self.run.take() else {
             return;
@@ -384,6 +393,7 @@ impl Watch {
     }
 
     /// Moves output that is there.
+    #[inline(never)] // as for `drain`
     fn pump(&mut self, at: usize) {
         let mut buffer = [0; CHUNK];
         let mut moved = 0;
@@ -433,6 +443,7 @@ impl Watch {
         wait.is_some_and(|wait| wait.pause)
     }
 
+    #[inline(never)] // as for `drain`
     fn take_input(&mut self, at: usize) {
         if !self.input().is_some_and(|input| input.is_ready()) {
             return;
