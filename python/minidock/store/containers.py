@@ -114,14 +114,16 @@ class ContainerTable:
 
         ``expected_state`` makes it conditional. Raises ContainerNotFound, and NameInUse for a new name.
         """
-        if state is None and record is None and name is None:
+        # Only what changes is set: a name that is set again would be written to its index again.
+        given = {"state": state, "record": record, "name": name}
+        changes = {column: value for column, value in given.items() if value is not None}
+        if not changes:
             return False
+        columns = ", ".join(f"{column} = ?" for column in changes)
+        expected = "" if expected_state is None else " AND state = ?"
+        values = (*changes.values(), container_id, *([] if expected_state is None else [expected_state]))
         try:
-            changed = self.database.execute(
-                "UPDATE containers SET state = coalesce(?1, state), record = coalesce(?2, record),"
-                " name = coalesce(?3, name) WHERE id = ?4 AND (?5 IS NULL OR state = ?5)",
-                (state, record, name, container_id, expected_state),
-            )
+            changed = self.database.execute(f"UPDATE containers SET {columns} WHERE id = ?{expected}", values)  # noqa: S608 - constants
         except sqlite3.IntegrityError as error:
             raise self._in_use(name or "", container_id) from error
         if not changed and expected_state is None:

@@ -129,4 +129,19 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX mounts_image ON mounts (image_id);
     """,
+    """
+    -- Containers by a rowid. Without one a record of 3 KB lies in two pages beside its row's: a change writes 7.
+    CREATE TABLE containers_by_row (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        image_id TEXT REFERENCES images (id),
+        created INTEGER NOT NULL,       -- nanoseconds since 1970
+        state TEXT NOT NULL,
+        record BLOB NOT NULL
+    );
+    INSERT INTO containers_by_row SELECT id, name, image_id, created, state, record FROM containers;
+    DROP TABLE containers;
+    ALTER TABLE containers_by_row RENAME TO containers;
+    CREATE INDEX containers_image ON containers (image_id);
+    """,
 )
