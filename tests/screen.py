@@ -37,6 +37,13 @@ class Screen:
             elif code == "K":
                 assert count in ("", "0", "2"), count
                 del self.rows[self.row][0 if count == "2" else self.column :]
+            elif code == "H":
+                assert not count, count
+                self.row = self.column = 0
+            elif code == "J":
+                assert not count, count
+                del self.rows[self.row][self.column :]
+                del self.rows[self.row + 1 :]
             elif code:
                 raise AssertionError(f"unknown sequence {found[0]!r}")
             elif carriage:
