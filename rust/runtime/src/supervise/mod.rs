@@ -3,7 +3,7 @@
 mod clients;
 pub mod control;
 mod document;
-mod events;
+pub mod events;
 mod foreign;
 pub mod record;
 pub mod relay;

@@ -24,6 +24,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use crate::oci::bundle;
+use crate::supervise::events::Events;
 use crate::supervise::{control, record as common};
 use group::Group;
 use record::Record;
@@ -135,6 +136,11 @@ fn supervise(
     let exit = watch.run();
     let timed_out = watch.timed_out;
     drop(watch);
+    let facts = [
+        ("execID", request.exec_id.clone()),
+        ("exitCode", exit.code.to_string()),
+    ];
+    Events::new(&request.container, request.events.clone()).add("exec_die", &facts);
     let text = common::Ended::now(exit, timed_out, &begun, streams::usage()).to_json(true, 0);
     control::tell(Some(control), &text);
     group.dissolve();

@@ -10,6 +10,8 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use serde::Deserialize;
 
+use crate::supervise::events::EventsDocument;
+
 /// The version of the request that this supervisor reads.
 const VERSION: u32 = 2;
 /// The longest packet.
@@ -51,6 +53,9 @@ pub struct Request {
     /// What goes into that file as it is.
     #[serde(default)]
     pub about: serde_json::Value,
+    /// Where its end is told, and what else is said then.
+    #[serde(default)]
+    pub events: Option<EventsDocument>,
 }
 
 /// What differs from the container's own process: all else is as in its config.json.
