@@ -13,6 +13,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.containers import control, states
 from minidock.containers.exits import exit_status
+from minidock.containers.parse.detach_keys import detach_keys
 from minidock.containers.parse.signals import NUMBERS
 from minidock.errors import Conflict, ContainerNotFound, Interrupted, NotFound, Timeout
 
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from minidock.containers.container import Container
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.result import ExitStatus
-
-DETACH_KEYS = "ctrl-p,ctrl-q"
-"""Docker's, unless others are given."""
 
 # Not proxied, as in Docker: CHLD and PIPE are about this process, URG is Go's and CPython's own business, WINCH is a
 # resize. The rest cannot be caught, or tell of a bug in this process.
@@ -167,6 +165,7 @@ def attach(
         for name, fd in zip(("stdin", "stdout", "stderr"), (stdin, *streams[1:]), strict=True)
         if fd is not None
     ]
+    keys = _keys(container, stdin, detach_keys)
 
     def connect() -> _native.Supervisor:
         lifecycle.emit(container.record, "attach")
@@ -175,7 +174,6 @@ def attach(
         except NotFound as error:
             raise Conflict(f"container {container.id} is not running") from error
         request = {"op": "attach", "streams": [name for name, _ in named]}
-        keys = _keys(container, stdin, detach_keys)
         if keys is not None:
             request["detach_keys"] = keys
         try:
@@ -189,10 +187,12 @@ def attach(
 
 
 def _keys(container: Container, stdin: int | None, keys: str | None) -> str | None:
-    """The detach keys that count: Docker's own for a terminal, none but those asked for without one."""
-    if stdin is None:
-        return None
-    return keys or (DETACH_KEYS if container.record.config.tty else None)
+    """The detach keys that count: Docker's own for a terminal, none but those asked for without one.
+
+    Raises InvalidArgument.
+    """
+    checked = detach_keys(keys or "")
+    return checked if stdin is not None and (keys or container.record.config.tty) else None
 
 
 def _attached(
