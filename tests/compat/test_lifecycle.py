@@ -224,6 +224,13 @@ SCENARIOS: dict[str, list[str]] = {
     ],
     "attach-restarting": [LOOP, LOOPING, "attach @a", "stop @a"],
     # restart policies
+    "always-waited-for": [
+        "run -d --name @a --restart always IMAGE sh -c 'sleep 2; exit 5'",
+        "wait @a",
+        "wait @a",
+        "~ @a running 2",
+        "= @a",
+    ],
     "always": [LOOP, LOOPING, "= @a '{{with .State}}{{.ExitCode}} {{.Running}} {{.Restarting}} {{.Pid}}{{end}}'"],
     "on-failure": [FAILING, "~ @a exited 2", "= @a", "events @a"],
     "on-failure-done": ["run -d --name @a --restart on-failure IMAGE true", "~ @a exited", "= @a"],

@@ -12,14 +12,14 @@ from tests.integration.verbs import reaches, refused, started, state, trapping
 
 def test_on_failure_as_often_as_it_says(engine: minidock.Engine, busybox: str) -> None:
     container = started(engine, ["sh", "-c", "exit 6"], restart="on-failure:2")
-    assert container.wait(timeout=30) == 6
+    reaches(container, "exited")
     found = state(container)
     assert (found["Status"], found["ExitCode"], found["Restarting"]) == ("exited", 6, False)
     assert container.attrs["RestartCount"] == 2
     container.start()
-    assert container.wait(timeout=30) == 6
-    assert state(container)["Status"] == "exited"
-    assert container.attrs["RestartCount"] == 2
+    reaches(container, "exited", 2)
+    assert state(container)["ExitCode"] == 6
+    assert container.wait() == 6
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,8 @@ def test_restarting(engine: minidock.Engine, busybox: str) -> None:
 
 def test_its_writable_layer_stays(engine: minidock.Engine, busybox: str) -> None:
     container = started(engine, ["sh", "-c", "echo x >> /runs; [ $(wc -l < /runs) = 3 ]"], restart="on-failure:10")
-    assert container.wait(timeout=30) == 0
+    reaches(container, "exited")
+    assert container.wait() == 0
     assert container.attrs["RestartCount"] == 2
 
 

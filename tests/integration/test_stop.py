@@ -87,7 +87,7 @@ def test_a_policy_does_not_bring_it_back(engine: minidock.Engine, busybox: str) 
 def test_a_container_to_be_removed_goes(engine: minidock.Engine, busybox: str) -> None:
     container = trapping(engine, remove=True)
     container.stop()
-    assert container.state.exit_code == 7
+    assert (container.status, container.state.running, container.state.pid) == ("exited", False, 0)
     with pytest.raises(ContainerNotFound):
         engine.containers.get(container.id)
 
