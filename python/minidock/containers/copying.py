@@ -240,7 +240,7 @@ def copy_from(
         inside = absolute(path)
         source = Info(inside, True, found.is_dir, rebase or base(inside))
         directory, name = prepare(source, host_destination(target))
-        size = files.copy_out(path, name, directory, owners=archive)
+        size = files.copy_out(path, name, clean(directory), owners=archive)
     return Copied(size, target)
 
 
@@ -267,6 +267,6 @@ def copy_to(
             return Copied(0, destination.path)
         found = host_source(host_path(os.fspath(source)), follow_link=follow_link)
         directory, name = prepare(found, destination)
-        size = files.copy_in(found.path, name, directory or "/", owner=owner)
+        size = files.copy_in(found.path, name, clean("/" + directory), owner=owner)
         lifecycle.emit(files.record, "extract-to-dir")
     return Copied(size, destination.path)
