@@ -119,8 +119,9 @@ class Base:
 
     def unlink_exit_record(self, container_id: str) -> None:
         """Forget how a container ended before."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{self.paths.container(container_id)}/exit.json")
+        for folder in (self.paths.container(container_id), self.paths.run_container(container_id)):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/exit.json")
 
     @property
     def storage_driver(self) -> str:

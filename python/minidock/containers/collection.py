@@ -63,7 +63,7 @@ class ContainerCollection:
     ) -> Container:
         lifecycle = self._lifecycle
         planned = lifecycle.plan(image, command, options, os.environ)
-        if planned.record.host_config.auto_remove:
+        if planned.record.host_config.auto_remove or planned.record.owned:
             planned.record.starter = starter
         record = lifecycle.create(planned)
         return Container(lifecycle, record, record.state, warnings=planned.warnings)

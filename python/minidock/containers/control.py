@@ -380,7 +380,7 @@ class _Waiter:
         return exit_status(packet).exit_code
 
     def until_exit(self, state: ContainerState, *, again: bool) -> int:
-        running = state.status in states.ALIVE or self._starting()
+        running = state.status in states.ALIVE or self._starting(state)
         if not running and not again:
             return state.exit_code
         while True:
@@ -396,13 +396,16 @@ class _Waiter:
                     raise
                 # Removed at its end by somebody else, who alone knows how that was; a killed one is taken for granted.
                 return KILLED
-            now_running = state.status in states.ALIVE or self._starting()
+            now_running = state.status in states.ALIVE or self._starting(state)
             if running and not now_running:
                 return state.exit_code
             running = running or now_running
             self._pause()
 
-    def _starting(self) -> bool:
+    def _starting(self, state: ContainerState) -> bool:
+        """Whether a container that does not run is being started."""
+        if state.status != states.CREATED:
+            return False
         row = self._lifecycle.store.containers.find(self._id)
         return row is not None and row.state == states.RUNNING
 
@@ -423,7 +426,7 @@ class _Waiter:
         while True:
             record, state = _look(self._lifecycle, self._id)
             health = state.health
-            if state.status not in states.ALIVE and not self._starting():
+            if state.status not in states.ALIVE and not self._starting(state):
                 raise Conflict(f"container {record.id} has ended with {state.exit_code} before it was healthy")
             if isinstance(health, msgspec.UnsetType) or health.status in ("none", ""):
                 if state.status in states.ALIVE:

@@ -182,52 +182,57 @@ class Settling(Base):
         started the container again, and what is so now is returned.
         """
         table = self.store.containers
-        if seen is not None and record.starter is not None and not record.owned and self._forget_starter(record, seen):
-            return self.settle(table.get(record.id))
         with table.database.transaction():
             row = table.find(record.id)
             current = row is not None and row.state == states.RUNNING and (seen is None or row.record == seen)
+            # One of several who look at the same time does this.
+            current = current and self.exit_record(record.id) is None
             if current:
-                file = liveness.pid_file(self.paths.run_container(record.id))
-                self._sweep_up(record)
+                file = self._kill_rest(record)
+                ended = liveness.ExitRecord(
+                    exit_code=KILLED,
+                    signal=9,
+                    started_at=record.state.started_at if record.state.started_at != ZERO_TIME else now(),
+                    finished_at=now(),
+                )
+                # Whatever becomes of this process, the next look finds out no less.
+                self._leave_exit_record(record.id, ended)
         if not current:
             return self.settle(table.get(record.id))
         if file is not None and file.pid:
             lasted = max(0, int(time.time() - parse_time(file.started_at))) if file.started_at else 0
             self.emit(record, "die", execDuration=str(lasted), exitCode=str(KILLED))
-        ended = liveness.ExitRecord(
-            exit_code=KILLED,
-            signal=9,
-            started_at=record.state.started_at if record.state.started_at != ZERO_TIME else now(),
-            finished_at=now(),
-        )
-        return self._ended(record, ended)
-
-    def _forget_starter(self, record: Record, seen: bytes) -> bool:
-        """Record that nobody is about to start a container, so that it looks so without its run directory too.
-
-        False: there is no space for that.
-        """
-
-        def forget(now_record: Record) -> None:
-            if records.encode(now_record) == records.encode(records.decode(seen)):
-                now_record.starter = None
-
         try:
-            self.modify(record.id, forget, expected_state=states.RUNNING)
-        except NoSpace:
-            return False
-        return True
+            return self._ended(record, ended)
+        finally:
+            self._sweep_run(record.id)
 
-    def _sweep_up(self, record: Record) -> None:
-        """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
+    def _kill_rest(self, record: Record) -> liveness.PidFile | None:
+        """Kill what a dead supervisor left, and remove the cgroup; returns its pid file."""
         from minidock.containers.runtime_spec import cgroups_path
-        from minidock.store.trees import remove_tree
 
+        file = liveness.pid_file(self.paths.run_container(record.id))
         path = cgroups_path(record)
         with translated():
             _native.cgroup_kill(path)
             _native.cgroup_remove(path)
+        return file
+
+    def _leave_exit_record(self, container_id: str, ended: liveness.ExitRecord) -> None:
+        """Write down in the run directory, which is in memory, how a container ended; not where there is none."""
+        import msgspec
+
+        path = f"{self.paths.run_container(container_id)}/exit.json"
+        with contextlib.suppress(OSError):
+            with open(f"{path}.new", "wb") as file:
+                file.write(msgspec.json.encode(ended))
+            os.rename(f"{path}.new", path)
+
+    def _sweep_up(self, record: Record) -> None:
+        """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
+        from minidock.store.trees import remove_tree
+
+        self._kill_rest(record)
         remove_tree(self.paths.run_container(record.id))
 
     def _sweep_run(self, name: str) -> None:
@@ -244,13 +249,13 @@ class Settling(Base):
                 return
             file = liveness.pid_file(run_dir)
             with contextlib.suppress(MinidockError, _native.NativeError, OSError):
-                if file is None:
+                if file is None and not os.path.exists(f"{run_dir}/pid"):
                     # Made before, or emptied after, everything else: there are no cgroups.
                     with contextlib.suppress(FileNotFoundError):
                         os.unlink(f"{run_dir}/pid.new")
                     os.rmdir(run_dir)
                     return
-                if file.boot_id == self.host.boot_id:
+                if file is not None and file.boot_id == self.host.boot_id:
                     if liveness.alive(file.supervisor, file.supervisor_start):
                         return
                     if name in file.cgroup:  # never a group that holds others too
@@ -379,15 +384,21 @@ class Settling(Base):
             except (NoSpace, OSError) as error:
                 if isinstance(error, OSError) and error.errno != errno.ENOSPC:
                     raise
-                # Even taking a row away needs a little space: that of the files which go anyway.
+                # Even taking a row away needs a little space: that kept for it, and that of the files which go anyway.
                 row = table.find(container_id)
                 if row is None:
                     return
                 if check is not None:
                     check(row)
+                from minidock.store.database import reserve
                 from minidock.store.trees import remove_tree
 
-                remove_tree(f"{self.paths.container(container_id)}/rw")
+                reserve(self.paths.data)
+                directory = self.paths.container(container_id)
+                remove_tree(f"{directory}/rw")
+                for name in _names(directory):
+                    if ".log" in name:
+                        remove_tree(f"{directory}/{name}")
                 table.remove(container_id, check)
         except ContainerNotFound:
             return

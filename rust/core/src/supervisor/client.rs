@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Kind, Result};
 /// The most that one `read` takes from a pipe.
 const CHUNK: usize = 64 * 1024;
 /// How long a supervisor may leave a connection, or a packet, waiting: a stopped one takes in none.
-const PATIENCE: Duration = Duration::from_secs(5);
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How long a container that is being killed may take to be gone.
 const KILL_TIMEOUT: Duration = Duration::from_secs(10);
 
