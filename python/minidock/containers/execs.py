@@ -11,6 +11,8 @@ import msgspec
 from minidock import _native
 from minidock._errors import exception_for, translate
 from minidock.containers import exec_options, exec_records, liveness, states
+from minidock.containers.base import event_attributes
+from minidock.containers.document import Events
 from minidock.containers.exec_options import ExecConfig
 from minidock.containers.exits import exit_status
 from minidock.containers.parse import detach_keys as keyed
@@ -79,8 +81,16 @@ def _request(
             "bound": bound,
             "record": exec_records.path(lifecycle.paths, record.id, exec_id),
             "about": exec_records.About(exec_id, record.id, lifecycle.host.boot_id, wanted),
+            "events": Events(lifecycle.paths.events, event_attributes(record)),
         }
     )
+
+
+def _tell(lifecycle: Lifecycle, record: Record, exec_id: str, wanted: ExecConfig, *actions: str) -> None:
+    """Append events of an exec; its supervisor tells how it ended."""
+    command, *arguments = wanted.command
+    for action in actions:
+        lifecycle.emit(record, f"{action}: {command} {' '.join(arguments)}", execID=exec_id)
 
 
 def _check(first: bytes) -> list[str]:
@@ -130,7 +140,9 @@ def run(
     wanted.stdin, wanted.stdout, wanted.stderr = input is not None, True, not wanted.tty
     record, file = _running(lifecycle, name)
     exec_records.prepare(lifecycle)
-    request = _request(lifecycle, record, file, os.urandom(32).hex(), wanted, bound=True)
+    exec_id = os.urandom(32).hex()
+    request = _request(lifecycle, record, file, exec_id, wanted, bound=True)
+    _tell(lifecycle, record, exec_id, wanted, "exec_create", "exec_start")
     limit = OUTPUT_LIMIT if output_limit is None else output_limit
     try:
         first, stdout, stderr, packet = _native.exec_captured(
@@ -169,7 +181,9 @@ def attached(
     record, file = _running(lifecycle, name)
     exec_records.prepare(lifecycle)
     size = _size(stdout, stdin) if wanted.tty else None
-    request = _request(lifecycle, record, file, os.urandom(32).hex(), wanted, bound=True, size=size)
+    exec_id = os.urandom(32).hex()
+    request = _request(lifecycle, record, file, exec_id, wanted, bound=True, size=size)
+    _tell(lifecycle, record, exec_id, wanted, "exec_create", "exec_start")
     try:
         with (
             Terminal(stdin, tty=wanted.tty) as terminal,
@@ -254,6 +268,7 @@ class Exec:
     ) -> list[str]:
         lifecycle = self._lifecycle
         request = _request(lifecycle, record, file, self.id, wanted, bound=False, size=size)
+        _tell(lifecycle, record, self.id, wanted, "exec_start")
         stdin, stdout, stderr = fds
         try:
             client = _native.exec_spawn(
@@ -341,6 +356,7 @@ class ExecCollection:
         made = Exec(lifecycle, record.id, os.urandom(32).hex())
         about = exec_records.About(made.id, record.id, lifecycle.host.boot_id, wanted)
         exec_records.write(lifecycle.paths, exec_records.ExecRecord(about))
+        _tell(lifecycle, record, made.id, wanted, "exec_create")
         return made
 
     def get(self, exec_id: str) -> Exec:
@@ -354,6 +370,7 @@ def detached(lifecycle: Lifecycle, name: str, wanted: ExecConfig) -> Exec:
     record, file = _running(lifecycle, name)
     exec_records.prepare(lifecycle)
     made = Exec(lifecycle, record.id, os.urandom(32).hex())
+    _tell(lifecycle, record, made.id, wanted, "exec_create")
     made._start(record, file, wanted, (None, None, None), None)
     made.close()
     return made
