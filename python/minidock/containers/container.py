@@ -146,14 +146,13 @@ class Container:
         Its input, where it has one, stays open for who attaches. Raises Conflict when it is paused, CommandNotFound,
         CommandNotExecutable, and others when it cannot be started.
         """
-        self.reload()
-        if self.state.status in (states.RUNNING, states.RESTARTING):
-            return
         from minidock.containers import control
 
-        self._close()
-        self._supervisor, warnings = control.start(self._lifecycle, self.record.id)
-        self.warnings += warnings
+        supervisor, warnings = control.start(self._lifecycle, self.record.id)
+        if supervisor is not None:
+            self._close()
+            self._supervisor = supervisor
+            self.warnings += warnings
         self._reload_or_ended()
 
     def start_attached(
@@ -229,7 +228,9 @@ class Container:
         """
         from minidock.containers import control
 
-        if self._supervisor is not None and condition == "not-running":
+        # What is started again ends several times, and the first of these ends would be told here.
+        once = self.record.host_config.restart_policy.name in ("", "no")
+        if self._supervisor is not None and condition == "not-running" and once:
             from minidock.containers.attach import wait_exited
 
             code = wait_exited(self._supervisor, self.short_id, timeout)
@@ -380,8 +381,7 @@ class Container:
         from minidock.containers.runtime_spec import cgroups_path
 
         self.reload()
-        if not self.state.pid:
-            raise Conflict(f"container {self.record.id} is not running")
+        states.require("top", self.state.status, self.record.id)
         found = top(_native.cgroup_processes(cgroups_path(self.record)), ps_args)
         self._lifecycle.emit(self.record, "top")
         return found

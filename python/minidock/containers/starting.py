@@ -112,7 +112,8 @@ class Starting(Planning):
             now_record.has_been_manually_stopped = False
             now_record.restart_count = 0
             now_record.usage = None
-            now_record.state = ContainerState(status=states.RUNNING, started_at=now())
+            finished = now_record.state.finished_at
+            now_record.state = ContainerState(status=states.RUNNING, started_at=now(), finished_at=finished)
 
         # Who has its files mounted for a copy holds this lock: no two mounts write to the same layer.
         with held(self.paths, record.id), self.store.database.transaction():
@@ -179,11 +180,11 @@ class Starting(Planning):
 
     def _tell_name(self, started: Record) -> None:
         """Tell a new supervisor the container's name if it was renamed while it was started."""
-        row = self.store.containers.find(started.id)
-        if row is not None and row.name != started.name:
+        name = self.store.database.row("SELECT name FROM containers WHERE id = ?", (started.id,))
+        if name is not None and name[0] != started.name:
             from minidock.containers import control
 
-            control.tell_name(self, records.decode(row.record))
+            control.tell_name(self, records.decode(self.store.containers.get(started.id).record))
 
     def wait_for_the_last_run(self, container_id: str) -> None:
         """Return when the supervisor of the run before has cleaned up: the next uses the same cgroups and directory.

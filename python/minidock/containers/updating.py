@@ -115,7 +115,7 @@ class Change:
         for new, present, words in pairs:
             if asked.get(new, 0) > 0 and getattr(old, present) > 0:
                 raise Conflict(f"conflicting options: {words}")
-        if asked.get("memory", 0) > old.memory_swap and "memory_swap" not in asked:
+        if "memory" in asked and asked["memory"] > old.memory_swap and "memory_swap" not in asked:
             raise Conflict(
                 "memory limit should be smaller than already set memoryswap limit, update the memoryswap at the same "
                 "time"
