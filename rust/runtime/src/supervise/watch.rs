@@ -594,7 +594,12 @@ impl Watch {
         self.restarts.cancel();
         let Some(run) = &mut self.run else { return };
         let at = now_ms().saturating_add(timeout_ms);
-        run.kill_at = Some(run.kill_at.map_or(at, |earlier| earlier.min(at)));
+        run.kill_at = match run.kill_at {
+            // Nothing comes after this one.
+            _ if signal == libc::SIGKILL => None,
+            Some(earlier) => Some(earlier.min(at)),
+            None => Some(at),
+        };
         self.events.add("kill", &[("signal", signal.to_string())]);
         self.signal(signal);
         if let Some(group) = self.run.as_ref().and_then(|run| run.group.as_ref())
