@@ -6,6 +6,7 @@ runs. Only a container of which those two do not agree, or that does something u
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -150,8 +151,11 @@ class _Look:
         self._engine = engine
         with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
             boot_id = file.read().strip()
-        self._found = _native.survey(engine.store.paths.run_containers, boot_id, True)
-        if any(not supervised for _, supervised, _, _ in self._found.values()):
+        runs = engine.store.paths.run_containers
+        self._found = _native.survey(runs, boot_id, True)
+        # What has no pid file that can be read is not among them, and may be a trace as well.
+        supervised = sum(supervised for _, supervised, _, _ in self._found.values())
+        if os.path.isdir(runs) and supervised != len(os.listdir(runs)):
             engine.lifecycle.sweep_runs()
         self._decode = decoding.decoder(Brief).decode
         self._decode_pid = decoding.decoder(_PidFile).decode
