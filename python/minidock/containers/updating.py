@@ -27,7 +27,7 @@ from minidock.store.failures import from_os
 from minidock.store.locks import lock
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from minidock.config import Config
     from minidock.containers.host import Host
@@ -182,13 +182,22 @@ def update(lifecycle: Lifecycle, container_id: str, limits: Mapping[str, Any]) -
     """
     change = Change(limits, lifecycle.config, lifecycle.host)
     try:
-        with lock(lifecycle.paths.container(container_id), timeout=_PATIENCE):
+        with _turn(lifecycle.paths.container(container_id)):
             warnings = _Update(lifecycle, container_id, change).run()
     except (FileNotFoundError, ContainerNotFound) as error:
         raise ContainerNotFound(f"no such container: {container_id}") from error
     except MinidockError as error:
         raise type(error)(f"cannot update container {container_id}: {error}") from error
     return [*change.warnings, *warnings]
+
+
+@contextlib.contextmanager
+def _turn(directory: str) -> Iterator[None]:
+    """Hold the lock of a container's updates; that of the directory is for who writes to its files, and may last."""
+    path = f"{directory}/update.lock"
+    os.close(os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+    with lock(path, timeout=_PATIENCE):
+        yield
 
 
 class _Update:
