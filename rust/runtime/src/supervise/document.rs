@@ -10,6 +10,7 @@ use serde::Deserialize;
 
 use super::clients::StreamName;
 use super::events::EventsDocument;
+use super::health::HealthDocument;
 use super::restart::Policy;
 
 /// The version of the document that this supervisor reads.
@@ -79,6 +80,9 @@ pub struct Document {
     /// The user by names, resolved in the root filesystem.
     #[serde(default)]
     user: Option<UserDocument>,
+    /// Its health checks.
+    #[serde(default)]
+    pub health: Option<HealthDocument>,
     /// Another OCI runtime, which makes the container instead of ours.
     #[serde(default)]
     pub runtime: Option<RuntimeDocument>,

@@ -5,6 +5,7 @@ pub mod control;
 mod document;
 pub mod events;
 mod foreign;
+mod health;
 pub mod record;
 pub mod relay;
 mod restart;
@@ -30,6 +31,7 @@ use rustix::fs::{CWD, Mode, OFlags, openat};
 use clients::{Client, StreamName, serve_slow};
 use document::{Document, Owner};
 use events::Events;
+use health::{Health, Target};
 use record::{Ended, Exit, PidFile, Start};
 use restart::Restarts;
 use start::{Started, Traces};
@@ -220,11 +222,30 @@ impl Life {
             self.pid_file.running(pid, &started.begun, restarts)
         });
         match settled {
-            Ok(start_time) => Ok((started.begun, pid, start_time)),
+            Ok(start_time) => {
+                self.check_health(document, pid, start_time);
+                Ok((started.begun, pid, start_time))
+            }
             Err(error) => {
                 self.kill();
                 Err(error.into())
             }
+        }
+    }
+
+    /// Begins with the health checks of a run.
+    fn check_health(&mut self, document: &Document, pid: i32, start_time: u64) {
+        let group = self.watch.run.as_ref().and_then(|run| run.group.as_ref());
+        if let (Some(health), Some(group)) = (&document.health, group) {
+            let target = Target {
+                id: document.id.clone(),
+                bundle: self.bundle.clone(),
+                run_dir: self.run_dir.clone(),
+                cgroup: group.path().as_str().to_owned(),
+                pid,
+                start_time,
+            };
+            self.watch.health = Some(Health::begin(health.clone(), target, watch::now_ms()));
         }
     }
 
@@ -274,6 +295,9 @@ impl Life {
 
     /// After the end of PID 1: its last output, and what the run has used.
     fn end(&mut self, exit: Exit, begun: &Start) -> Ended {
+        if let Some(health) = self.watch.health.take() {
+            health.end();
+        }
         let mut run = self.watch.run.take();
         let (mut timed_out, mut usage) = (false, None);
         if let Some(run) = &mut run {

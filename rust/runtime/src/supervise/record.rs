@@ -111,6 +111,12 @@ impl Ended {
     }
 }
 
+/// The time, as RFC 3339 in UTC with nanoseconds.
+#[must_use]
+pub fn now() -> String {
+    rfc3339(clock_gettime(ClockId::Realtime))
+}
+
 /// RFC 3339 in UTC with nanoseconds.
 fn rfc3339(time: Timespec) -> String {
     let (days, second) = (

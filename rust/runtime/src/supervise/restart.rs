@@ -50,6 +50,8 @@ pub struct Restarts {
     pub count: u64,
     /// Somebody has stopped it: it stays so.
     cancelled: bool,
+    /// It is started again whatever the policy says.
+    forced: bool,
 }
 
 impl Restarts {
@@ -73,10 +75,19 @@ impl Restarts {
         self.cancelled = true;
     }
 
+    /// A start follows the next end at once, unless somebody stops it meanwhile.
+    pub fn force(&mut self) {
+        self.forced = true;
+    }
+
     /// How long to wait before the next start after a run that took `lasted` and ended with `code`; None: no more.
     pub fn next(&mut self, code: i32, lasted: Duration) -> Option<Duration> {
         if self.cancelled {
             return None;
+        }
+        if std::mem::take(&mut self.forced) {
+            self.count += 1;
+            return Some(Duration::ZERO);
         }
         let again = match self.policy.name {
             Name::No => false,
@@ -141,6 +152,17 @@ mod tests {
         assert_eq!(restarts.next(3, SHORT), None);
         restarts.set_policy(policy(r#"{"name":"on-failure"}"#));
         assert!(restarts.next(3, SHORT).is_some());
+        assert_eq!(restarts.next(0, SHORT), None);
+    }
+
+    #[test]
+    fn a_forced_one_follows_once_whatever_the_policy() {
+        let mut restarts = Restarts::new(policy("{}"));
+        restarts.force();
+        assert_eq!(restarts.next(0, SHORT), Some(Duration::ZERO));
+        assert_eq!((restarts.next(0, SHORT), restarts.count), (None, 1));
+        restarts.force();
+        restarts.cancel();
         assert_eq!(restarts.next(0, SHORT), None);
     }
 

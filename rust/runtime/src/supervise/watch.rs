@@ -16,6 +16,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::clients::{Clients, Interest, StreamName, Typed};
 use super::control::{self, Request};
 use super::events::Events;
+use super::health::{Health, OnFailure};
 use super::record::Exit;
 use super::restart::Restarts;
 use super::streams::{CHUNK, Got, Input, Output};
@@ -29,7 +30,7 @@ const REST: usize = 1 << 22;
 const SETTLED_MS: u64 = 1000;
 
 /// Milliseconds of a clock that does not jump.
-fn now_ms() -> u64 {
+pub fn now_ms() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
 }
@@ -123,6 +124,7 @@ enum Token {
     Output(usize),
     Input,
     Log,
+    Health,
     Client(Interest),
 }
 
@@ -137,6 +139,8 @@ pub struct Watch {
     pub restarts: Restarts,
     pub events: Events,
     pub log: Option<Logger>,
+    /// The checks of this run.
+    pub health: Option<Health>,
     pub stop_signal: i32,
     /// Other signals than that do not mean that it should stay stopped.
     pub stop_signal_chosen: bool,
@@ -158,6 +162,7 @@ impl Watch {
             restarts,
             events,
             log: None,
+            health: None,
             stop_signal: libc::SIGTERM,
             stop_signal_chosen: false,
             stop_timeout_ms: 10_000,
@@ -254,6 +259,8 @@ impl Watch {
                 Token::Signals => self.serve_own_signal(),
                 Token::Output(at) => self.pump(at),
                 Token::Input => self.with_input(Input::flush),
+                // Looked at after every turn.
+                Token::Health => {}
                 Token::Log => {
                     if let Some(log) = &mut self.log {
                         log.flush();
@@ -325,6 +332,9 @@ impl Watch {
         if let Some(listener) = self.listener.as_ref().filter(|_| !self.clients.is_full()) {
             add(Token::Listener, listener.as_fd(), read);
         }
+        if let Some(fd) = self.health.as_ref().and_then(Health::fd) {
+            add(Token::Health, fd, read);
+        }
         if let Some(owner) = &self.owner {
             add(Token::Owner, owner.as_fd(), read);
         }
@@ -368,11 +378,19 @@ impl Watch {
 
     fn next_deadline(&self) -> Option<u64> {
         let run = self.run.as_ref()?;
-        run.deadline.into_iter().chain(run.kill_at).min()
+        let check = self.health.as_ref().and_then(Health::deadline_ms);
+        let deadlines = run.deadline.into_iter().chain(run.kill_at);
+        deadlines.chain(check).min()
     }
 
     fn expire(&mut self) {
         let now = now_ms();
+        let change = self.health.as_mut().and_then(|health| health.turn(now));
+        if let Some(change) = change {
+            let action = format!("health_status: {}", change.status.word());
+            self.events.add(&action, &[]);
+            self.act(change.action);
+        }
         let Some(run) = &mut self.run else { return };
         let mut kill = false;
         if run.deadline.is_some_and(|at| at <= now) {
@@ -589,9 +607,27 @@ impl Watch {
         Ok(())
     }
 
+    /// What is done about a container that has got unhealthy.
+    fn act(&mut self, action: OnFailure) {
+        match action {
+            OnFailure::None => {}
+            OnFailure::Kill => self.signal(libc::SIGKILL),
+            OnFailure::Stop => self.stop(self.stop_signal, self.stop_timeout_ms),
+            OnFailure::Restart => {
+                self.restarts.force();
+                self.ask_to_end(self.stop_signal, self.stop_timeout_ms);
+            }
+        }
+    }
+
     fn stop(&mut self, signal: i32, timeout_ms: u64) {
         self.stopped = true;
         self.restarts.cancel();
+        self.ask_to_end(signal, timeout_ms);
+    }
+
+    /// A signal, and SIGKILL later.
+    fn ask_to_end(&mut self, signal: i32, timeout_ms: u64) {
         let Some(run) = &mut self.run else { return };
         let at = now_ms().saturating_add(timeout_ms);
         run.kill_at = match run.kill_at {

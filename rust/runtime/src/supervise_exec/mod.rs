@@ -1,5 +1,6 @@
 //! `minidock-runtime supervise-exec`: starts one more process in a running container, and looks after it.
 
+mod captured;
 mod group;
 mod record;
 mod request;
@@ -26,9 +27,10 @@ use serde::Deserialize;
 use crate::oci::bundle;
 use crate::supervise::events::Events;
 use crate::supervise::{control, record as common};
+pub use captured::{Captured, capture};
 use group::Group;
 use record::Record;
-use request::Request;
+pub use request::{Command, Request};
 use streams::Streams;
 use watch::{Deadline, Watch};
 
@@ -94,7 +96,7 @@ fn supervise(
         }
     };
     let mut starting = Starting {
-        control,
+        control: Some(control),
         signals: &signals,
         bound: request.bound,
         deadline,
@@ -123,7 +125,9 @@ fn supervise(
         deadline,
         input: None,
         outputs: Vec::new(),
+        captured: None,
         timed_out: false,
+        frozen: false,
     };
     if let Err(error) = connect(&mut watch, streams, control) {
         watch.kill();
@@ -201,7 +205,7 @@ fn connect(watch: &mut Watch<'_>, streams: Streams, control: &OwnedFd) -> Result
 
 /// What is looked at while the new process is on its way to its program.
 struct Starting<'a> {
-    control: &'a OwnedFd,
+    control: Option<&'a OwnedFd>,
     signals: &'a SignalFd,
     bound: bool,
     deadline: Deadline,
@@ -221,8 +225,8 @@ impl Starting<'_> {
                 PollFd::new(self.signals, PollFlags::IN),
             ];
             // Requests wait until the process is there; only the end of the client is of interest.
-            if self.bound {
-                fds.push(PollFd::new(self.control, PollFlags::empty()));
+            if let Some(control) = self.control.filter(|_| self.bound) {
+                fds.push(PollFd::new(control, PollFlags::empty()));
             }
             match poll(&mut fds, self.deadline.left().as_ref()) {
                 Err(Errno::INTR) => continue,
@@ -241,7 +245,7 @@ impl Starting<'_> {
             if self.deadline.passed() {
                 let why = "it has not started in time; the container may be paused";
                 let error = given_up(Kind::Timeout, why);
-                control::tell(Some(self.control), &control::error(&error.into()));
+                control::tell(self.control, &control::error(&error.into()));
                 self.told = true;
                 return Err(given_up(Kind::Timeout, why));
             }

@@ -59,7 +59,7 @@ pub struct Request {
 }
 
 /// What differs from the container's own process: all else is as in its config.json.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
     args: Vec<String>,
@@ -76,7 +76,7 @@ pub struct Command {
     capabilities: Option<HashSet<Capability>>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct User {
     user: String,
@@ -92,9 +92,38 @@ pub enum Stdio {
     Inherit,
     /// The supervisor copies between pipes of its own and fds 0 to 2.
     Relay,
+    /// The supervisor keeps the beginning of the output, for its own use.
+    #[serde(skip)]
+    Capture,
 }
 
 impl Request {
+    /// A request of this program's own: a command whose output is captured.
+    pub fn captured(
+        container: String,
+        (pid, start_time): (i32, u64),
+        cgroup: String,
+        process: Command,
+        timeout_ms: u64,
+    ) -> Self {
+        Self {
+            version: VERSION,
+            container,
+            exec_id: random_id(),
+            pid,
+            start_time,
+            cgroup,
+            process,
+            stdio: Stdio::Capture,
+            stdin: false,
+            timeout_ms: Some(timeout_ms),
+            bound: true,
+            record: None,
+            about: serde_json::Value::Null,
+            events: None,
+        }
+    }
+
     /// Reads a request from the control socket; None if the client goes before it is complete.
     ///
     /// # Errors
@@ -149,6 +178,14 @@ impl Request {
     pub fn group_name(&self) -> String {
         format!("exec-{}", &self.exec_id[..12])
     }
+}
+
+/// Enough digits to name a cgroup.
+fn random_id() -> String {
+    let mut bytes = [0u8; 8];
+    // The pool of a running system is filled; were it not, the name would only be one that may be in use.
+    let _ = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    format!("{:016x}", u64::from_ne_bytes(bytes))
 }
 
 enum Incomplete {

@@ -14,6 +14,7 @@ use serde::Deserialize;
 
 use super::group::Group;
 use super::record::Record;
+use super::streams::{Capture, Output};
 use crate::supervise::record::Exit;
 use crate::supervise::relay::{Relay, Want};
 
@@ -74,8 +75,12 @@ pub struct Watch<'a> {
     pub bound: bool,
     pub deadline: Deadline,
     pub input: Option<Relay>,
-    pub outputs: Vec<Relay>,
+    pub outputs: Vec<Output>,
+    /// The captured output, once it has ended.
+    pub captured: Option<Capture>,
     pub timed_out: bool,
+    /// The container was paused when the time limit came.
+    pub frozen: bool,
 }
 
 impl Watch<'_> {
@@ -99,6 +104,7 @@ impl Watch<'_> {
             if self.deadline.passed() {
                 self.deadline = Deadline::after(None);
                 self.timed_out = true;
+                self.frozen = self.group.is_frozen();
                 self.kill();
             }
         }
@@ -107,13 +113,18 @@ impl Watch<'_> {
     /// Lets every stream move; what each waits for, outputs first.
     fn turn_all(&mut self) -> Vec<Want> {
         let mut wants = Vec::with_capacity(3);
-        self.outputs.retain_mut(|relay| {
-            let want = relay.turn();
-            if want != Want::Nothing {
-                wants.push(want);
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for mut output in std::mem::take(&mut self.outputs) {
+            match (output.turn(), output) {
+                (Want::Nothing, Output::Capture(capture)) => self.captured = Some(capture),
+                (Want::Nothing, Output::Relay(_)) => {}
+                (want, output) => {
+                    wants.push(want);
+                    outputs.push(output);
+                }
             }
-            want != Want::Nothing
-        });
+        }
+        self.outputs = outputs;
         if let Some(input) = &mut self.input {
             match input.turn() {
                 Want::Nothing => self.input = None,
@@ -135,10 +146,12 @@ impl Watch<'_> {
             fds.push(PollFd::new(control, PollFlags::IN));
             fds.len() - 1
         });
-        for (relay, want) in self.outputs.iter().chain(&self.input).zip(wants) {
+        let outputs = self.outputs.iter().map(|o| (o.from(), o.to()));
+        let input = self.input.iter().map(|i| (i.from(), i.to()));
+        for ((from, to), want) in outputs.chain(input).zip(wants) {
             let (fd, flags) = match want {
-                Want::Read => (relay.from(), PollFlags::IN),
-                Want::Write => (relay.to(), PollFlags::OUT),
+                Want::Read => (from, PollFlags::IN),
+                Want::Write => (to, PollFlags::OUT),
                 Want::Nothing => (None, PollFlags::empty()),
             };
             fds.extend(fd.map(|fd| PollFd::from_borrowed_fd(fd, flags)));
@@ -237,7 +250,7 @@ impl Watch<'_> {
     fn client_gone(&mut self) {
         self.control = None;
         self.input = None;
-        self.outputs.iter_mut().for_each(Relay::abandon_target);
+        self.outputs.iter_mut().for_each(Output::abandon);
         if self.bound {
             self.kill();
         }
