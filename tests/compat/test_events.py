@@ -210,37 +210,24 @@ def test_out_of_memory(both: tuple[Side, Side]) -> None:
     ) == names("create", "attach", "start", "oom", "die")
 
 
-def test_health_and_restarts(both: tuple[Side, Side]) -> None:
-    def live(side: Side) -> None:
-        side.run(
-            "a",
-            "-d",
-            "--health-cmd=exit 0",
-            "--health-interval=1h",
-            "sleep",
-            "1000",
-        )
-
-    same(both, live)
-
+def test_restart_policy(both: tuple[Side, Side]) -> None:
     def restarted(side: Side) -> None:
         side.run("b", "-d", "--restart=on-failure:1", "false")
         time.sleep(1.5)
 
     assert same(both, restarted) == names("create", "start", "die", "start", "die")
 
+
+def test_health(both: tuple[Side, Side]) -> None:
+    """Docker tells of the exec of every check too; here they would push all else out of what is kept."""
+
     def healthy(side: Side) -> None:
         side.run("c", "-d", "--health-cmd=exit 0", "--health-interval=1500ms", "sleep", "1000")
         time.sleep(2.2)
 
-    assert same(both, healthy) == names(
-        "create",
-        "start",
-        "exec_create: /bin/sh -c exit 0",
-        "exec_start: /bin/sh -c exit 0",
-        "exec_die",
-        "health_status: healthy",
-    )
+    docker, ours = (side.events(healthy) for side in both)
+    assert ours == [event for event in docker if not event[0].startswith("container exec_")]
+    assert [name for name, _ in ours] == names("create", "start", "health_status: healthy")
 
 
 def test_prune(both: tuple[Side, Side]) -> None:
