@@ -274,13 +274,16 @@ class Settling(Base):
         if file is not None and file.boot_id == self.host.boot_id:
             try:
                 # Nothing is started again after this.
-                if not control.tell(self, record, {"op": "stop", "signal": 9, "timeout_ms": 0}):
+                told = control.tell(self, record, {"op": "stop", "signal": 9, "timeout_ms": 0})
+                if not told and not file.pid:
                     raise Timeout("")
+                # Without a socket it is cleaning up: it is not killed while it does so.
                 wait_supervisor(file, timeout)
             except (Timeout, Conflict):
                 with contextlib.suppress(Gone):
                     send(file, 9)
                 self.kill_supervisor(file)
+                self._sweep_run(record.id)
         with_row = self.store.containers.find(record.id)
         if with_row is not None:
             try:

@@ -17,6 +17,7 @@ from minidock.store.images import Garbage, ImageTable, drop_hidden_image
 from minidock.store.workspace import Workspace, discard
 
 _COLUMNS = "id, name, image_id, created, state, record"
+_ID_LENGTH = 64
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -89,8 +90,10 @@ class ContainerTable:
     def find(self, key: str) -> ContainerRow | None:
         """Like :meth:`get`, but None when there is none."""
         name = key.removeprefix("/")
+        if len(name) == _ID_LENGTH and (rows := self._select("WHERE id = ?", (name,))):
+            return rows[0]  # what nearly all callers have; it costs half of what comes next
         rows = self._select("WHERE id = ? OR name = ? ORDER BY id != ?", (name, name, name))
-        if not rows and name and len(name) < 64 and _HEX.issuperset(name):
+        if not rows and name and len(name) < _ID_LENGTH and _HEX.issuperset(name):
             # 'g' sorts after every hexadecimal digit: a range of the primary key, not a scan
             rows = self._select("WHERE id >= ? AND id < ? LIMIT 2", (name, name + "g"))
             if len(rows) > 1:
