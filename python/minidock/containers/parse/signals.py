@@ -19,7 +19,7 @@ def signal(value: str | int) -> int:
 
     Raises InvalidArgument for a name that Linux does not have and for a number out of 1 to 64.
     """
-    text = str(value).strip()
+    text = str(value)
     number = NUMBERS.get(text.upper().removeprefix("SIG"), 0)
     if text.isascii() and text.isdigit():
         number = int(text[:4])

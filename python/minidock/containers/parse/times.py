@@ -64,7 +64,7 @@ def _text(text: str, now: int) -> int:
         seconds, _, fraction = text.partition(".")
         return int(seconds) * SECOND + int(fraction.ljust(9, "0"))
     match = re.fullmatch(_DATE, text, re.ASCII)
-    if match is not None:
+    if match is not None and _is_zone(match[8]):
         year, month, day, hour, minute, second = (int(match[group] or 0) for group in range(1, 7))
         try:
             date = datetime.datetime(year, month, day, hour, minute, second, tzinfo=datetime.UTC)
@@ -75,6 +75,11 @@ def _text(text: str, now: int) -> int:
             nanos = int((match[7] or "0")[:9].ljust(9, "0"))
             return (whole - _offset(match[8], now)) * SECOND + nanos
     raise InvalidArgument(f'failed to parse value as time or duration: "{text[:100]}"')
+
+
+def _is_zone(zone: str | None) -> bool:
+    """Whether a zone is within a day, as Go wants it."""
+    return zone in (None, "Z") or (int(zone[1:3]) <= 24 and int(zone[4:6]) <= 60)
 
 
 def _offset(zone: str | None, now: int) -> int:
