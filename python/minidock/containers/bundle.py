@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.containers import document, logging, network_files
+from minidock.containers import document, health, logging, network_files
 from minidock.containers.liveness import read
 from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import Inputs, runtime_spec
@@ -105,6 +105,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         restart=_restart(record),
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
+        health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,
         init=host_config.init is True,

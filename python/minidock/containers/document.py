@@ -65,6 +65,8 @@ class Document(msgspec.Struct):
     events: Events | None = None
     log: Log | None = None
     """As :mod:`minidock.containers.logging` makes it."""
+    health: dict[str, Any] | None = None
+    """As :mod:`minidock.containers.health` makes it."""
     exit_command: list[str] = []
     seccomp_bpf: str | None = None
     init: bool = False

@@ -1,7 +1,7 @@
 """What the run root says of execs: one file each, written by the exec's supervisor, found by id.
 
-A file goes with an exec that is bound to its client, who alone knows its id; else it stays for a while after the end, as in
-Docker, and no longer than the container runs. What a killed supervisor leaves is cleaned up by the next exec.
+A file goes with an exec that is bound to its client, who alone knows its id; else it stays for a while after the end,
+as in Docker, and no longer than the container runs. What a killed supervisor leaves is cleaned up by the next exec.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from minidock import _native
 from minidock.containers import liveness
 from minidock.containers.exec_options import ExecConfig
 from minidock.errors import Conflict, MinidockError, NotFound
+from minidock.spec import decoding
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -55,7 +56,6 @@ class ExecRecord(msgspec.Struct):
     cgroup: str = ""
 
 
-_decode = msgspec.json.Decoder(ExecRecord).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -100,7 +100,7 @@ def read(paths: Paths, container_id: str, exec_id: str) -> ExecRecord:
     text = liveness.read(path(paths, container_id, exec_id))
     if text is not None:
         with contextlib.suppress(msgspec.DecodeError):
-            return _decode(text)
+            return decoding.decode(text, ExecRecord)
     raise NotFound(f"no such exec instance: {exec_id[:100]}")
 
 

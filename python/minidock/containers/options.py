@@ -56,6 +56,25 @@ class CreateOptions(TypedDict, total=False):
     """The driver's options, such as ``{"max-size": "10m"}``."""
     log_config: Mapping[str, object]
     """docker-py's form of both: ``{"Type": "local", "Config": {"max-size": "10m"}}``."""
+    health_cmd: str
+    """Checks the health, by the shell; it replaces the image's HEALTHCHECK."""
+    health_interval: float | str
+    """Seconds between checks, or text such as ``1m30s``, as all that follow; 30 by default."""
+    health_timeout: float | str
+    """A check that takes longer is killed and has failed; 30 s by default."""
+    health_start_period: float | str
+    """As long, failures do not count, until a check has passed; 0 by default."""
+    health_start_interval: float | str
+    """Between checks in that period; 5 s by default."""
+    health_retries: int
+    """So many failures in a row make it unhealthy; 3 by default."""
+    health_on_failure: str
+    """What is done then: ``none`` (the default), ``kill``, ``stop`` or ``restart``."""
+    no_healthcheck: bool
+    """The image's HEALTHCHECK does not count."""
+    healthcheck: Mapping[str, object]
+    """docker-py's form: ``test`` (text for the shell, or Docker's list), ``interval``, ``timeout``, ``start_period``
+    and ``start_interval`` in nanoseconds, ``retries``."""
     cidfile: str
     timeout: float
     """Seconds after which the container is killed (``r.timed_out``)."""

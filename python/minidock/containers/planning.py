@@ -93,6 +93,7 @@ class Planning(Settling):
             image=row.id if row is not None else "",
             rootfs=made.rootfs,
             timeout_ms=made.timeout_ms,
+            health_on_failure=made.health_on_failure,
             owned=made.owned,
         )
         if host_config.userns_mode == "remap":

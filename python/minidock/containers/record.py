@@ -41,6 +41,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     """While it is being started or runs: the process that started it; before, with ``--rm``, the one that is to."""
     owned: bool = False
     """It ends with the process that started it (``owner="process"``), and is removed then."""
+    health_on_failure: str = "none"
+    """What is done when it gets unhealthy: none, kill, stop, restart."""
     restart_count: int = 0
     has_been_manually_stopped: bool = False
     """Somebody has stopped or killed it since it was started: ``unless-stopped`` does not start it after a boot."""

@@ -15,6 +15,7 @@ from minidock.containers.base import Base, translated
 from minidock.containers.status import now, parse_time
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NoSpace, Timeout
 from minidock.spec.docker import ZERO_TIME, ContainerState
+from minidock.spec.oci_image import Healthcheck
 from minidock.store.cleaner import cleaner
 
 if TYPE_CHECKING:
@@ -81,13 +82,22 @@ class Settling(Base):
         if file.status == states.RESTARTING:
             state.status, state.restarting = states.RESTARTING, True
             state.exit_code, state.oom_killed = file.exit_code, file.oom_killed
+            self._check_health(record, state)
             return state
         if liveness.alive(file.pid, file.start_time):
             state.status, state.pid = states.RUNNING, file.pid
             if self._is_paused(record):
                 state.status, state.paused = states.PAUSED, True
         # else: PID 1 is no longer there; the supervisor will tell how it ended.
+        self._check_health(record, state)
         return state
+
+    def _check_health(self, record: Record, state: ContainerState) -> None:
+        """Put the health of a container that has a check into its state."""
+        if isinstance(record.config.healthcheck, Healthcheck):
+            from minidock.containers import health
+
+            state.health = health.health(record, state, self.paths)
 
     def pause_mark(self, container_id: str) -> str:
         """The file that is there while a container is paused; then the freezer is asked whether it is so."""
@@ -143,8 +153,8 @@ class Settling(Base):
                 error=ended.error or "",
                 started_at=ended.started_at or before.started_at,
                 finished_at=ended.finished_at or now(),
-                health=before.health,
             )
+            self._check_health(now_record, now_record.state)
 
         try:
             settled = self.modify(record.id, end, state=states.EXITED, expected_state=states.RUNNING)

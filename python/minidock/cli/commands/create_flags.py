@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidock.cli.flags import Flag
-from minidock.cli.surface import LIFECYCLE, NETWORKS, NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
+from minidock.cli.surface import NETWORKS, NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
 
 RESTART = Flag(
     "restart", "string", "When to start it again: no, on-failure[:N], always, unless-stopped", option="restart"
@@ -123,15 +123,29 @@ ISOLATION = [
     Flag("uts", "string", "UTS namespace: host", option="uts_mode"),
 ]
 
+HEALTH = [
+    Flag("health-cmd", "string", "Command for the shell that checks the health", option="health_cmd"),
+    Flag("health-interval", "duration", "Time between checks (default 30s)", option="health_interval"),
+    Flag("health-on-failure", "string", "When unhealthy: none, kill, stop, restart", option="health_on_failure"),
+    Flag("health-retries", "int", "Failures in a row that make it unhealthy (default 3)", option="health_retries"),
+    Flag(
+        "health-start-interval",
+        "duration",
+        "Time between checks in the start period (default 5s)",
+        option="health_start_interval",
+    ),
+    Flag(
+        "health-start-period",
+        "duration",
+        "Time in which failures do not count, until a check has passed",
+        option="health_start_period",
+    ),
+    Flag("health-timeout", "duration", "Time that a check may take (default 30s)", option="health_timeout"),
+    Flag("no-healthcheck", "bool", "Do not run the image's health check", option="no_healthcheck"),
+]
+
 NOT_YET = [
     Flag("disable-content-trust", reason=NO_TRUST, harmless=True, default=True),
-    Flag("health-cmd", "string", reason=LIFECYCLE),
-    Flag("health-interval", "string", reason=LIFECYCLE),
-    Flag("health-retries", "string", reason=LIFECYCLE),
-    Flag("health-start-interval", "string", reason=LIFECYCLE),
-    Flag("health-start-period", "string", reason=LIFECYCLE),
-    Flag("health-timeout", "string", reason=LIFECYCLE),
-    Flag("no-healthcheck", reason=LIFECYCLE),
     Flag("mount", "list", reason=VOLUMES),
     Flag("tmpfs", "list", reason=VOLUMES),
     Flag("volume", "list", short="v", reason=VOLUMES),
@@ -145,11 +159,12 @@ NOT_YET = [
     Flag("io-maxiops", "string", reason=WINDOWS),
 ]
 
-CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *ISOLATION, *NOT_YET]
+CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *ISOLATION, *HEALTH, *NOT_YET]
 
 RUN_FLAGS = [
     *CREATE_FLAGS,
     Flag("detach", "bool", "Run in the background and print the container's id", short="d"),
     Flag("detach-keys", "keys", "Keys that leave it running in the background (default ctrl-p,ctrl-q)"),
     Flag("sig-proxy", "bool", "Pass signals on to the container's process", default=True),
+    Flag("wait", "bool", "With --detach: return when it is healthy, or runs if it has no health check"),
 ]

@@ -106,6 +106,8 @@ def _run(session: Session, values: Values, arguments: list[str]) -> int:
     """Run in the foreground and end with the command's exit code; or in the background, and print the id."""
     if values["detach"]:
         return _run_detached(session, values, arguments)
+    if values["wait"]:
+        raise UsageError("--wait needs --detach", 1)
     attached = set(values["attach"]) or {"stdout", "stderr"}
     attached.discard("stdin")
     if values["interactive"]:
@@ -136,6 +138,8 @@ def _run_detached(session: Session, values: Values, arguments: list[str]) -> int
         for warning in container.warnings[shown:]:
             session.warn(warning)
         line(container.id)
+    if values["wait"]:
+        container.wait(condition="healthy")
     return 0
 
 

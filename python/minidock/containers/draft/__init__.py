@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from minidock.containers.draft import isolation, logging, network, process, resources, restart, storage
+from minidock.containers.draft import health, isolation, logging, network, process, resources, restart, storage
 from minidock.containers.draft.base import Draft, Handler
 from minidock.errors import InvalidArgument, MinidockError
 
@@ -27,6 +27,7 @@ HANDLERS: dict[str, Handler] = (
     | isolation.HANDLERS
     | network.HANDLERS
     | storage.HANDLERS
+    | health.HANDLERS
     | logging.HANDLERS
 )
 

@@ -69,6 +69,7 @@ class Draft:
         self.env_file_entries: list[str] = []
         self.label_file_entries: dict[str, str] = {}
         self.entrypoint_given = False
+        self.health_on_failure = "none"
         self.warnings: list[str] = []
 
 

@@ -6,6 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from minidock.containers import logging
+from minidock.containers.draft import health
 from minidock.containers.draft.base import SHM_SIZE
 from minidock.containers.draft.resources import check_cgroup_parent
 from minidock.containers.draft.restart import check_restart
@@ -36,6 +37,7 @@ def merge(draft: Draft, image: ImageConfig | None, host: Host) -> None:
             _merge_image(draft, image.config)
     if not config.entrypoint and not config.cmd:
         raise InvalidArgument("no command specified")
+    health.check(draft)
     _merge_defaults(draft, host)
     check(config, draft.host_config, host, draft.warnings)
 
@@ -75,8 +77,7 @@ def _merge_image(draft: Draft, image: ExecutionConfig) -> None:
         config.stop_signal = image.stop_signal
     if image.exposed_ports:
         config.exposed_ports = dict(image.exposed_ports)
-    if image.healthcheck is not None:
-        config.healthcheck = image.healthcheck
+    health.merge(draft, image.healthcheck)
     if image.shell:
         config.shell = list(image.shell)
     if image.volumes:
