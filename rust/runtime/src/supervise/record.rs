@@ -280,6 +280,21 @@ mod tests {
     }
 
     #[test]
+    fn a_clock_that_jumps_changes_no_length() {
+        for jump in [-1_000_000_000, 1_000_000_000] {
+            let mut start = Start::now();
+            start.real.tv_sec += jump;
+            let exit = Exit {
+                code: 0,
+                signal: None,
+            };
+            let ended = Ended::now(exit, false, &start, Usage::default());
+            assert!(ended.lasted < Duration::from_secs(3600), "{jump}");
+            assert_eq!(ended.started_at, rfc3339(start.real));
+        }
+    }
+
+    #[test]
     fn the_record_is_json() {
         let value: serde_json::Value = serde_json::from_str(&ended().to_json(true, 3)).unwrap();
         assert_eq!(value["signal"], 9);
