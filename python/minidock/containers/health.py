@@ -67,7 +67,7 @@ def health(record: Record, state: ContainerState, paths: Paths) -> Health | Unse
     if not command(record.config):
         return UNSET
     found = _read(paths.run_container(record.id)) or _read(paths.container(record.id))
-    runs = state.running and not state.paused
+    runs = state.status == "running"
     if found is None:
         return Health(status="starting" if runs else "unhealthy", log=[])
     if not runs:

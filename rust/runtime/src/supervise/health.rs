@@ -300,8 +300,8 @@ impl Health {
             let _ = pidfd_send_signal(&probe.process, Signal::KILL);
             let _ = waitid(WaitId::PidFd(probe.process.as_fd()), WaitIdOptions::EXITED);
         }
+        // Not into the run directory: who looks there before it knows of the end would take it for a failed check.
         self.machine.report.status = Status::Unhealthy;
-        self.write(&self.target.run_dir);
         self.write(&self.target.bundle);
     }
 }
