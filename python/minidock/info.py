@@ -41,7 +41,7 @@ class Plugins(Struct, rename="pascal"):
     volume: list[str] = field(default_factory=lambda: ["local"])
     network: list[str] = field(default_factory=lambda: ["host", "null"])
     authorization: list[str] | None = None
-    log: list[str] = field(default_factory=lambda: ["json-file", "none"])
+    log: list[str] = field(default_factory=lambda: ["journald", "json-file", "local", "syslog"])
 
 
 class IndexConfig(Struct, rename="pascal"):
