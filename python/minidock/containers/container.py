@@ -151,8 +151,11 @@ class Container:
         supervisor, warnings = control.start(self._lifecycle, self.record.id)
         if supervisor is not None:
             self._close()
-            self._supervisor = supervisor
             self.warnings += warnings
+            if self.record.host_config.auto_remove:
+                self._supervisor = supervisor  # nobody else can tell of its end
+            else:
+                supervisor.close()  # a thousand containers are not to take a thousand descriptors
         self._reload_or_ended()
 
     def start_attached(
