@@ -121,7 +121,7 @@ def ports(name: str, text: str) -> tuple[range, str]:
             raise InvalidArgument(f'{wrong}strconv.ParseUint: parsing "{part}": value out of range')
         found.append(int(part))
     if found[1] < found[0]:
-        raise InvalidArgument(f"{wrong}invalid range specified for port: {numbers}")
+        raise InvalidArgument(f"{wrong}invalid range specified for the port: {numbers}")
     return range(found[0], found[1] + 1), (protocol if slash else "tcp").lower()
 
 
@@ -189,7 +189,9 @@ class Choice:
 
     def _passes_network(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
         networks = _summary(record, state).network_settings.networks
-        return any(value in (name, one.network_id) for name, one in networks.items() for value in values if value)
+        return any(
+            value == name or one.network_id.startswith(value) for name, one in networks.items() for value in values
+        )
 
     def _passes_volume(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
         mounts = _summary(record, state).mounts

@@ -71,7 +71,7 @@ EXITED = ContainerState(status="exited", exit_code=3, started_at="2026-01-01T00:
         ({"exited": 0}, False),
         ({"network": "none"}, True),
         ({"network": "host"}, False),
-        ({"network": ""}, False),
+        ({"network": ""}, True),
         ({"volume": "/data"}, False),
         ({"publish": "80", "expose": "80-90/udp"}, False),
         ({"health": "none"}, True),
@@ -140,7 +140,7 @@ def test_containers_that_are_named_must_exist(engine: Engine) -> None:
             'error while looking up for expose 70000/udp: strconv.ParseUint: parsing "70000": value out of range',
         ),
         ({"expose": ""}, "error while looking up for expose : empty string specified for ports"),
-        ({"expose": "9-8"}, "error while looking up for expose 9-8: invalid range specified for port: 9-8"),
+        ({"expose": "9-8"}, "error while looking up for expose 9-8: invalid range specified for the port: 9-8"),
         ({"publish": "1.2.3.4:80"}, "filter for 'publish' should not contain ':': 1.2.3.4:80"),
     ],
 )
