@@ -24,13 +24,15 @@ def small(roots: Roots) -> Iterator[minidock.Engine]:
     """An engine, with busybox, whose data root is a filesystem of 40 MiB."""
     roots.data.mkdir(mode=0o700)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=40m,mode=700", "tmpfs", str(roots.data)], check=True)
-    with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
-        engine.images.import_(str(busybox_tar()), repository="busybox")
-        yield engine
-        empty(engine)
-        for container in engine.containers.list(all=True):
-            container.remove(force=True)
-    subprocess.run(["umount", str(roots.data)], check=True)
+    try:
+        with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
+            engine.images.import_(str(busybox_tar()), repository="busybox")
+            yield engine
+            empty(engine)
+            for container in engine.containers.list(all=True):
+                container.remove(force=True)
+    finally:
+        subprocess.run(["umount", "-l", str(roots.data)], check=True)
 
 
 def fill(engine: minidock.Engine) -> None:
