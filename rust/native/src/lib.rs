@@ -4,8 +4,8 @@ use pyo3::prelude::*;
 mod archive;
 mod cgroup;
 mod error;
-mod exec;
 mod events;
+mod exec;
 mod security;
 mod snapshot;
 
@@ -44,9 +44,9 @@ mod _native {
 
     // The helper and the supervisors that it becomes.
     #[pymodule_export]
-    use super::helper::{HelperFile, open_helper};
-    #[pymodule_export]
     use super::exec::{exec_captured, exec_spawn};
+    #[pymodule_export]
+    use super::helper::{HelperFile, open_helper};
     #[pymodule_export]
     use super::supervisor::{Supervisor, run_captured};
     #[pymodule_export]

@@ -78,7 +78,11 @@ fn state(more: More) -> Option<bool> {
 
 fn seconds(timeout: f64) -> PyResult<Duration> {
     if timeout.is_nan() || timeout < 0.0 {
-        return Err(invalid("read log", timeout.to_string(), "a timeout is a number of seconds from 0"));
+        return Err(invalid(
+            "read log",
+            timeout.to_string(),
+            "a timeout is a number of seconds from 0",
+        ));
     }
     Ok(Duration::from_secs_f64(timeout.min(LONGEST)))
 }
@@ -137,20 +141,29 @@ impl LogReader {
             timestamps,
             details,
         };
-        let (text, more) = self.with(py, |reader, interrupted| reader.text(style, limit, interrupted))?;
+        let (text, more) = self.with(py, |reader, interrupted| {
+            reader.text(style, limit, interrupted)
+        })?;
         let parts = text.parts.iter();
         let parts = parts.map(|(stream, part)| (number(*stream), PyBytes::new(py, part)));
         Ok((parts.collect(), state(more)))
     }
 
     #[pyo3(signature = (timeout=1.0))]
-    fn lines<'py>(&self, py: Python<'py>, timeout: f64) -> PyResult<(Vec<Line<'py>>, Option<bool>)> {
+    fn lines<'py>(
+        &self,
+        py: Python<'py>,
+        timeout: f64,
+    ) -> PyResult<(Vec<Line<'py>>, Option<bool>)> {
         let limit = seconds(timeout)?;
-        let (lines, more) = self.with(py, |reader, interrupted| reader.lines(limit, interrupted))?;
+        let (lines, more) =
+            self.with(py, |reader, interrupted| reader.lines(limit, interrupted))?;
         let mut made = Vec::with_capacity(lines.len());
         for line in lines {
             let attributes = line.attributes.as_ref();
-            let attributes = attributes.map(|found| self.attributes(py, found)).transpose()?;
+            let attributes = attributes
+                .map(|found| self.attributes(py, found))
+                .transpose()?;
             let data = PyBytes::new(py, &line.data);
             made.push((number(line.stream), line.time, data, attributes));
         }

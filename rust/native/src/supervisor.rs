@@ -107,7 +107,14 @@ impl Supervisor {
         }
         let own = |fd: Option<i32>| fd.map(|fd| duplicate("start supervisor", fd)).transpose();
         let fds = [own(stdin)?, own(stdout)?, own(stderr)?];
-        let started = start(py, helper, &bundle, None, fds, [stdin_pipe, capture, capture])?;
+        let started = start(
+            py,
+            helper,
+            &bundle,
+            None,
+            fds,
+            [stdin_pipe, capture, capture],
+        )?;
         Ok(Self::of(started))
     }
 
@@ -315,7 +322,14 @@ pub fn run_captured<'py>(
 ) -> PyResult<Run<'py>> {
     let until = deadline(timeout)?;
     let none = [None, None, None];
-    let started = start(py, helper, &bundle, None, none, [input.is_some(), true, true])?;
+    let started = start(
+        py,
+        helper,
+        &bundle,
+        None,
+        none,
+        [input.is_some(), true, true],
+    )?;
     let input = input.unwrap_or_default();
     let done = detached(py, |interrupt| {
         started.run_captured(input, until, limit, interrupt)

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 
 use super::split::{Entry, Partial, Stream};
 
-/// A caller that goes on although it was told to wait loses what comes after this many bytes.
+/// No more is held for a caller that goes on although it was told to wait.
 const HELD: usize = 1 << 20;
 /// What a record in memory costs besides its line.
 const COST: usize = 64;
@@ -33,14 +33,15 @@ impl Chunks {
         self.all.is_empty()
     }
 
-    /// Keeps one; false if there are too many.
-    pub fn keep(&mut self, chunk: Chunk) -> bool {
-        if self.bytes + chunk.data.len() > HELD {
-            return false;
-        }
+    /// Whether so many bytes more may be kept.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.all.is_empty() || self.bytes + bytes <= HELD
+    }
+
+    /// Keeps one.
+    pub fn keep(&mut self, chunk: Chunk) {
         self.bytes += chunk.data.len();
         self.all.push_back(chunk);
-        true
     }
 
     /// Takes the oldest.

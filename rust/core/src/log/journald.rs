@@ -106,10 +106,11 @@ impl Journal {
         let mut message = std::mem::take(&mut self.message);
         self.encode(&mut message, entry);
         let mut sent = self.remote.send(&message, None);
-        if sent == Sent::Lost && message.len() > SMALL {
-            if let Some(file) = sealed(&message) {
-                sent = self.remote.send(&[], Some(file.as_fd()));
-            }
+        if sent == Sent::Lost
+            && message.len() > SMALL
+            && let Some(file) = sealed(&message)
+        {
+            sent = self.remote.send(&[], Some(file.as_fd()));
         }
         message.clear();
         if message.capacity() <= SMALL {

@@ -67,15 +67,31 @@ const fn stands(c: u8) -> bool {
     (c >= 0x20) & (c < 0x80) & (c != b'"') & (c != b'\\') & (c != b'<') & (c != b'>') & (c != b'&')
 }
 
+/// Which bytes of valid UTF-8 stand for themselves, whatever follows them.
+const STANDS: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut c = 0;
+    while c < 256 {
+        // U+2028 and U+2029 begin with 0xe2.
+        table[c] = stands(c as u8) || (c >= 0x80 && c != 0xe2);
+        c += 1;
+    }
+    table
+};
+
 /// Appends a text with Go's escapes. `short` has the two more that Go's own package knows, and Docker's lines do not.
 fn escape(out: &mut Vec<u8>, text: &[u8], short: bool) {
     for part in text.utf8_chunks() {
         let valid = part.valid().as_bytes();
-        let mut start = 0;
-        while let Some(skip) = valid[start..].iter().position(|&c| !stands(c)) {
-            let at = start + skip;
+        let (mut start, mut at) = (0, 0);
+        while at < valid.len() {
+            if STANDS[usize::from(valid[at])] {
+                at += 1;
+                continue;
+            }
             out.extend_from_slice(&valid[start..at]);
-            start = at + escape_one(out, &valid[at..], short);
+            at += escape_one(out, &valid[at..], short);
+            start = at;
         }
         out.extend_from_slice(&valid[start..]);
         // One for every byte: Go takes them one by one.
@@ -85,7 +101,7 @@ fn escape(out: &mut Vec<u8>, text: &[u8], short: bool) {
     }
 }
 
-/// Appends the escape of the first character, or the character; its length.
+/// Appends the escape of the first character, or the character itself; how many bytes it is of the text.
 fn escape_one(out: &mut Vec<u8>, text: &[u8], short: bool) -> usize {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     match text {
@@ -100,11 +116,7 @@ fn escape_one(out: &mut Vec<u8>, text: &[u8], short: bool) -> usize {
             out.push(HEX[usize::from(c & 15)]);
             return 3;
         }
-        [c, rest @ ..] if *c >= 0x80 => {
-            let length = 1 + rest.iter().take_while(|&&c| c & 0xc0 == 0x80).count();
-            out.extend_from_slice(&text[..length]);
-            return length;
-        }
+        [0xe2, ..] => out.push(0xe2),
         [c, ..] => {
             out.extend_from_slice(b"\\u00");
             out.extend_from_slice(&[HEX[usize::from(c >> 4)], HEX[usize::from(c & 15)]]);

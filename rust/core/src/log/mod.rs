@@ -159,6 +159,10 @@ impl Logger {
 
     fn take(&mut self, stream: Stream, data: &[u8], ends: bool) {
         let time = time::now();
+        if !self.chunks.has_room(data.len()) {
+            // The caller has gone on although it was told to wait, as at the end of a run.
+            self.settle();
+        }
         let mut used = 0;
         if self.chunks.is_empty() && (self.buffer.is_some() || self.sinks.waits().is_none()) {
             used = self.split(stream, data, time, ends);
@@ -167,18 +171,13 @@ impl Logger {
                 return;
             }
         }
-        let data = data[used..].to_vec();
-        let lines = memchr::memchr_iter(b'\n', &data).count() as u64;
-        let chunk = Chunk {
+        self.chunks.keep(Chunk {
             stream,
             time,
-            data,
+            data: data[used..].to_vec(),
             used: 0,
             ends,
-        };
-        if !self.chunks.keep(chunk) {
-            self.lost += lines.max(1);
-        }
+        });
     }
 
     /// Writes the records of a chunk until a wait is due; how many bytes they are.

@@ -262,3 +262,21 @@ fn nonsense_is_refused() {
         );
     }
 }
+
+#[test]
+fn who_does_not_wait_loses_nothing_in_the_file() {
+    let dir = TestDir::new();
+    let server = TcpListener::bind("127.0.0.1:0").unwrap();
+    let cache = dir.path().join("cache");
+    let mut log = syslog(&server, "blocking", &cache);
+    let chunk = b"0123456789012345678901234567890123456789012345678901234567890\n".repeat(1000);
+    for _ in 0..200 {
+        log.write(Stream::Stdout, &chunk);
+    }
+    drop(log);
+    let copy = fs::read(&cache).unwrap();
+    assert_eq!(
+        memchr::memmem::find_iter(&copy, b"34567890\0").count(),
+        200_000
+    );
+}

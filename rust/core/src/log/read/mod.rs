@@ -173,10 +173,10 @@ impl Reader {
     pub fn stop_following(&mut self) -> Result<()> {
         self.look_for_successors()?;
         self.watch = None;
-        if let Some(newest) = self.files.back_mut() {
-            if let Some(size) = newest.size() {
-                newest.limit(size);
-            }
+        if let Some(newest) = self.files.back_mut()
+            && let Some(size) = newest.size()
+        {
+            newest.limit(size);
         }
         Ok(())
     }
@@ -224,40 +224,38 @@ impl Reader {
         take: &mut dyn FnMut(&Record<'_>, Option<&Arc<Attributes>>) -> bool,
     ) -> Result<More> {
         let end = Instant::now() + limit;
-        loop {
-            let mut any = false;
-            self.advance(&mut |record, attributes| {
-                any = true;
-                take(record, attributes)
-            })?;
-            if any {
-                return Ok(More::Some);
-            }
-            let Some(watch) = &mut self.watch else {
-                return Ok(More::End);
-            };
-            if self.ended {
-                return Ok(More::End);
-            }
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(More::NotYet);
-            }
-            let here = !self.files.is_empty();
-            let had = watch.has_process();
-            if !watch.wait(if here { left } else { left.min(SOON) }) && interrupted() {
-                return Ok(More::NotYet);
-            }
-            if had && !watch.has_process() {
-                return Ok(More::NotYet);
-            }
-            // The pid file may have changed: the caller looks at it after every event that brings no record.
-            self.advance(&mut |record, attributes| {
-                any = true;
-                take(record, attributes)
-            })?;
-            return Ok(if any { More::Some } else { More::NotYet });
+        let mut any = false;
+        self.advance(&mut |record, attributes| {
+            any = true;
+            take(record, attributes)
+        })?;
+        if any {
+            return Ok(More::Some);
         }
+        let Some(watch) = &mut self.watch else {
+            return Ok(More::End);
+        };
+        if self.ended {
+            return Ok(More::End);
+        }
+        let left = end.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(More::NotYet);
+        }
+        let here = !self.files.is_empty();
+        let had = watch.has_process();
+        if !watch.wait(if here { left } else { left.min(SOON) }) && interrupted() {
+            return Ok(More::NotYet);
+        }
+        if had && !watch.has_process() {
+            return Ok(More::NotYet);
+        }
+        // The pid file may have changed: the caller looks at it after every event that brings no record.
+        self.advance(&mut |record, attributes| {
+            any = true;
+            take(record, attributes)
+        })?;
+        Ok(if any { More::Some } else { More::NotYet })
     }
 
     /// Hands out the records that are there, up to the one that `take` returns false for.
@@ -285,10 +283,10 @@ impl Reader {
                 }
                 take(record, attributes(known, format, record))
             };
-            if let Some(source) = self.files.front_mut() {
-                if !source.read(&mut take)? {
-                    return Ok(());
-                }
+            if let Some(source) = self.files.front_mut()
+                && !source.read(&mut take)?
+            {
+                return Ok(());
             }
             if !last {
                 self.files.pop_front();
