@@ -77,7 +77,8 @@ def both(cli: Cli) -> Iterator[tuple[Side, Side]]:
     image = f"minidock-observe-{secrets.token_hex(3)}"
     with busybox_tar().open("rb") as tar:
         subprocess.run([PEERS, "docker", "import", "-c", 'CMD ["sh"]', "-", image], stdin=tar, check=True, timeout=60)
-    sides = Side("docker", docker, image), Side("minidock", lambda argv: cli(*argv), "busybox")
+    cli.ok("tag", "busybox", image)
+    sides = Side("docker", docker, image), Side("minidock", lambda argv: cli(*argv), image)
     try:
         yield sides
     finally:
