@@ -28,10 +28,16 @@ def _bytes(value: str) -> str:
     if number.endswith(("k", "m", "g", "t", "p")):
         number = number[:-1]
     try:
-        float(number)
+        sound = float(number) >= 0
     except ValueError:
-        raise ValueError(f"invalid size: '{value}'") from None
+        sound = False
+    if not sound:
+        raise ValueError(f"invalid size: '{value}'")
     return value
+
+
+def _bytes_or_all(value: str) -> str:
+    return value if value == "-1" else _bytes(value)
 
 
 def _stream(value: str) -> str:
@@ -72,6 +78,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "uint16": lambda text: parse_uint(text, 16),
     "decimal": parse_float,
     "bytes": _bytes,
+    "bytes-or-all": _bytes_or_all,
     "duration": _duration,
     "stream": _stream,
     "filter": _filter,
@@ -79,7 +86,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "gpu-request": _text,
 }
 _REPEATED = ("list", "map", "stream", "filter")
-_HELP_WORDS = {"stream": "list", "keys": "string"}
+_HELP_WORDS = {"stream": "list", "keys": "string", "bytes-or-all": "bytes"}
 
 
 class Flag:

@@ -93,7 +93,7 @@ RESOURCES = [
     Flag("kernel-memory", "bytes", "Limit of kernel memory", option="kernel_memory", hidden=True),
     Flag("memory", "bytes", "Memory limit (64m, 1g)", short="m", option="memory"),
     Flag("memory-reservation", "bytes", "Memory that stays under pressure", option="mem_reservation"),
-    Flag("memory-swap", "bytes", "Limit of memory and swap together; -1: any swap", option="memswap_limit"),
+    Flag("memory-swap", "bytes-or-all", "Limit of memory and swap together; -1: any swap", option="memswap_limit"),
     Flag("memory-swappiness", "int", "How eagerly memory is swapped, 0 to 100", option="mem_swappiness"),
     Flag(
         "oom-kill-disable",

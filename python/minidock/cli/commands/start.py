@@ -9,7 +9,7 @@ from minidock.cli.flags import Command, Flag
 from minidock.cli.output import complain, line
 from minidock.cli.surface import NO_CHECKPOINT
 from minidock.cli.words import UsageError
-from minidock.errors import MinidockError
+from minidock.errors import CommandNotExecutable, CommandNotFound, MinidockError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,14 +29,17 @@ def _start(session: Session, values: Values, arguments: list[str]) -> int:
             streams.add("stdin")
         if config.tty and "stdin" in streams and not os.isatty(0):
             raise UsageError("the input device is not a TTY", 1)
-        return attach(
-            session,
-            container,
-            streams,
-            sig_proxy=values["sig-proxy"],
-            detach_keys=values["detach-keys"],
-            running=container.state.running,
-        )
+        try:
+            return attach(
+                session,
+                container,
+                streams,
+                sig_proxy=values["sig-proxy"],
+                detach_keys=values["detach-keys"],
+                running=container.state.running,
+            )
+        except (CommandNotFound, CommandNotExecutable) as error:
+            raise UsageError(str(error), 1) from error  # Docker: 126 and 127 are for `run`
     failed = 0
     for name in arguments:
         try:
