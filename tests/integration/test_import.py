@@ -272,6 +272,7 @@ def test_an_empty_source(engine: minidock.Engine, roots: Roots) -> None:
 
 def test_a_bomb_is_stopped(engine: minidock.Engine, roots: Roots) -> None:
     """10 GiB of zeros in 10 MB of gzip; and the memory does not grow with it."""
+
     def bomb() -> Iterator[bytes]:
         import tarfile
         import zlib
