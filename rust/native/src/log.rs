@@ -16,6 +16,8 @@ use crate::terminal::duplicate;
 const LONGEST: f64 = 1.0;
 
 type Line<'py> = (u8, i64, Bound<'py, PyBytes>, Option<Py<PyAny>>);
+/// Pieces of text by stream; and whether there is more.
+type Text<'py> = (Vec<(u8, Bound<'py, PyBytes>)>, Option<bool>);
 type Known = Option<(Arc<Attributes>, Py<PyAny>)>;
 
 /// A log that is read; see the stub.
@@ -49,10 +51,10 @@ impl LogReader {
 
     fn attributes(&self, py: Python<'_>, found: &Arc<Attributes>) -> PyResult<Py<PyAny>> {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((attributes, made)) = known.as_ref() {
-            if Arc::ptr_eq(attributes, found) {
-                return Ok(made.clone_ref(py));
-            }
+        if let Some((attributes, made)) = known.as_ref()
+            && Arc::ptr_eq(attributes, found)
+        {
+            return Ok(made.clone_ref(py));
         }
         let all: HashMap<&str, &str> = found.iter().map(|(k, v)| (&k[..], &v[..])).collect();
         let made = all.into_pyobject(py)?.into_any().unbind();
@@ -135,7 +137,7 @@ impl LogReader {
         timestamps: bool,
         details: bool,
         timeout: f64,
-    ) -> PyResult<(Vec<(u8, Bound<'py, PyBytes>)>, Option<bool>)> {
+    ) -> PyResult<Text<'py>> {
         let limit = seconds(timeout)?;
         let style = Style {
             timestamps,
