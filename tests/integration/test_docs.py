@@ -29,7 +29,13 @@ def examples(*documents: str) -> list[tuple[str, int, str]]:
 
 
 PYTHON = examples(
-    "docs/python.md", "docs/archives.md", "docs/lifecycle.md", "docs/events.md", "docs/logs.md", "docs/copying.md"
+    "docs/python.md",
+    "docs/archives.md",
+    "docs/lifecycle.md",
+    "docs/events.md",
+    "docs/logs.md",
+    "docs/copying.md",
+    "docs/observing.md",
 )
 WITH_REGISTRY = examples("docs/images.md")
 
