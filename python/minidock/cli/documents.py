@@ -26,17 +26,32 @@ _LISTS = _words("""
 """Fields that are lists, which matters where they are null."""
 _OPTIONAL = _words("Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor")
 """Pointers that Docker leaves out of the JSON when they are nil."""
+_GO_NAMES = {
+    "ID": "Id",
+    "CPUCount": "CpuCount",
+    "CPUPercent": "CpuPercent",
+    "CPUPeriod": "CpuPeriod",
+    "CPUQuota": "CpuQuota",
+    "CPURealtimePeriod": "CpuRealtimePeriod",
+    "CPURealtimeRuntime": "CpuRealtimeRuntime",
+    "CPUShares": "CpuShares",
+    "DNS": "Dns",
+    "DNSOptions": "DnsOptions",
+    "DNSSearch": "DnsSearch",
+    "NanoCPUs": "NanoCpus",
+}
+"""Fields that Go calls otherwise than JSON; templates may use both."""
 
 
 class Document(Struct):
-    """One struct of an inspect document; ``ID`` is what Go calls the field that JSON calls ``Id``."""
+    """One struct of an inspect document."""
 
     __slots__ = ()
     optional = _OPTIONAL
 
     def template_alias(self, name: str) -> str:
         """The JSON name of the field that a template calls ``name``."""
-        return "Id" if name == "ID" and "ID" not in self else name
+        return _GO_NAMES.get(name, name) if name not in self else name
 
 
 def typed(value: Any, name: str = "", parent: str = "") -> Any:
