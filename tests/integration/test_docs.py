@@ -32,6 +32,8 @@ PYTHON = examples(
     "docs/python.md",
     "docs/archives.md",
     "docs/lifecycle.md",
+    "docs/exec.md",
+    "docs/health.md",
     "docs/events.md",
     "docs/logs.md",
     "docs/copying.md",

@@ -92,7 +92,7 @@ class _Proxy:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
-class _Terminal:
+class Terminal:
     """The caller's terminal, raw while it is entered, whose size the container's follows."""
 
     def __init__(self, fd: int | None, *, tty: bool) -> None:
@@ -101,7 +101,7 @@ class _Terminal:
         self._before: Any = None
         self._supervisor: _native.Supervisor | None = None
 
-    def __enter__(self) -> _Terminal:
+    def __enter__(self) -> Terminal:
         # Before the container can write: its first line would get the caller's line ends, and a Ctrl-C be the caller's.
         if self._fd is not None:
             self._raw = _native.raw_mode(self._fd)
@@ -200,7 +200,7 @@ def _attached(
 ) -> ExitStatus | None:
     """Wait for the end of a container to which ``connect`` connects; None when the user detached."""
     tty = container.record.config.tty
-    with _Proxy(enabled=sig_proxy) as proxy, _Terminal(stdin, tty=tty) as terminal:
+    with _Proxy(enabled=sig_proxy) as proxy, Terminal(stdin, tty=tty) as terminal:
         try:
             with connect() as supervisor:
                 terminal.connect(supervisor)

@@ -172,7 +172,7 @@ def attached(
     warnings: list[str] | None = None,
 ) -> ExecResult | None:
     """Run a command with its streams on these descriptors; see :meth:`Container.exec_attached`."""
-    from minidock.containers.attach import _Terminal as Terminal
+    from minidock.containers.attach import Terminal
 
     checked = keyed.detach_keys(detach_keys or "")
     keys = checked if wanted.tty and stdin is not None else None
@@ -204,6 +204,7 @@ def attached(
             packet = client.interact(stdin, detach_keys=keys) if keys else client.wait()
             if packet is None:
                 client.release()
+                lifecycle.emit(record, "exec_detach", execID=exec_id)
     except _native.NativeError as error:
         raise translate(error) from error
     return None if packet is None else _result(packet)
