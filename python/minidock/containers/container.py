@@ -385,7 +385,7 @@ class Container:
 
         self.reload()
         states.require("top", self.state.status, self.record.id)
-        found = top(_native.cgroup_processes(cgroups_path(self.record)), ps_args)
+        found = top(lambda: _native.cgroup_processes(cgroups_path(self.record)), ps_args)
         self._lifecycle.emit(self.record, "top")
         return found
 

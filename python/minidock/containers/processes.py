@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 TICKS = os.sysconf("SC_CLK_TCK")
 PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -23,8 +23,8 @@ class Top(msgspec.Struct, frozen=True, rename="pascal"):
     processes: list[list[str]]
 
 
-def top(pids: list[int], ps_args: str | None) -> Top:
-    """Return what ``ps`` says of these processes, in the columns that ``ps_args`` ask for (``-ef`` unless given).
+def top(listed: Callable[[], Iterable[int]], ps_args: str | None) -> Top:
+    """Return what ``ps`` says of the processes that ``listed`` lists; ``ps_args`` are its options, ``-ef`` without any.
 
     Raises InvalidArgument for options of ps that make no sense, Unsupported for those that are not here.
     """
@@ -32,10 +32,13 @@ def top(pids: list[int], ps_args: str | None) -> Top:
 
     options = parse(ps_args if ps_args and ps_args.strip() else "-ef")
     host = Host(cumulative=options.cumulative, numeric=options.numeric)
-    found = [process for pid in pids if (process := Process.find(pid, host)) is not None]
+    found = [process for pid in listed() if (process := Process.find(pid, host)) is not None]
     rows = list(options.arrange([process for process in found if options.selects(process)]))
+    cells = [(process.pid, options.cells(process, prefix)) for process, prefix in rows]
+    # What is listed no more has ended, and its number may have been another process's when its files were read.
+    still = set(listed())
     titles = [] if options.without_titles else [column.header for column in options.columns]
-    return Top(titles, [options.cells(process, prefix) for process, prefix in rows])
+    return Top(titles, [row for pid, row in cells if pid in still])
 
 
 class Host:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from minidock.containers.processes import Host, Process, Top, printable, top
+from minidock.containers import processes
+from minidock.containers.processes import Host, Process, Top, printable
 from minidock.containers.ps_columns import COLUMNS, clock
 from minidock.errors import InvalidArgument, Unsupported
 
@@ -71,6 +72,11 @@ k pid: PID TTY STAT TIME COMMAND
 -u root: PID TTY TIME CMD
 uZ: LABEL USER PID %CPU %MEM VSZ RSS TTY STAT START TIME COMMAND
 """
+
+
+def top(pids: list[int], words: str) -> Top:
+    """What ps says of these processes."""
+    return processes.top(lambda: pids, words)
 
 
 @pytest.mark.parametrize("line", HEADS.strip().splitlines())
@@ -151,6 +157,12 @@ def test_who_is_shown(family: tuple[int, int]) -> None:
     assert column(top(pids, "-t pts/4000"), "PID") == []
     assert column(top(pids, "-ef --sort=-pid"), "PID") == sorted(map(str, pids), key=int, reverse=True)
     assert column(top([*pids, 4_194_305], "-ef"), "PID") == [str(parent), str(child)]  # that one has ended
+
+
+def test_numbers_that_are_given_again() -> None:
+    """What ended while it was looked at is not shown: its number may be another process's."""
+    lists = iter([[os.getpid(), 1], [os.getpid()]])
+    assert column(processes.top(lambda: next(lists), "-ef"), "PID") == [str(os.getpid())]
 
 
 def test_trees(family: tuple[int, int]) -> None:

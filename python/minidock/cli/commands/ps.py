@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 
-from minidock.cli.commands.remove import grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
 from minidock.cli.units import decimal_size, duration, ellipsis, local_time
@@ -136,7 +135,7 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     with_size = bool(values["size"] or ".Size" in form or form == "json" or "json ." in form)
     found = session.engine.containers.summaries(
         all=values["all"] or limit > 0,
-        filters=grouped(values["filter"]) or None,
+        filters=[f"{name}={value}" for name, value in values["filter"]],
         limit=limit if limit > 0 else None,
         size=with_size and not values["quiet"],
     )
