@@ -348,17 +348,15 @@ class ContainerTree:
         """
     @staticmethod
     def stopped(
-        rootfs: bytes,
-        binds: Sequence[tuple[str, str]],
+        helper: HelperFile,
+        bundle: str | PathLike[str],
+        request: bytes,
         *,
-        writable: bool,
-        label: str | None = None,
         idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
     ) -> ContainerTree:
-        """Mount a container that does not run where nobody sees it, until :meth:`close`. Nobody may start it meanwhile.
+        """Have a process mount a container that does not run where nobody sees it, until :meth:`close`.
 
-        ``rootfs`` is the section of its minidock.json. ``binds`` are sources on the host and targets, shown from Linux
-        6.15 on. With ``writable`` nobody else may have it mounted. ``label`` is an SELinux context.
+        ``request`` is JSON for ``minidock-runtime view`` (docs/supervisor.md). Errors: those of the mount, timeout.
         """
     def stat(self, path: str) -> tuple[int, int, int, int, str]:
         """Return size, st_mode, mtime in seconds and nanoseconds, and where a link leads to in the end.
@@ -465,9 +463,7 @@ class LogReader:
         and False when nothing came: time to look whether the container has ended.
         """
 
-    def lines(
-        self, timeout: float = 1.0
-    ) -> tuple[list[tuple[int, int, bytes, dict[str, str] | None]], bool | None]:
+    def lines(self, timeout: float = 1.0) -> tuple[list[tuple[int, int, bytes, dict[str, str] | None]], bool | None]:
         """Return a batch as ``(stream, time, data, attributes)``; otherwise as :meth:`text`."""
 
     def stop_following(self) -> None:

@@ -453,3 +453,25 @@ def test_directories_of_the_host(engine: minidock.Engine, tmp_path: Path) -> Non
     assert read(container, "/etc/f") == b"changed"
     assert (tree / "etc/f").read_text() == "host"
     assert [str(change) for change in container.diff()] == ["C /etc", "C /etc/f", "A /etc/new"]
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_remapped_ids(in_state: Callable[..., Container], state: str, tmp_path: Path) -> None:
+    """Owners are the container's own numbers on both ways, and host numbers in its files."""
+    container = in_state(state, "mkdir -p /d; echo x >/d/mine; chown 5:6 /d/mine", userns_mode="remap")
+    shift = container.record.uid_map[0][1]
+    (tmp_path / "f").write_text("x")
+    os.chown(tmp_path / "f", 7, 8)
+    container.copy_to(tmp_path / "f", "/etc/f")
+    found = members(container, "/etc")
+    assert (found["etc/f"].uid, found["etc/f"].gid) == (7, 8)
+    assert (found["etc/passwd"].uid, found["etc/passwd"].gid, found["etc"].uid) == (0, 0, 0)
+    upper = Path(container.record.snapshot["upper"])
+    assert ((upper / "etc/f").stat().st_uid, (upper / "etc").stat().st_uid) == (7 + shift, shift)
+    assert "A /etc/f" in [str(change) for change in container.diff()]
+    if state != "created":
+        assert (members(container, "/d")["d/mine"].uid, members(container, "/d")["d/mine"].gid) == (5, 6)
+    if state in ("created", "exited"):
+        container.start()
+        assert container.wait(timeout=30) == 0
+        assert (members(container, "/etc/f")["f"].uid, read(container, "/etc/f")) == (7, b"x")

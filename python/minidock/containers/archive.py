@@ -255,13 +255,15 @@ def _stopped(lifecycle: Lifecycle, record: Record, *, writable: bool) -> _native
         for mount in mounts(record, bundle, None, has_mqueue=False)
         if mount.type == "bind" and mount.source and not mount.destination.startswith("/dev/")
     ]
+    request = {
+        "rootfs": record.snapshot,
+        "binds": binds,
+        "label": record.mount_label or None,
+        "writable": writable,
+    }
     try:
         return _native.ContainerTree.stopped(
-            msgspec.json.encode(record.snapshot),
-            binds,
-            writable=writable,
-            label=record.mount_label or None,
-            idmap=_idmap(record),
+            lifecycle.helper, bundle, msgspec.json.encode(request), idmap=_idmap(record)
         )
     except _native.NativeError as error:
         raise translate(error) from error

@@ -5,88 +5,15 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use minidock_core::archive::{self, Bind, Changed, Place, Rules, Source, Target, Tree};
+use minidock_core::archive::{self, Changed, Place, Rules, Source, Target, Tree};
 use minidock_core::layer::{Input, Owner};
-use minidock_core::rootfs::{self, Overlay, Rootfs};
 use minidock_core::{Error, Kind, Result};
 use pyo3::prelude::*;
-use serde::Deserialize;
 
 use crate::error::{invalid, raise};
+use crate::helper::HelperFile;
 use crate::layer::{Progress, control, id_map, interruptible};
 use crate::terminal::duplicate;
-
-/// The section `rootfs` of the supervisor's document.
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-enum Document {
-    Overlay {
-        lower: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-        #[serde(default)]
-        idmap: Option<Ids>,
-    },
-    Directory {
-        path: PathBuf,
-    },
-    Host {
-        path: PathBuf,
-        #[serde(default)]
-        mask: Vec<PathBuf>,
-        upper: PathBuf,
-        work: PathBuf,
-    },
-}
-
-#[derive(Deserialize)]
-struct Ids {
-    uid: Vec<(u32, u32, u32)>,
-    gid: Vec<(u32, u32, u32)>,
-}
-
-impl Document {
-    /// The root filesystem, to write to or only to look at.
-    fn rootfs(self, writable: bool) -> Rootfs {
-        match self {
-            Self::Overlay {
-                mut lower,
-                upper,
-                work,
-                idmap,
-            } => {
-                // Layers with the image's owners and one with the host's can be stacked in one way only.
-                let upper = if writable || idmap.is_some() {
-                    Some((upper, work))
-                } else {
-                    lower.insert(0, upper);
-                    None
-                };
-                Rootfs::Overlay(Overlay {
-                    lower,
-                    upper,
-                    // Otherwise the end of the mount waits for the disk.
-                    volatile: true,
-                    idmap: idmap.map(|ids| rootfs::IdMap {
-                        uid: ids.uid,
-                        gid: ids.gid,
-                    }),
-                })
-            }
-            Self::Directory { path } => Rootfs::Directory(path),
-            Self::Host {
-                path,
-                mask,
-                upper,
-                work,
-            } => Rootfs::Host(rootfs::Host {
-                path,
-                mask,
-                upper: Some((upper, work)),
-            }),
-        }
-    }
-}
 
 /// A container's files; see the stub.
 #[pyclass(frozen, module = "minidock._native")]
@@ -144,23 +71,17 @@ impl ContainerTree {
     }
 
     #[staticmethod]
-    #[pyo3(signature = (rootfs, binds, *, writable, label=None, idmap=None))]
+    #[pyo3(signature = (helper, bundle, request, *, idmap=None))]
     fn stopped(
         py: Python<'_>,
-        rootfs: &[u8],
-        binds: Vec<(PathBuf, PathBuf)>,
-        writable: bool,
-        label: Option<&str>,
+        helper: &HelperFile,
+        bundle: PathBuf,
+        request: &[u8],
         idmap: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let document: Document = serde_json::from_slice(rootfs)
-            .map_err(|e| invalid("read", "rootfs", &e.to_string()))?;
-        let binds: Vec<Bind> = binds
-            .into_iter()
-            .map(|(source, target)| Bind { source, target })
-            .collect();
         let map = id_map(idmap)?;
-        py.detach(|| Tree::stopped(&document.rootfs(writable), &binds, label, map))
+        let helper = helper.get()?;
+        py.detach(|| Tree::stopped(&helper, &bundle, request, map))
             .map(Self::of)
             .map_err(|e| raise(&e))
     }

@@ -9,6 +9,7 @@ pub mod probe;
 pub mod supervise;
 pub mod supervise_exec;
 pub mod terminal;
+pub mod view;
 
 /// Runs the verb that the command line names.
 pub fn main() -> ExitCode {
@@ -26,6 +27,7 @@ pub fn main() -> ExitCode {
         Some("probe") => probe::main(&args[1..]),
         Some("supervise") => supervise::main(&args[1..]),
         Some("supervise-exec") => supervise_exec::main(&args[1..]),
+        Some("view") => view::main(&args[1..]),
         Some("hello") => hello::main(&args[1..]),
         _ => oci::main(&args),
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  running: /proc/PID/root, checked ──┐                       ┌─► tar on a descriptor      (cp C:SRC -, get_archive)
-//!  stopped: a private, detached mount ┼─► Tree ─► Source ─► entries
+//!  stopped: mounts of a helper's own ─┼─► Tree ─► Source ─► entries
 //!  host:    the caller's own path ────┘      └──► directory ◄─┴── another Source (cp), or a tar (cp - C:DEST, put_archive)
 //! ```
 //! A container may change its tree at any moment, and its links are no paths of the host: everything is reached by `openat2`
@@ -15,9 +15,10 @@ mod tests;
 mod transfer;
 mod tree;
 mod union;
+mod view;
 
 pub use diff::{Change, Changed, changes};
 pub use source::Source;
 pub use stat::PathStat;
 pub use transfer::{Rules, Target, copy, read, write};
-pub use tree::{Bind, Place, Tree};
+pub use tree::{Place, Tree};

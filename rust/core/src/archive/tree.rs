@@ -2,7 +2,7 @@
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Mode, OFlags, Stat, StatVfsMountFlags, StatxAttributes, StatxFlags,
@@ -10,11 +10,11 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use super::view::View;
 use crate::layer::IdMap;
-use crate::mount;
-use crate::path::{Root, clean, text};
-use crate::rootfs::{self, Rootfs};
-use crate::sys::{MountAttr, mount_setattr};
+use crate::path::{Root, clean};
+use crate::rootfs;
+use crate::supervisor::Helper;
 use crate::{Context, Error, Kind, Result};
 
 /// File systems that show the kernel, not files, by their magic numbers.
@@ -54,15 +54,6 @@ fn magic(fd: BorrowedFd<'_>) -> rustix::io::Result<u64> {
     Ok(fstatfs(fd)?.f_type as u64 & 0xffff_ffff)
 }
 
-/// What is mounted in a container that does not run.
-#[derive(Debug, Clone)]
-pub struct Bind {
-    /// File or directory of the host.
-    pub source: PathBuf,
-    /// Where the container has it.
-    pub target: PathBuf,
-}
-
 /// A container's tree.
 #[derive(Debug)]
 pub struct Tree {
@@ -71,6 +62,8 @@ pub struct Tree {
     dev: Option<u64>,
     /// Its owners on disk, and in archives.
     pub(super) map: IdMap,
+    /// Who holds its mounts; closed last.
+    _view: Option<View>,
 }
 
 /// A directory to copy into.
@@ -137,45 +130,17 @@ impl Tree {
         Ok(Self::new(root, map))
     }
 
-    /// The tree of a container that does not run, mounted where nobody sees it; the mount ends with the value. Nobody may
-    /// start the container meanwhile. `binds` are shown where the kernel can mount on such a tree (Linux 6.15).
+    /// The tree of a container that does not run, mounted by the helper where nobody sees it; the mounts end with the value.
+    /// Nobody may start the container meanwhile. `request` is JSON (docs/supervisor.md).
     ///
     /// # Errors
     /// Those of the mount.
-    pub fn stopped(
-        rootfs: &Rootfs,
-        binds: &[Bind],
-        label: Option<&str>,
-        map: IdMap,
-    ) -> Result<Self> {
-        let (mount, below) = rootfs::private(rootfs, label)?;
-        // Its files are nobody's programs here, and its devices nobody's devices.
-        let attr = MountAttr {
-            set: libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV | libc::MOUNT_ATTR_NOEXEC,
-            propagation: libc::MS_PRIVATE,
-            ..MountAttr::default()
-        };
-        mount_setattr(mount.as_fd(), 0, &attr)
-            .context("mount", || "container's root filesystem")?;
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let top = openat(&mount, ".", flags, Mode::empty())
-            .context("open", || "container's root filesystem")?;
-        for (target, fd) in &below {
-            let Ok(at) = Root::new(top.as_fd()).open(target, OFlags::PATH) else {
-                continue;
-            };
-            mount_setattr(fd.as_fd(), 0, &attr).context("mount", || text(target))?;
-            mount::attach(fd.as_fd(), at.as_fd()).map_err(|e| {
-                let why = format!("a mount in a container that does not run needs Linux 6.15: {e}");
-                Error::new(Kind::Unsupported, "mount", text(target), why)
-            })?;
-        }
-        for bind in binds {
-            if !attach(top.as_fd(), bind, &attr)? {
-                break;
-            }
-        }
-        Ok(Self::new(mount, map))
+    pub fn stopped(helper: &Helper, bundle: &Path, request: &[u8], map: IdMap) -> Result<Self> {
+        let (root, view) = View::open(helper, bundle, request)?;
+        Ok(Self {
+            _view: Some(view),
+            ..Self::new(root, map)
+        })
     }
 
     pub(super) fn new(root: OwnedFd, map: IdMap) -> Self {
@@ -186,7 +151,12 @@ impl Tree {
             .and_then(|fd| mount_id(fd.as_fd()))
             .filter(|(_, top)| *top)
             .map(|(id, _)| id);
-        Self { root, dev, map }
+        Self {
+            root,
+            dev,
+            map,
+            _view: None,
+        }
     }
 
     /// The pinned root.
@@ -291,25 +261,6 @@ pub(super) fn asserts_directory(path: &[u8]) -> bool {
 /// A path for a message.
 pub(super) fn text_of(path: &[u8]) -> String {
     String::from_utf8_lossy(path).into_owned()
-}
-
-/// Mounts a bind on a detached tree; false where the kernel cannot.
-fn attach(top: BorrowedFd<'_>, bind: &Bind, attr: &MountAttr<'_>) -> Result<bool> {
-    let at = match Root::new(top).open(&bind.target, OFlags::PATH) {
-        // Made when it starts.
-        Err(_) => return Ok(true),
-        Ok(at) => at,
-    };
-    let fd = match mount::open_bind(&bind.source, true) {
-        Err(e) if e.kind == Kind::NotFound => return Ok(true),
-        other => other?,
-    };
-    mount_setattr(fd.as_fd(), 0, attr).context("mount", || text(&bind.source))?;
-    match mount::attach(fd.as_fd(), at.as_fd()) {
-        Ok(()) => Ok(true),
-        Err(Errno::INVAL) => Ok(false),
-        Err(e) => Err(e).context("mount on", || text(&bind.target)),
-    }
 }
 
 /// The id of the mount that a file lies on, and whether it is its top; `None` where the kernel does not tell (Linux 5.8).

@@ -25,11 +25,14 @@ pub fn detached(rootfs: &Rootfs, label: Option<&str>) -> Result<OwnedFd> {
     }
 }
 
-/// Makes a root filesystem as detached mounts for the engine's own use, while the container does not run: the top, and what is
-/// mounted below it with its places, outer ones first. `label` is an SELinux context for all of its files.
+/// Makes a root filesystem as detached mounts for a container that does not run: the top, and what is mounted below it with
+/// its places, outer ones first. `label` is an SELinux context for all of its files.
 ///
 /// Fails as the mount does.
-pub fn private(rootfs: &Rootfs, label: Option<&str>) -> Result<(OwnedFd, Vec<(PathBuf, OwnedFd)>)> {
+pub(super) fn private(
+    rootfs: &Rootfs,
+    label: Option<&str>,
+) -> Result<(OwnedFd, Vec<(PathBuf, OwnedFd)>)> {
     match rootfs {
         Rootfs::Overlay(layers) => Ok((overlay::mount(layers, label)?, Vec::new())),
         Rootfs::Directory(path) => Ok((mount::open_bind(path, false)?, Vec::new())),

@@ -5,6 +5,7 @@ mod detached;
 mod devices;
 mod host;
 mod masks;
+mod offline;
 mod overlay;
 mod pivot;
 mod prepare;
@@ -13,7 +14,8 @@ pub mod view;
 
 use std::path::PathBuf;
 
-pub use detached::{detached, private};
+pub use detached::detached;
+pub use offline::offline;
 pub use overlay::MAX_LAYERS;
 pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
 pub use users::{User, home, resolve as resolve_user};

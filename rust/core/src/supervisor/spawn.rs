@@ -59,7 +59,7 @@ impl Spawn<'_> {
     }
 
     /// The same for a verb of the helper.
-    pub(super) fn spawn_verb(&self, verb: &CStr) -> Result<Supervisor> {
+    pub(crate) fn spawn_verb(&self, verb: &CStr) -> Result<Supervisor> {
         let subject = || self.bundle.display().to_string();
         if !self.bundle.is_absolute() {
             return Err(Error::new(

@@ -126,32 +126,82 @@ pub enum StdioMode {
     Relay,
 }
 
+/// The section `rootfs`.
 #[derive(Debug, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase", deny_unknown_fields)]
-enum RootfsDocument {
+pub enum RootfsDocument {
+    /// Layers.
     Overlay {
+        /// Read-only ones, topmost first.
         lower: Vec<PathBuf>,
+        /// The writable one.
         #[serde(default)]
         upper: Option<PathBuf>,
+        /// Its work directory.
         #[serde(default)]
         work: Option<PathBuf>,
+        /// No sync of it.
         #[serde(default)]
         volatile: bool,
+        /// Of the read-only ones.
         #[serde(default)]
         idmap: Option<IdMapDocument>,
     },
+    /// A plain copy.
     Directory {
+        /// Where it is.
         path: PathBuf,
     },
+    /// A directory of the host.
     Host {
+        /// Which.
         path: PathBuf,
+        /// What is shown empty.
         #[serde(default)]
         mask: Vec<PathBuf>,
+        /// Where changes go.
         #[serde(default)]
         upper: Option<PathBuf>,
+        /// Its work directory.
         #[serde(default)]
         work: Option<PathBuf>,
     },
+}
+
+impl RootfsDocument {
+    /// The root filesystem that it describes.
+    #[must_use]
+    pub fn into_rootfs(self) -> Rootfs {
+        let pair = |upper: Option<PathBuf>, work: Option<PathBuf>| upper.zip(work);
+        match self {
+            Self::Overlay {
+                lower,
+                upper,
+                work,
+                volatile,
+                idmap,
+            } => Rootfs::Overlay(Overlay {
+                lower,
+                upper: pair(upper, work),
+                volatile,
+                idmap: idmap.map(|m| IdMap {
+                    uid: m.uid,
+                    gid: m.gid,
+                }),
+            }),
+            Self::Directory { path } => Rootfs::Directory(path),
+            Self::Host {
+                path,
+                mask,
+                upper,
+                work,
+            } => Rootfs::Host(Host {
+                path,
+                mask,
+                upper: pair(upper, work),
+            }),
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -165,8 +215,9 @@ struct UserDocument {
     group_add: Vec<String>,
 }
 
+/// `[[container, host, size]]`.
 #[derive(Debug, Deserialize)]
-struct IdMapDocument {
+pub struct IdMapDocument {
     uid: Vec<(u32, u32, u32)>,
     gid: Vec<(u32, u32, u32)>,
 }
@@ -209,40 +260,10 @@ impl Document {
 
     /// Takes the root filesystem out of the document.
     pub fn take_rootfs(&mut self) -> Rootfs {
-        let pair = |upper: Option<PathBuf>, work: Option<PathBuf>| upper.zip(work);
-        match std::mem::replace(
-            &mut self.rootfs,
-            RootfsDocument::Directory {
-                path: PathBuf::new(),
-            },
-        ) {
-            RootfsDocument::Overlay {
-                lower,
-                upper,
-                work,
-                volatile,
-                idmap,
-            } => Rootfs::Overlay(Overlay {
-                lower,
-                upper: pair(upper, work),
-                volatile,
-                idmap: idmap.map(|m| IdMap {
-                    uid: m.uid,
-                    gid: m.gid,
-                }),
-            }),
-            RootfsDocument::Directory { path } => Rootfs::Directory(path),
-            RootfsDocument::Host {
-                path,
-                mask,
-                upper,
-                work,
-            } => Rootfs::Host(Host {
-                path,
-                mask,
-                upper: pair(upper, work),
-            }),
-        }
+        let none = RootfsDocument::Directory {
+            path: PathBuf::new(),
+        };
+        std::mem::replace(&mut self.rootfs, none).into_rootfs()
     }
 
     /// The user as names, if the document has one.

@@ -2,7 +2,7 @@
 
 mod clients;
 pub mod control;
-mod document;
+pub mod document;
 pub mod events;
 mod foreign;
 mod health;

@@ -1,0 +1,105 @@
+//! `minidock-runtime view`: mounts the files of a container that does not run where nobody sees them, and hands them over.
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use minidock_core::error::{Context, Error, Kind, Result};
+use minidock_core::process::Failure;
+use minidock_core::rootfs::{self, Rootfs};
+use minidock_core::sys;
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::net::{recv, sendmsg};
+use serde::Deserialize;
+
+use crate::supervise::control;
+use crate::supervise::document::RootfsDocument;
+
+/// The longest request.
+const LONGEST: u64 = 4 << 20;
+
+/// What comes on standard input.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Request {
+    rootfs: RootfsDocument,
+    /// Sources of the host and targets.
+    #[serde(default)]
+    binds: Vec<(PathBuf, PathBuf)>,
+    /// An SELinux context.
+    #[serde(default)]
+    label: Option<String>,
+    /// It will be written to: nobody else has it mounted.
+    writable: bool,
+}
+
+impl Request {
+    fn read() -> Result<Self> {
+        let mut text = Vec::new();
+        std::io::stdin()
+            .take(LONGEST)
+            .read_to_end(&mut text)
+            .context("read", || "request")?;
+        serde_json::from_slice(&text)
+            .map_err(|e| Error::new(Kind::Invalid, "read", "request", e.to_string()))
+    }
+
+    fn mount(self) -> Result<OwnedFd> {
+        let mut rootfs = self.rootfs.into_rootfs();
+        if let Rootfs::Overlay(layers) = &mut rootfs {
+            // Otherwise the end of the mount waits for the disk.
+            layers.volatile = true;
+            // Layers with the image's owners and one with the host's can be stacked in one way only.
+            if !self.writable
+                && layers.idmap.is_none()
+                && let Some((upper, _)) = layers.upper.take()
+            {
+                layers.lower.insert(0, upper);
+            }
+        }
+        rootfs::offline(&rootfs, &self.binds, self.label.as_deref())
+    }
+}
+
+/// Runs the verb, until the client closes its end of descriptor 3.
+pub fn main(_: &[OsString]) -> ExitCode {
+    // As in `supervise`: nothing inherited, no child of the client, away from its terminal.
+    let _ = sys::close_from(4);
+    if let Ok(Some(_)) = sys::fork() {
+        return ExitCode::SUCCESS;
+    }
+    let _ = rustix::process::setsid();
+    let _ = rustix::process::chdir("/");
+    let Ok(client) = sys::take_fd(3) else {
+        eprintln!("minidock-runtime: view is for minidock itself: descriptor 3 is not open");
+        return ExitCode::from(125);
+    };
+    let top = match Request::read().and_then(Request::mount) {
+        Ok(top) => top,
+        Err(error) => {
+            control::tell(Some(&client), &control::error(&Failure::from(error)));
+            return ExitCode::from(125);
+        }
+    };
+    hand_over(&client, top);
+    // Nothing more is asked for: this waits for the end.
+    while matches!(
+        recv(&client, &mut [0u8; 64][..], RecvFlags::empty()),
+        Ok((1.., _)) | Err(Errno::INTR)
+    ) {}
+    ExitCode::SUCCESS
+}
+
+/// Sends the tree, and which process holds its mounts.
+fn hand_over(client: &OwnedFd, top: OwnedFd) {
+    let text = serde_json::json!({"event": "mounted", "pid": std::process::id()}).to_string();
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut rights = SendAncillaryBuffer::new(&mut space);
+    let fds = [top.as_fd()];
+    rights.push(SendAncillaryMessage::ScmRights(&fds));
+    let packet = [std::io::IoSlice::new(text.as_bytes())];
+    // A client that has gone is found out by the wait.
+    let _ = sendmsg(client, &packet, &mut rights, SendFlags::NOSIGNAL);
+}
