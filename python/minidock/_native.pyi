@@ -118,8 +118,8 @@ def selinux_check_relabel(path: str) -> None:
 def survey(directory: str, boot_id: str, inits: bool) -> dict[str, tuple[bytes, bool, bool, bool]]:
     """Look at all run directories below ``directory``; those without a readable pid file are left out.
 
-    By name: the pid file, whether the supervisor is there, and, with ``inits``, whether PID 1 is there and whether it is
-    marked as paused. Of another boot, nobody is. The GIL is released.
+    By name: the pid file, whether the supervisor is there, and, with ``inits``, whether PID 1 is there and whether it
+    is marked as paused. Of another boot, nobody is. The GIL is released.
     """
 
 # --- Events (docs/events.md) ---
@@ -139,9 +139,9 @@ class EventReader:
     and without ``since`` it begins with what happens from now on; otherwise, it ends with what is there now.
     """
 
-    def __init__(
-        self, dir: str | PathLike[str], since: int | None = None, until: int | None = None, *, follow: bool = False
-    ) -> None: ...
+    def __new__(
+        cls, dir: str | PathLike[str], since: int | None = None, until: int | None = None, *, follow: bool = False
+    ) -> Self: ...
     def read(self, timeout: float | None = None) -> bytes | None:
         """Return some lines, each a JSON object, all whole; nothing after ``timeout`` seconds; None: there is no more.
 
@@ -197,7 +197,7 @@ class Supervisor:
     @classmethod
     def connect(cls, run_dir: str | PathLike[str]) -> Supervisor:
         """Connect to the supervisor of a container that runs, by its run directory. Errors: not-found."""
-    def request(self, request: bytes, fds: Sequence[int] = [], timeout: float | None = None) -> None:
+    def request(self, request: bytes, fds: Sequence[int] | None = None, timeout: float | None = None) -> None:
         """Send a request of docs/supervisor.md (JSON) with borrowed descriptors, and wait until it is carried out.
 
         For connected clients; one that was spawned gets no answers. Errors: conflict (it refuses, or has ended);
@@ -383,8 +383,8 @@ class ContainerTree:
         """Unpack a tar, plain or compressed by gzip or zstd, into the directory ``path``, links in it followed.
 
         Files belong to ``owner``, else to whom the tar names, in the container's numbers. ``keep_kinds``: a directory
-        never takes the place of something else, nor the reverse. Errors: conflict (that), invalid (no directory, read-only),
-        denied (the kernel's file systems, names that leave the directory), and those of :func:`unpack_layer`.
+        never takes the place of something else, nor the reverse. Errors: conflict (that), invalid (no directory,
+        read-only), denied (the kernel's file systems, names that leave the directory), and those of :func:`unpack_layer`.
         """
     def copy_out(
         self,

@@ -126,18 +126,19 @@ impl Supervisor {
         })
     }
 
-    #[pyo3(signature = (request, fds=Vec::new(), timeout=None))]
+    #[pyo3(signature = (request, fds=None, timeout=None))]
     fn request(
         &self,
         py: Python<'_>,
         request: &[u8],
-        fds: Vec<i32>,
+        fds: Option<Vec<i32>>,
         timeout: Option<f64>,
     ) -> PyResult<()> {
         let (inner, until) = (self.get()?, deadline(timeout)?);
         let request: serde_json::Value = serde_json::from_slice(request)
             .map_err(|e| invalid("ask supervisor", "request", &e.to_string()))?;
-        let fds = fds.into_iter().map(|fd| duplicate("attach", fd));
+        let fds = fds.unwrap_or_default().into_iter();
+        let fds = fds.map(|fd| duplicate("attach", fd));
         let fds: Vec<OwnedFd> = fds.collect::<PyResult<_>>()?;
         detached(py, |interrupt| {
             let fds: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
