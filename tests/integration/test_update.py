@@ -178,7 +178,8 @@ def _group(container: minidock.Container) -> str:
 
 @V1
 def test_memory_in_use_cannot_be_taken_away(engine: minidock.Engine, busybox: str) -> None:
-    script = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); touch /ready; sleep 1000; echo $x"  # the shell stays, with its variable
+    # Something follows the sleep, so that the shell stays, with its variable.
+    script = "x=$(head -c 40000000 /dev/zero | tr '\\0' a); touch /ready; sleep 1000; echo $x"
     container = started(engine, ["sh", "-c", script], memory="200m", memswap_limit="200m")
     ready(container)
     before = limits(container)
