@@ -384,7 +384,7 @@ class ContainerTree:
 
         Files belong to ``owner``, else to whom the tar names, in the container's numbers. ``keep_kinds``: a directory
         never takes the place of something else, nor the reverse. Errors: conflict (that), invalid (no directory,
-        read-only), denied (the kernel's file systems, names that leave the directory), and those of :func:`unpack_layer`.
+        read-only), denied (the kernel's file systems, names that leave the directory), those of :func:`unpack_layer`.
         """
     def copy_out(
         self,
@@ -425,7 +425,7 @@ def tree_changes(
 ) -> list[tuple[str, int]]:
     """Return the paths of ``tree`` that differ from ``layers`` (topmost first): 0 changed, 1 added, 2 deleted.
 
-    ``tree`` holds changes in overlayfs's form, or with ``whole`` everything. Errors: unsupported (redirects), not-found.
+    ``tree`` holds changes in overlayfs's form, or with ``whole`` all. Errors: unsupported (redirects), not-found.
     """
 
 # --- Layers and directory trees ---
