@@ -8,7 +8,9 @@ mod foreign;
 mod health;
 pub mod record;
 pub mod relay;
+mod requests;
 mod restart;
+mod run;
 mod start;
 mod streams;
 mod watch;
@@ -34,8 +36,9 @@ use events::Events;
 use health::{Health, Target};
 use record::{Ended, Exit, PidFile, Start};
 use restart::Restarts;
+use run::Run;
 use start::{Started, Traces};
-use watch::{Run, Watch};
+use watch::Watch;
 
 /// Runs the verb; `args` are those after `supervise`.
 pub fn main(args: &[OsString]) -> ExitCode {
@@ -301,7 +304,7 @@ impl Life {
         let mut run = self.watch.run.take();
         let (mut timed_out, mut usage) = (false, None);
         if let Some(run) = &mut run {
-            timed_out = run.timed_out();
+            timed_out = run.timed_out;
             self.traces.cgroup = run.group.take();
             usage = self.traces.cgroup.as_ref().map(|group| group.usage());
         }

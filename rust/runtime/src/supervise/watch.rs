@@ -2,24 +2,19 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
-use minidock_core::cgroup::Cgroup;
 use minidock_core::log::{Logger, Stream};
-use minidock_core::process::Launched;
-use minidock_core::supervisor::Keys;
 use nix::sys::signalfd::SignalFd;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitId, WaitIdOptions, pidfd_send_signal, waitid};
-use rustix::termios::{Winsize, tcsetwinsize};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::clients::{Clients, Interest, StreamName, Typed};
-use super::control::{self, Request};
+use super::clients::{Clients, Interest, Typed};
 use super::events::Events;
-use super::health::{Health, OnFailure};
+use super::health::Health;
 use super::record::Exit;
 use super::restart::Restarts;
-use super::streams::{CHUNK, Got, Input, Output};
+use super::run::Run;
+use super::streams::{CHUNK, Got, Input};
 
 /// How much one turn moves at most: a busy stream must not starve the others or the control sockets.
 const TURN: usize = 1 << 18;
@@ -33,85 +28,6 @@ const SETTLED_MS: u64 = 1000;
 pub fn now_ms() -> u64 {
     let t = clock_gettime(ClockId::Monotonic);
     t.tv_sec as u64 * 1000 + t.tv_nsec as u64 / 1_000_000
-}
-
-/// One run of PID 1.
-pub struct Run {
-    pub launched: Launched,
-    pub input: Option<Input>,
-    pub outputs: Vec<Output>,
-    pub group: Option<Cgroup>,
-    deadline: Option<u64>,
-    kill_at: Option<u64>,
-    timed_out: bool,
-}
-
-impl Run {
-    /// A run without streams and limits.
-    #[must_use]
-    pub fn new(launched: Launched) -> Self {
-        Self {
-            launched,
-            input: None,
-            outputs: Vec::new(),
-            group: None,
-            deadline: None,
-            kill_at: None,
-            timed_out: false,
-        }
-    }
-
-    /// Ends after so many milliseconds.
-    pub fn set_time_limit(&mut self, milliseconds: Option<u64>) {
-        self.deadline = milliseconds.map(|ms| now_ms().saturating_add(ms));
-    }
-
-    /// Whether the time limit has ended it.
-    #[must_use]
-    pub fn timed_out(&self) -> bool {
-        self.timed_out
-    }
-
-    /// Any number that the kernel knows, real-time signals included.
-    fn signal(&self, number: i32) {
-        if (1..=64).contains(&number) {
-            let _ = minidock_core::sys::pidfd_signal(self.launched.pidfd.as_fd(), number);
-        }
-        // A frozen process of cgroup v1 does not even die.
-        if number == libc::SIGKILL
-            && let Some(group) = &self.group
-            && group.is_frozen()
-        {
-            let _ = group.thaw();
-        }
-    }
-
-    /// Ends PID 1 at once; for a supervisor that cannot go on.
-    pub fn kill(&self) {
-        let _ = pidfd_send_signal(&self.launched.pidfd, Signal::KILL);
-        if let Some(group) = &self.group {
-            let _ = group.thaw();
-        }
-        let _ = waitid(
-            WaitId::PidFd(self.launched.pidfd.as_fd()),
-            WaitIdOptions::EXITED,
-        );
-    }
-
-    fn reap(&self) -> Option<Exit> {
-        match waitid(
-            WaitId::PidFd(self.launched.pidfd.as_fd()),
-            WaitIdOptions::EXITED | WaitIdOptions::NOHANG,
-        ) {
-            Ok(Some(status)) => Some(Exit::from_status(&status)),
-            Ok(None) | Err(Errno::INTR) => None,
-            // Reaped by nobody else; but a supervisor that spins would be worse than a guess.
-            Err(_) => Some(Exit {
-                code: 137,
-                signal: Some(libc::SIGKILL),
-            }),
-        }
-    }
 }
 
 /// What a descriptor that is polled is.
@@ -147,7 +63,7 @@ pub struct Watch {
     pub stop_timeout_ms: u64,
     pub run: Option<Run>,
     /// Nobody is to start it again.
-    stopped: bool,
+    pub(super) stopped: bool,
 }
 
 impl Watch {
@@ -478,12 +394,12 @@ impl Watch {
         }
     }
 
-    fn input(&mut self) -> Option<&mut Input> {
+    pub(super) fn input(&mut self) -> Option<&mut Input> {
         self.run.as_mut()?.input.as_mut()
     }
 
     /// Does something with the container's input, which ends when that gives false.
-    fn with_input(&mut self, action: impl FnOnce(&mut Input) -> bool) {
+    pub(super) fn with_input(&mut self, action: impl FnOnce(&mut Input) -> bool) {
         let Some(run) = &mut self.run else { return };
         let Some(input) = &mut run.input else { return };
         if !action(input) {
@@ -492,160 +408,7 @@ impl Watch {
         }
     }
 
-    fn serve(&mut self, at: usize, request: Request, fds: &[OwnedFd]) {
-        let answer = self.carry_out(at, request, fds);
-        let Some(client) = self.clients.get(at) else {
-            return;
-        };
-        if !client.first {
-            match answer {
-                Ok(()) => client.tell(control::DONE),
-                Err(why) => client.tell(&control::refused(why)),
-            }
-        }
-    }
-
-    fn carry_out(
-        &mut self,
-        at: usize,
-        request: Request,
-        fds: &[OwnedFd],
-    ) -> Result<(), &'static str> {
-        match request {
-            Request::Ping => {}
-            Request::Hold { unless } => {
-                if self.run.is_none() {
-                    return Err("the container is not running");
-                }
-                if let Some(client) = self.clients.get(at) {
-                    client.holds = Some(unless);
-                }
-            }
-            Request::Signal { signal } => {
-                let stops =
-                    !self.stop_signal_chosen || [self.stop_signal, libc::SIGKILL].contains(&signal);
-                if stops {
-                    self.restarts.cancel();
-                }
-                if self.run.is_none() {
-                    // Between two runs it is enough that no other follows.
-                    self.stopped |= stops;
-                    return Ok(());
-                }
-                self.events.add("kill", &[("signal", signal.to_string())]);
-                self.signal(signal);
-            }
-            Request::Stop { signal, timeout_ms } => self.stop(
-                signal.unwrap_or(self.stop_signal),
-                timeout_ms.unwrap_or(self.stop_timeout_ms),
-            ),
-            Request::Resize { rows, cols } => {
-                let Some(console) = self.run.as_ref().and_then(|r| r.launched.console.as_ref())
-                else {
-                    return Err("the container has no terminal, or is not running");
-                };
-                let size = Winsize {
-                    ws_row: rows,
-                    ws_col: cols,
-                    ws_xpixel: 0,
-                    ws_ypixel: 0,
-                };
-                let _ = tcsetwinsize(console, size);
-            }
-            Request::CloseStdin => {
-                // A terminal's input ends by its end-of-file character; a pipe's by closing.
-                let console = self.run.as_ref().and_then(|r| r.launched.console.as_ref());
-                if let Some(console) = console {
-                    let _ = rustix::io::write(console, &[4]);
-                } else {
-                    self.with_input(Input::end);
-                }
-            }
-            Request::Attach {
-                streams,
-                detach_keys,
-            } => return self.attach(at, &streams, fds, detach_keys.as_deref()),
-            Request::Update { restart, name } => {
-                if let Some(policy) = restart {
-                    self.restarts.set_policy(policy);
-                    self.stopped |= self.run.is_none() && policy.is_none();
-                }
-                if let Some(name) = name {
-                    self.events.rename(name);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn attach(
-        &mut self,
-        at: usize,
-        streams: &[StreamName],
-        fds: &[OwnedFd],
-        keys: Option<&str>,
-    ) -> Result<(), &'static str> {
-        let Some(run) = &self.run else {
-            return Err("the container is not running");
-        };
-        if streams.len() != fds.len() {
-            return Err("as many descriptors as names are needed");
-        }
-        let keys = keys
-            .map(Keys::parse)
-            .transpose()
-            .map_err(|_| "the detach keys make no sense")?;
-        let input = run.input.is_some();
-        let Some(client) = self.clients.get(at) else {
-            return Ok(());
-        };
-        let fds: Vec<BorrowedFd<'_>> = fds.iter().map(AsFd::as_fd).collect();
-        client.attach(streams, &fds, keys);
-        if !input {
-            client.source = None;
-        }
-        Ok(())
-    }
-
-    /// What is done about a container that has got unhealthy.
-    fn act(&mut self, action: OnFailure) {
-        match action {
-            OnFailure::None => {}
-            OnFailure::Kill => self.signal(libc::SIGKILL),
-            OnFailure::Stop => self.stop(self.stop_signal, self.stop_timeout_ms),
-            OnFailure::Restart => {
-                self.restarts.force();
-                self.ask_to_end(self.stop_signal, self.stop_timeout_ms);
-            }
-        }
-    }
-
-    fn stop(&mut self, signal: i32, timeout_ms: u64) {
-        self.stopped = true;
-        self.restarts.cancel();
-        self.ask_to_end(signal, timeout_ms);
-    }
-
-    /// A signal, and SIGKILL later.
-    fn ask_to_end(&mut self, signal: i32, timeout_ms: u64) {
-        let Some(run) = &mut self.run else { return };
-        let at = now_ms().saturating_add(timeout_ms);
-        run.kill_at = match run.kill_at {
-            // Nothing comes after this one.
-            _ if signal == libc::SIGKILL => None,
-            Some(earlier) => Some(earlier.min(at)),
-            None => Some(at),
-        };
-        self.events.add("kill", &[("signal", signal.to_string())]);
-        self.signal(signal);
-        if let Some(group) = self.run.as_ref().and_then(|run| run.group.as_ref())
-            && group.is_frozen()
-        {
-            let _ = group.thaw();
-        }
-    }
-
-    fn signal(&self, number: i32) {
+    pub(super) fn signal(&self, number: i32) {
         if let Some(run) = &self.run {
             run.signal(number);
         }
