@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import images, logs, many, memory, run, transfer, verbs
+from benches import copies, images, logs, many, memory, run, transfer, verbs
 from benches.harness import PROJECT, Row, peers
 
 BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
@@ -27,6 +27,8 @@ BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "thousand": (many.thousand, 1000),
     "ps-hundred": (many.ps_hundred, 30),
     "logs": (logs.throughput, 20),
+    "cp": (copies.big, 5),
+    "cp-tree": (copies.tree, 5),
     "import": (images.import_debian, 5),
     "pull": (transfer.pull_gzip, 5),
     "pull-zstd": (transfer.pull_zstd, 5),
