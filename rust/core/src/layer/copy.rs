@@ -1,4 +1,5 @@
 //! Copies of trees, layer over layer, where overlayfs cannot be used.
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -54,6 +55,7 @@ pub fn copy_tree(
         links: HashMap::new(),
         dirs: Vec::new(),
         reflink: true,
+        ranges: Cell::new(true),
         done: Copied::default(),
     };
     if is_opaque(&top_xattrs) {
@@ -87,6 +89,8 @@ struct Copy<'a> {
     dirs: Vec<(Vec<u8>, Metadata)>,
     /// The file system has not refused to share blocks yet.
     reflink: bool,
+    /// It copies from the other one in the kernel.
+    ranges: Cell<bool>,
     done: Copied,
 }
 
@@ -231,7 +235,14 @@ impl Copy<'_> {
                 .try_reflink(&source, &target)
                 .context("copy", subject)?
         {
-            copy_content(&source, target.as_fd(), &stat, path, self.control)?;
+            copy_content(
+                &source,
+                target.as_fd(),
+                &stat,
+                path,
+                &self.ranges,
+                self.control,
+            )?;
         }
         let xattrs =
             metadata::read_xattrs(source.as_fd()).context("read attributes of", subject)?;
@@ -294,7 +305,8 @@ impl Copy<'_> {
     }
 }
 
-/// Copies the data of a file, not its holes, in the kernel where it can.
+/// Copies the data of a file, not its holes, into an empty one, in the kernel where it can. `ranges` remembers whether these
+/// file systems copy between each other.
 ///
 /// # Errors
 /// `Busy` when the file becomes shorter meanwhile, and the file system's.
@@ -303,6 +315,7 @@ pub fn copy_content(
     target: BorrowedFd<'_>,
     stat: &Stat,
     path: &[u8],
+    ranges: &Cell<bool>,
     control: &Control,
 ) -> Result<()> {
     let size = stat.st_size.cast_unsigned();
@@ -324,6 +337,10 @@ pub fn copy_content(
         let (mut from, mut to) = (offset, offset);
         while from < end {
             control.check()?;
+            if !ranges.get() {
+                by_hand(source, target, &mut from, end, path, control)?;
+                break;
+            }
             let part = usize::try_from(end - from)
                 .unwrap_or(usize::MAX)
                 .min(64 << 20);
@@ -339,15 +356,18 @@ pub fn copy_content(
                 }
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    by_hand(source, target, &mut from, end, path, control)?;
-                    to = from;
+                    ranges.set(false);
                 }
                 Err(e) => return Err(e).context("write", subject),
             }
         }
         offset = end;
     }
-    rustix::fs::ftruncate(target, size).context("write", subject)
+    // A hole at the end.
+    if sparse {
+        rustix::fs::ftruncate(target, size).context("write", subject)?;
+    }
+    Ok(())
 }
 
 /// Between file systems that `copy_file_range` does not copy between: page by page, or through a buffer.
@@ -363,7 +383,9 @@ fn by_hand(
         let why = "file changes while it is read";
         Error::new(Kind::Busy, "copy", show(path), why)
     };
-    rustix::fs::seek(target, SeekFrom::Start(*at)).context("write", || show(path))?;
+    if *at > 0 {
+        rustix::fs::seek(target, SeekFrom::Start(*at)).context("write", || show(path))?;
+    }
     while *at < end {
         control.check()?;
         let part = usize::try_from(end - *at)

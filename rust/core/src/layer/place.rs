@@ -46,7 +46,7 @@ impl Unpacker<'_> {
         match body {
             Body::File(None) => {}
             Body::File(Some((source, stat))) => {
-                copy_content(source, fd.as_fd(), stat, path, self.control)?;
+                copy_content(source, fd.as_fd(), stat, path, &self.ranges, self.control)?;
             }
             // Content behind a link is recorded itself: the path may lead elsewhere later.
             Body::Archive(archive) => {

@@ -1,4 +1,5 @@
 //! A layer's tar becomes a directory.
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -228,6 +229,8 @@ pub(super) struct Unpacker<'a> {
     files_size: u64,
     holes: u64,
     pub(super) skipped: u64,
+    /// The file systems of sources and target copy between each other.
+    pub(super) ranges: Cell<bool>,
 }
 
 /// No owner at all: whatever is compared to it differs.
@@ -264,6 +267,7 @@ impl<'a> Unpacker<'a> {
             files_size: 0,
             holes: 0,
             skipped: 0,
+            ranges: Cell::new(true),
         })
     }
 
