@@ -11,6 +11,7 @@ use std::ffi::OsString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{self, ExecRequest, Failure, Launched, Seccomp};
@@ -33,6 +34,9 @@ use record::Record;
 pub use request::{Command, Request};
 use streams::Streams;
 use watch::{Deadline, Watch};
+
+/// How long the end of a process takes whose namespaces have gone.
+const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Runs the verb; `args` are those after `supervise-exec`.
 pub fn main(args: &[OsString]) -> ExitCode {
@@ -271,12 +275,13 @@ fn not_running(request: &Request) -> Error {
 }
 
 fn ended(process: &OwnedFd) -> bool {
-    let at_once = Timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
+    ends_within(process, Duration::ZERO)
+}
+
+fn ends_within(process: &OwnedFd, time: Duration) -> bool {
+    let time = Timespec::try_from(time).ok();
     let mut fds = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut fds, Some(&at_once)).is_ok_and(|n| n > 0)
+    poll(&mut fds, time.as_ref()).is_ok_and(|n| n > 0)
 }
 
 /// The failure in better words: any step may fail because the container has ended; and Docker's exit code for a working
@@ -285,7 +290,10 @@ fn explain(failure: Failure, request: &Request, init: &OwnedFd) -> Failure {
     if failure.exit_code != 125 {
         return failure;
     }
-    if ended(init) {
+    // A process that ends gives up its namespaces a moment before its descriptor tells.
+    let op = failure.error.op;
+    let nothing_to_join = op.contains("namespace") || op == "open container's root";
+    if ended(init) || (nothing_to_join && ends_within(init, LAST_MOMENT)) {
         return not_running(request).into();
     }
     let absent = matches!(failure.error.errno, Some(libc::ENOENT | libc::ENOTDIR));
