@@ -75,7 +75,7 @@ def test_streams_code_and_usage(container: Container) -> None:
     assert result.usage.memory_peak > 0
     killed = container.exec("sh -c 'kill -9 $$'")
     assert (killed.exit_code, killed.signal) == (137, 9)
-    assert groups() == []
+    wait_for(lambda: groups() == [])
 
 
 def test_input_and_much_output(container: Container) -> None:
@@ -133,7 +133,7 @@ def test_mistakes(
         container.exec(command, **options)  # type: ignore[call-overload]
     assert raised.value.exit_code == code
     assert "\n" not in str(raised.value)
-    assert groups() == []
+    wait_for(lambda: groups() == [])
     assert processes(container) == []
 
 
@@ -271,7 +271,7 @@ def test_a_time_limit_kills_all_of_it(container: Container) -> None:
     result = container.exec(["sh", "-c", script], timeout=0.5)
     assert (result.exit_code, result.signal, result.timed_out) == (137, 9, True)
     assert processes(container) == []
-    assert groups() == []
+    wait_for(lambda: groups() == [])
 
 
 def test_what_is_left_in_the_background_lives_on(container: Container) -> None:
@@ -332,7 +332,7 @@ def test_many_at_once(container: Container) -> None:
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(lambda n: container.exec(["sh", "-c", f"echo {n}"]).stdout, range(60)))
     assert results == [f"{n}\n".encode() for n in range(60)]
-    assert groups() == []
+    wait_for(lambda: groups() == [])
 
 
 # In the background, and by id
@@ -358,7 +358,7 @@ def test_detached_lives_on_and_can_be_asked_for(engine: minidock.Engine, contain
         container.exec(["nope"], detach=True)
     container.remove(force=True)
     engine.execs.create  # noqa: B018 - what is left of the record goes with the next exec
-    assert groups() == []
+    wait_for(lambda: groups() == [])
 
 
 def test_detached_survives_its_caller(container: Container, roots: Roots) -> None:
