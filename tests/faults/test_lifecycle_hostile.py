@@ -115,6 +115,13 @@ def test_memory_limit_and_restarts(engine: minidock.Engine, busybox: str) -> Non
     assert container.attrs["RestartCount"] == 1
 
 
+def size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:  # rotated away between the listing and here
+        return 0
+
+
 def test_log_that_is_filled(engine: minidock.Engine, busybox: str) -> None:
     """Rotation bounds the files, the supervisor's memory is bounded, and it can be stopped at any moment."""
     options = {"max-size": "100k", "max-file": "3"}
@@ -125,7 +132,7 @@ def test_log_that_is_filled(engine: minidock.Engine, busybox: str) -> None:
     before = resident(pid)
     for _ in range(200 if SOAK else 20):
         time.sleep(0.01)
-        assert sum(it.stat().st_size for it in folder.glob("*-json.log*") if it.exists()) < 500_000
+        assert sum(map(size, folder.glob("*-json.log*"))) < 500_000
     assert resident(pid) <= before + (1 << 20)
     container.stop(timeout=0)
     assert state(container)["ExitCode"] == 137

@@ -59,6 +59,12 @@ def _duration(value: str) -> float:
     return parse_duration(value)
 
 
+def _seconds(value: str) -> float:
+    from minidock.cli.words import parse_duration
+
+    return parse_duration(value, bare=True)
+
+
 def _keys(value: str) -> str:
     from minidock.containers.parse.detach_keys import detach_keys
     from minidock.errors import InvalidArgument
@@ -80,13 +86,14 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "bytes": _bytes,
     "bytes-or-all": _bytes_or_all,
     "duration": _duration,
+    "seconds": _seconds,
     "stream": _stream,
     "filter": _filter,
     "keys": _keys,
     "gpu-request": _text,
 }
 _REPEATED = ("list", "map", "stream", "filter")
-_HELP_WORDS = {"stream": "list", "keys": "string", "bytes-or-all": "bytes"}
+_HELP_WORDS = {"stream": "list", "keys": "string", "bytes-or-all": "bytes", "seconds": "duration"}
 
 
 class Flag:

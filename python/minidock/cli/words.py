@@ -6,7 +6,6 @@ from minidock.errors import InvalidArgument
 
 _TRUE = frozenset(("1", "t", "T", "TRUE", "true", "True"))
 _FALSE = frozenset(("0", "f", "F", "FALSE", "false", "False"))
-_DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "μs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 class UsageError(InvalidArgument):
@@ -76,27 +75,14 @@ def parse_float(text: str) -> str:
     return text
 
 
-def parse_duration(text: str) -> float:
-    """Seconds in Go's duration syntax (``1h30m``, ``500ms``); a bare number is seconds. ``ValueError`` otherwise."""
-    try:
-        return float(text) if text[:1] != "-" and text[-1:].isdigit() else _go_duration(text)
-    except ValueError:
-        raise ValueError(f"time: invalid duration {quote(text)}") from None
+def parse_duration(text: str, *, bare: bool = False) -> float:
+    """Seconds in Go's duration syntax (``1h30m``, ``500ms``); a ``bare`` number is seconds. ``ValueError`` otherwise."""
+    from minidock.containers.parse import times
 
-
-def _go_duration(text: str) -> float:
-    total, rest = 0.0, text
-    if not rest:
-        raise ValueError
-    while rest:
-        number = 0
-        while number < len(rest) and (rest[number].isdigit() or rest[number] == "."):
-            number += 1
-        unit = number
-        while unit < len(rest) and not (rest[unit].isdigit() or rest[unit] == "."):
-            unit += 1
-        if rest[number:unit] not in _DURATION_UNITS:
-            raise ValueError
-        total += float(rest[:number]) * _DURATION_UNITS[rest[number:unit]]
-        rest = rest[unit:]
-    return total
+    if bare and text[:1].isdigit() and text[-1:].isdigit():
+        text += "s"
+    nanoseconds = times.duration(text)
+    if nanoseconds is None:
+        problem = "missing unit in" if text.isascii() and text.isdigit() else "invalid"
+        raise ValueError(f"time: {problem} duration {quote(text)}")
+    return nanoseconds / times.SECOND

@@ -187,10 +187,15 @@ def test_integers_read_back(number: int) -> None:
     ("text", "seconds"), [("5", 5), ("0.5", 0.5), ("90s", 90), ("1h1m1s", 3661), ("500ms", 0.5), ("1.5m", 90)]
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert parse_duration(text) == pytest.approx(seconds)
+    assert parse_duration(text, bare=True) == pytest.approx(seconds)
 
 
-@pytest.mark.parametrize("text", ["", "x", "5x", "s", "-5", "1h-5m", "1..5s", "nan", "inf", "5 s"])
+@pytest.mark.parametrize("text", ["", "x", "5x", "s", "-", "1h-5m", "1..5s", "nan", "inf", "5 s"])
 def test_bad_durations(text: str) -> None:
     with pytest.raises(ValueError, match="invalid duration"):
-        parse_duration(text)
+        parse_duration(text, bare=True)
+
+
+def test_duration_without_a_unit() -> None:
+    with pytest.raises(ValueError, match='time: missing unit in duration "5"'):
+        parse_duration("5")

@@ -46,7 +46,7 @@ def names(struct: type[msgspec.Struct], *, omitted: bool) -> set[str]:
     [
         (docker.HostConfig, HOST_CONFIG, HOST_CONFIG_OMITTED),
         (docker.ContainerConfig, CONFIG, CONFIG_OMITTED),
-        (docker.ContainerState, STATE, "Health"),
+        (docker.ContainerState, STATE, "Health Usage"),
         (docker.NetworkSettings, NETWORK, ""),
         (docker.EndpointSettings, ENDPOINT, ""),
         (docker.ContainerInspect, INSPECT, "SizeRw SizeRootFs"),

@@ -45,7 +45,7 @@ PROCESS = [
     Flag("stop-timeout", "int", "Seconds between that signal and SIGKILL", option="stop_timeout"),
     Flag(
         "timeout",
-        "duration",
+        "seconds",
         "Kill the container after this time (90s, 5m; a bare number is seconds)",
         option="timeout",
     ),

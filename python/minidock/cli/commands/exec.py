@@ -82,7 +82,7 @@ EXEC = Command(
         Flag("env-file", "list", "File of environment variables, one a line"),
         Flag("interactive", "bool", "Connect standard input", short="i"),
         Flag("privileged", "bool", "Give it all capabilities"),
-        Flag("timeout", "duration", "Kill it after this time (90s, 5m; a bare number is seconds)"),
+        Flag("timeout", "seconds", "Kill it after this time (90s, 5m; a bare number is seconds)"),
         Flag("tty", "bool", "Give it a terminal", short="t"),
         Flag("user", "string", "User, NAME|UID[:GROUP|GID]", short="u"),
         Flag("workdir", "string", "Working directory in the container", short="w"),
