@@ -1,0 +1,2 @@
+//! Networks of containers: interfaces, addresses and routes by netlink, packet filter and NAT by nf_tables.
+pub mod live;
