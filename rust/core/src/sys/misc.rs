@@ -179,9 +179,20 @@ pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
 
 /// Default disposition for every signal, and none blocked: what an executed program expects.
 pub fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: sets SIG_DFL, which runs no code of ours; numbers that cannot be changed give EINVAL.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's `struct sigaction` is four words on all our architectures; all zero is SIG_DFL without flags. (libc keeps
+    // signals 32 and 33 for itself, and whoever has spawned us may have them ignored.)
+    let default = [0u64; 4];
+    for signal in 1..=64i64 {
+        // SAFETY: the structure is alive during the call; SIG_DFL runs no code of ours; what cannot be changed gives EINVAL.
+        let _ = check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8,
+            )
+        });
     }
     let none = 0u64;
     // SAFETY: the kernel's signal set is 8 bytes, alive during the call. (libc's wrapper hides signals 32 and 33.)
