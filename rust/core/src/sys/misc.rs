@@ -24,16 +24,25 @@ pub fn take_fd(number: RawFd) -> Result<OwnedFd> {
 ///
 /// For a process about to end or to execute: owners of those descriptors must not be used or dropped afterwards.
 pub fn close_from(first: RawFd) -> Result<()> {
-    // SAFETY: takes integers only; the caller gives up the owners.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first as libc::c_uint,
-            libc::c_uint::MAX,
-            0,
-        )
-    })
-    .map(drop)
+    close_range(first as libc::c_uint, libc::c_uint::MAX)
+}
+
+/// Closes every descriptor from 3 upwards that is not among `kept`; as for [`close_from`].
+pub fn close_all_but(kept: &mut [RawFd]) -> Result<()> {
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.iter().map(|number| *number as libc::c_uint) {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_range(first, libc::c_uint::MAX)
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<()> {
+    // SAFETY: takes integers only; the callers give up the owners.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 /// Marks every descriptor from `first` upwards to be closed by `execve`.
