@@ -1,10 +1,10 @@
 //! The container's networks: interfaces, published ports, names, and what others are told of them.
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use minidock_core::error::{Error, Kind, Result};
+use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::namespace;
 use minidock_core::net::endpoint::{self, Inside, Settings};
 use minidock_core::net::firewall::{self, Firewall};
@@ -157,7 +157,7 @@ impl Network {
         self.serve_names()?;
         self.announce()?;
         if !self.published.is_empty() {
-            self.firewall.publish(&self.published)?;
+            self.firewall.add(&self.networks, &[], &self.published)?;
         }
         Ok(())
     }
@@ -169,16 +169,15 @@ impl Network {
         };
         let (udp, tcp) = dns::sockets_in(namespace.as_fd())?;
         {
-            let ports = (dns::port_of(&udp)?, dns::port_of(&tcp)?);
+            let ports = (port_of(&udp)?, port_of(&tcp)?);
             let _there = Inside::enter(namespace.as_fd())?;
             firewall::redirect_dns(ports.0, ports.1)?;
         }
-        let namespace = namespace.try_clone();
+        let again = rustix::io::fcntl_dupfd_cloexec(namespace, 3);
         self.service.set_dns(Some(Dns {
             udp,
             tcp,
-            container_ns: namespace.map_err(|e| Error::new(Kind::Limit, "duplicate descriptor", "", e))?,
-            container: self.container.clone(),
+            container_ns: again.context("duplicate descriptor", String::new)?,
             networks: self.named(),
             upstream: dns.upstream.clone(),
             loopback_upstream: dns.loopback_upstream.clone(),
@@ -290,7 +289,7 @@ impl Network {
         if self.published.is_empty() {
             return Ok(());
         }
-        self.firewall.publish(&self.published)
+        self.firewall.add(&self.networks, &[], &self.published)
     }
 
     /// What is polled for it.
@@ -352,6 +351,12 @@ impl Network {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// The port that a socket is bound to.
+fn port_of(socket: &OwnedFd) -> Result<u16> {
+    let found = rustix::net::getsockname(socket).and_then(SocketAddr::try_from);
+    Ok(found.context("find port of name server", String::new)?.port())
 }
 
 /// Binds ports. One that another supervisor of ours holds is waited for: the container has ended, or the engine, which
