@@ -138,10 +138,10 @@ class NetworkCollection(Keeper):
                 _ = network.attrs
         return found
 
-    def remove(self, networks: Sequence[str], *, missing_ok: bool = False) -> builtins.list[MinidockError | None]:
+    def remove(self, networks: Sequence[str]) -> builtins.list[MinidockError | None]:
         """Remove networks by name, id or beginning of an id, in one go; returns for each what kept it, or None.
 
-        With ``missing_ok`` one that does not exist is as good as removed.
+        That is NetworkNotFound, NetworkInUse, or Conflict for a predefined one.
         """
         outcome: dict[int, MinidockError | None] = {}
         found: dict[int, Record] = {}
@@ -153,8 +153,6 @@ class NetworkCollection(Keeper):
                 if any(other.id == record.id for other in found.values()):
                     raise NetworkNotFound(f"network {key} not found")
                 self.settle(record.id)
-            except NetworkNotFound as error:
-                outcome[at] = None if missing_ok else error
             except MinidockError as error:
                 outcome[at] = error
             else:

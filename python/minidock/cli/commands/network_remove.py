@@ -5,6 +5,7 @@ from __future__ import annotations
 from minidock.cli.commands.remove import confirmed, grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import complain, line
+from minidock.errors import NetworkNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,12 +15,11 @@ if TYPE_CHECKING:
 
 def _remove(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove networks in one go and print their names; a failure does not keep the others."""
-    networks = session.engine.networks
     failed = 0
-    for name, error in zip(arguments, networks.remove(arguments, missing_ok=values["force"]), strict=True):
+    for name, error in zip(arguments, session.engine.networks.remove(arguments), strict=True):
         if error is None:
             line(name)
-        else:
+        elif not (values["force"] and isinstance(error, NetworkNotFound)):
             complain(f"minidock: {error}")
             failed = 1
     return failed
