@@ -1,2 +1,4 @@
 //! Networks of containers: interfaces, addresses and routes by netlink, packet filter and NAT by nf_tables.
+pub mod firewall;
 pub mod live;
+pub mod nft;
