@@ -222,9 +222,12 @@ def reserve(data: str) -> None:
 
 def _run_steps(connection: sqlite3.Connection, version: int) -> None:
     for step in MIGRATIONS[version:]:
-        for statement in step.split(";"):
-            if statement.strip():
+        statement = ""
+        for piece in step.split(";"):
+            statement += f"{piece};"
+            if sqlite3.complete_statement(statement):  # of a trigger, its end
                 connection.execute(statement)
+                statement = ""
     connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
 
 
