@@ -102,7 +102,7 @@ def roots(request: pytest.FixtureRequest) -> Iterator[Roots]:
     base.mkdir(mode=0o700)
     parent = f"/{base.name}"
     config = base / "config.json"
-    config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT}))
+    config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT, "bridge": "none"}))
     before = Snapshot.take()
     yield Roots(base / "data", base / "run", parent, config)
     leaks = Snapshot.leaks_of(base, parent, before)

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from minidock import _native
 from minidock.containers import networking, states
 from minidock.containers.draft.network import is_user_defined
-from minidock.errors import Conflict, ContainerNotFound, MinidockError, Unsupported
+from minidock.errors import Conflict, ContainerNotFound, MinidockError, NetworkNotFound, Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -56,19 +56,15 @@ class Networks:
 def attach(base: Base, record: Record) -> None:
     """Give a container that is about to start its endpoints; part of the caller's transaction.
 
-    Raises NetworkNotFound, AddressInUse, PoolExhausted, and StillLeaving, see :func:`minidock.networks.leases.patiently`.
+    Raises NetworkNotFound, AddressInUse, PoolExhausted, Conflict for a port that another container has, and
+    StillLeaving, see :func:`minidock.networks.leases.patiently`.
     """
-    record.endpoints = {}
-    if all(name in ("none", "host") for name in record.networks):
-        return
     from minidock.networks.leases import StillLeaving
 
     try:
         try:
             _attach_all(base, record)
-        except StillLeaving:
-            raise
-        except MinidockError:
+        except NetworkNotFound:
             # What is known of the networks may be old.
             base.networks.forget()
             base.store.networks.release(record.id)
@@ -85,6 +81,69 @@ def _attach_all(base: Base, record: Record) -> None:
     for name, network in networks.items():
         add(base, record, name, network)
     networking.route(record, networks)
+    reserve_ports(base, record, networks)
+
+
+class HostPort(NamedTuple):
+    """A port of the host that a container is to have, and nobody else."""
+
+    protocol: str
+    host_ip: str
+    port: int
+
+    def excludes(self, other: HostPort) -> bool:
+        """Whether two cannot be had at once."""
+        same = (self.protocol, self.port) == (other.protocol, other.port)
+        return same and bool(self.host_ip == other.host_ip or EVERYWHERE & {self.host_ip, other.host_ip})
+
+
+EVERYWHERE = frozenset(("", "0.0.0.0", "::"))  # noqa: S104 - compared only
+
+
+def reserve_ports(base: Base, record: Record, networks: Mapping[str, Network]) -> None:
+    """Keep the ports of the host that a container names where others look for them.
+
+    Raises Conflict, naming the holder.
+    """
+    serving = next(((name, one) for name, one in record.endpoints.items() if one.serves_ports), None)
+    if serving is None or not record.host_config.port_bindings:
+        return
+    address = networking.binding_address(networks[serving[0]], base.config)
+    wanted = networking.ports(record, address)
+    fixed = [HostPort(one.protocol, one.host_ip, one.host_port) for one in wanted if one.host_port == one.host_port_end]
+    fixed = [one for one in fixed if one.port]
+    if not fixed:
+        return
+    for number, one in enumerate(fixed):
+        for other in fixed[:number]:
+            if one.excludes(other):
+                raise Conflict(f"Bind for {_shown(one)} failed: port is already allocated (by this container)")
+    for container_id, kept in base.store.networks.kept(record.id):
+        for held in msgspec.json.decode(kept, type=list[HostPort]):
+            for one in fixed:
+                if one.excludes(held) and (name := _running(base, container_id)):
+                    raise Conflict(f"Bind for {_shown(one)} failed: port is already allocated (by container {name})")
+    from minidock.networks.leases import Leases
+
+    Leases(base.store.networks).update(serving[1].network, record.id, keep=msgspec.json.encode(fixed))
+
+
+def _shown(port: HostPort) -> str:
+    ip = port.host_ip or "0.0.0.0"  # noqa: S104 - words
+    return f"[{ip}]:{port.port}" if ":" in ip else f"{ip}:{port.port}"
+
+
+def _running(base: Base, container_id: str) -> str:
+    """Return the name of a container that runs; nothing for one that has ended without anybody looking."""
+    row = base.store.containers.find(container_id)
+    if row is None or row.state != states.RUNNING:
+        return ""
+    with contextlib.suppress(ContainerNotFound):
+        _, state = base.engine.lifecycle.settle(row)
+        again = base.store.containers.find(container_id)
+        if state.status in states.ALIVE or (again is not None and again.state == states.RUNNING):
+            return row.name
+    return ""
 
 
 def add(base: Base, record: Record, name: str, network: Network) -> None:
@@ -95,10 +154,7 @@ def add(base: Base, record: Record, name: str, network: Network) -> None:
     lease = Leases(base.store.networks).allocate(
         network, record.id, ipv4=wanted.ipv4 or None, ipv6=wanted.ipv6 or None, mac=wanted.mac
     )
-    used = [one.interface for one in record.endpoints.values()]
-    record.endpoints[name] = networking.endpoint(
-        record, name, wanted, network, lease, networking.next_interface(used, network)
-    )
+    record.endpoints[name] = networking.endpoint(record, name, network, lease)
     wanted.network = network.id
 
 
@@ -117,14 +173,7 @@ def section(base: Base, record: Record) -> Any:
 
     servers = network_files.host_servers(base.host.resolv_conf())
     dns = networking.resolver(record, networks, base.config, servers)
-    return networking.section(record, networks, live, base.paths.run_networks, dns, base.config)
-
-
-def release(base: Base, record: Record) -> None:
-    """Take a container's endpoints from its record, and give back what they had; part of the caller's transaction."""
-    if record.endpoints:
-        record.endpoints = {}
-        base.store.networks.release(record.id)
+    return networking.section(record, networking.Facts(networks, live, base.paths.run_networks, dns), base.config)
 
 
 def forget_live(base: Base, record: Record) -> None:
@@ -148,8 +197,7 @@ def host_gateways(base: Base, record: Record) -> list[str]:
     if not network_files.needs_gateway(record):
         return []
     config = base.config
-    found = list(config.host_gateway_ips) or [config.host_gateway_ip] if config.host_gateway_ip else []
-    found = list(config.host_gateway_ips) or found
+    found = [one for one in (*config.host_gateway_ips, config.host_gateway_ip) if one]
     if not found and config.bridge != "none":
         found = [one.gateway for one in base.networks.get("bridge").subnets if one.gateway]
     if not found:
@@ -161,7 +209,10 @@ def host_gateways(base: Base, record: Record) -> list[str]:
 
 
 def linked(lifecycle: Settling, record: Record) -> list[tuple[str, str]]:
-    """Return address and names of the containers that one is linked to. Raises Conflict unless they run, and are near."""
+    """Return address and names of the containers that one is linked to.
+
+    Raises Conflict for one that does not run, or is not on the same network.
+    """
     wanted = [(link, name) for name, one in record.networks.items() for link in one.links or ()]
     wanted += [(link, "bridge") for link in record.host_config.links or ()]
     found = []
@@ -261,6 +312,14 @@ def donor(lifecycle: Settling, record: Record) -> tuple[Record, ContainerState] 
     return found, state
 
 
+def share(lifecycle: Settling, record: Record) -> None:
+    """Give a container that is in the network of another the host name of that. Raises as :func:`donor`."""
+    found = donor(lifecycle, record)
+    if found is not None:
+        record.host_config.network_mode = f"container:{found[0].id}"
+        record.config.hostname, record.config.domainname = found[0].config.hostname, found[0].config.domainname
+
+
 def checked(base: Base, record: Record) -> None:
     """Complete and check the networks of a container that is being made, as far as they exist.
 
@@ -288,7 +347,7 @@ def checked(base: Base, record: Record) -> None:
 
 
 def _named(base: Base, given: Mapping[str, Wanted]) -> dict[str, Wanted]:
-    from minidock.errors import InvalidArgument, NetworkNotFound
+    from minidock.errors import InvalidArgument
     from minidock.networks.leases import check_static
 
     found: dict[str, Wanted] = {}

@@ -33,6 +33,9 @@ class Endpoint(msgspec.Struct, omit_defaults=True):
     mac: str
     addresses: list[str]
     """With the lengths of the prefixes: ``172.18.0.2/24``; the link-local ones come last."""
+    router4: str = ""
+    """The network's way out, where it has one."""
+    router6: str = ""
     gateways: list[str] = []
     """The routers that its default routes go to; none if another network has them."""
     names: list[str] = []

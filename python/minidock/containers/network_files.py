@@ -28,20 +28,21 @@ _FALLBACK = ("8.8.8.8", "8.8.4.4")
 HOST_GATEWAY = "host-gateway"
 
 
-def hosts(record: Record, host_file: str, gateways: Sequence[str] = (), more: Iterable[tuple[str, str]] = ()) -> str:
-    """Return /etc/hosts: a copy of the host's on the host's network, else the loopback names; then what is added.
-
-    That is ``extra_hosts``, where ``gateways`` are what ``host-gateway`` means, and ``more`` with addresses and names.
-    """
+def hosts(record: Record, host_file: str, more: Iterable[tuple[str, str]] = ()) -> str:
+    """Return /etc/hosts: a copy of the host's on the host's network, else the loopback names; then ``more``."""
     base = host_file if record.host_config.network_mode == "host" else _HOSTS
     if base and not base.endswith("\n"):
         base += "\n"
+    return base + "".join([f"{address}\t{names}\n" for address, names in more])
+
+
+def extra_hosts(record: Record, gateways: Sequence[str]) -> list[tuple[str, str]]:
+    """Return addresses and names of ``extra_hosts``; ``gateways`` are what ``host-gateway`` means."""
     lines = []
     for entry in record.host_config.extra_hosts or ():
         name, _, address = entry.partition(":")
-        lines += [f"{one}\t{name}\n" for one in (gateways if address == HOST_GATEWAY else (address,))]
-    lines += [f"{address}\t{names}\n" for address, names in more]
-    return base + "".join(lines)
+        lines += [(one, name) for one in (gateways if address == HOST_GATEWAY else (address,))]
+    return lines
 
 
 def needs_gateway(record: Record) -> bool:
@@ -127,10 +128,9 @@ def contents(
     config: Config,
     host_hosts: str,
     host_resolv: str,
-    gateways: Sequence[str] = (),
     more: Iterable[tuple[str, str]] = (),
 ) -> Iterable[tuple[str, str]]:
-    """Return name and text of each file; ``gateways`` and ``more`` as in :func:`hosts`."""
-    yield "hosts", hosts(record, host_hosts, gateways, more)
+    """Return name and text of each file; ``more`` are lines of /etc/hosts: addresses and names."""
+    yield "hosts", hosts(record, host_hosts, more)
     yield "hostname", f"{record.config.hostname}\n"
     yield "resolv.conf", resolv_conf(record, config, host_resolv)

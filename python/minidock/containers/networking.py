@@ -6,7 +6,7 @@ The addresses are leases of :mod:`minidock.networks`; what is planned here goes 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from minidock.containers import document
 from minidock.containers.draft.network import is_user_defined
@@ -40,8 +40,10 @@ def host_interface(endpoint_id: str) -> str:
     return f"veth{endpoint_id[:7]}"
 
 
-def endpoint(record: Record, name: str, wanted: Wanted, network: Network, lease: Lease, interface: str) -> Endpoint:
+def endpoint(record: Record, name: str, network: Network, lease: Lease) -> Endpoint:
     """Return what a container has on a network, but for the default route: :func:`route` says who has that."""
+    wanted = record.networks[name]
+    interface = next_interface((one.interface for one in record.endpoints.values()), network)
     more = [f"{one}/{64 if ':' in one else 16}" for one in wanted.link_local or ()]
     return Endpoint(
         network=network.id,
@@ -50,14 +52,16 @@ def endpoint(record: Record, name: str, wanted: Wanted, network: Network, lease:
         host_interface=host_interface(lease.endpoint_id) if network.driver == "bridge" else "",
         mac=lease.mac,
         addresses=lease.addresses + more,
+        router4=gateway_of(network, lease.ipv4),
+        router6=gateway_of(network, lease.ipv6),
         names=names(record, wanted) if is_user_defined(name) else [],
         driver=network.driver,
     )
 
 
-def next_interface(used: Iterable[str], network: Network | None = None) -> str:
+def next_interface(used: Iterable[str], network: Network) -> str:
     """Return the first name that is free: ``eth0``, ``eth1``, …"""
-    prefix = (network.options.get(_INTERFACE_PREFIX) if network is not None else "") or "eth"
+    prefix = network.options.get(_INTERFACE_PREFIX) or "eth"
     taken = set(used)
     number = 0
     while f"{prefix}{number}" in taken:
@@ -70,13 +74,21 @@ def names(record: Record, wanted: Wanted) -> list[str]:
     return list(dict.fromkeys((record.name, *(wanted.aliases or ()), record.id[:12], record.config.hostname)))
 
 
+def rename(record: Record) -> None:
+    """Give the endpoints of a container the names that it has now."""
+    for name, one in record.endpoints.items():
+        if one.names:
+            one.names = names(record, record.networks[name])
+
+
 def route(record: Record, networks: Mapping[str, Network]) -> None:
     """Say in a record which endpoints have the default routes, and which one serves the published ports.
 
     That is the one of the highest priority, and of several the one whose network's name comes first; never that of a
     network without a way out.
     """
-    serving = ""
+    # Connections through published ports go on when another network is connected.
+    serving = next((name for name, one in record.endpoints.items() if one.serves_ports), "")
     for one in record.endpoints.values():
         one.gateways, one.serves_ports = [], False
     for version in (4, 6):
@@ -113,30 +125,36 @@ def sysctls(wanted: Wanted) -> dict[str, str]:
         key, equals, value = entry.strip().partition("=")
         parts = key.split(".")
         sound = len(parts) == 5 and parts[0] == "net" and parts[1] in ("ipv4", "ipv6", "mpls")
-        if not (equals and sound and parts[2] in ("conf", "neigh") and parts[3] == "IFNAME" and parts[4].isidentifier()):
+        if not (
+            equals and sound and parts[2] in ("conf", "neigh") and parts[3] == "IFNAME" and parts[4].isidentifier()
+        ):
             raise InvalidArgument(f"invalid sysctl {entry!a} of an endpoint: use net.ipv4.conf.IFNAME.NAME=VALUE")
         found[key] = value
     return found
 
 
-def section(
-    record: Record, networks: Mapping[str, Network], live: Mapping[str, dict[str, Any]], run_networks: str, dns: Any,
-    config: Config,
-) -> document.Network | None:  # fmt: skip
-    """Return section ``network`` of ``minidock.json``; None for a container without endpoints.
+class Facts(NamedTuple):
+    """What the section is made of besides the record; networks by name."""
 
-    ``networks`` and ``live`` are by name: records, and the contents of the live files.
-    """
+    networks: Mapping[str, Network]
+    live: Mapping[str, dict[str, Any]]
+    """The contents of their live files."""
+    run_networks: str
+    dns: document.Dns | None
+
+
+def section(record: Record, facts: Facts, config: Config) -> document.Network | None:
+    """Return section ``network`` of ``minidock.json``; None for a container without endpoints."""
     if not record.endpoints:
         return None
     made = []
     address = ""
     for name, one in record.endpoints.items():
         if one.serves_ports:
-            address = networks[name].options.get(_BINDING_ADDRESS, "") or config.ip
+            address = binding_address(facts.networks[name], config)
         made.append(
             document.Endpoint(
-                network=live[name],
+                network=facts.live[name],
                 interface=one.interface,
                 host_interface=one.host_interface,
                 mac=one.mac or None,
@@ -149,12 +167,18 @@ def section(
         )
     serves = any(one.serves_ports for one in made)
     return document.Network(
-        run_networks=run_networks,
+        run_networks=facts.run_networks,
         table=made[0].network["table"],
         endpoints=made,
         ports=ports(record, address) if serves else [],
-        dns=dns,
+        dns=facts.dns,
     )
+
+
+def binding_address(network: Network, config: Config) -> str:
+    """Return the host's address for ports that are published without one, where it is not every one."""
+    address = network.options.get(_BINDING_ADDRESS, "") or config.ip
+    return "" if address == "0.0.0.0" else address  # noqa: S104 - Docker's word for every one, IPv6 too
 
 
 def ports(record: Record, address: str = "") -> list[document.Port]:
@@ -162,10 +186,12 @@ def ports(record: Record, address: str = "") -> list[document.Port]:
 
     Those with a number of their own come first, so that nobody who takes any gets theirs.
     """
-    fixed, others = [], []
+    fixed: list[document.Port] = []
+    others: list[document.Port] = []
     bindings = record.host_config.port_bindings or {}
     wanted = {name: found for name, found in bindings.items() if found}
     if record.host_config.publish_all_ports:
+        from minidock.containers.inspect import exposed
         from minidock.spec.docker import PortBinding
 
         wanted |= {name: [PortBinding()] for name in exposed(record) if name not in wanted}
@@ -182,21 +208,6 @@ def ports(record: Record, address: str = "") -> list[document.Port]:
             )
             (fixed if port.host_port and not last else others).append(port)
     return fixed + others
-
-
-def exposed(record: Any) -> list[str]:
-    """Return the ports that a container says it listens on, in order; an image may say nonsense, which is left out."""
-    found = record.config.exposed_ports
-    if not isinstance(found, dict):
-        return []
-    parts = {name: name.partition("/") for name in found}
-    sound = [
-        (int(port), protocol)
-        for port, _, protocol in parts.values()
-        if port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 65536
-        and protocol in ("tcp", "udp", "sctp")
-    ]  # fmt: skip
-    return [f"{port}/{protocol}" for port, protocol in sorted(sound)]
 
 
 def resolver(
@@ -220,15 +231,3 @@ def resolver(
         loopback_upstream=[one for one in host_servers if is_loopback(one)],
         forward=forward,
     )
-
-
-def host_lines(record: Record) -> list[tuple[str, str]]:
-    """Return address and names of the lines that /etc/hosts has of the container itself."""
-    hostname, domainname = record.config.hostname, record.config.domainname
-    shown = f"{hostname}.{domainname} {hostname}" if domainname else hostname
-    return [
-        (address.partition("/")[0], shown)
-        for one in record.endpoints.values()
-        for address in (one.ipv4, one.ipv6)
-        if address
-    ]

@@ -203,16 +203,15 @@ def test_mac_address(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["xx", "02:42:ac:11:00:99:aa:bb", "0242ac110099", "03:42:ac:11:00:99", "00:00:00:00:00:00", "02:42:ac:11:0:9"]
+    "text",
+    ["xx", "02:42:ac:11:00:99:aa:bb", "0242ac110099", "03:42:ac:11:00:99", "00:00:00:00:00:00", "02:42:ac:11:0:9"],
 )
 def test_mac_address_refuses(text: str) -> None:
     with pytest.raises(InvalidArgument, match="is not a valid mac address"):
         networks.mac_address(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"), [("db", "db:db"), ("db:x", "db:x"), ("/db:x", "db:x"), ("db:", "db:db")]
-)
+@pytest.mark.parametrize(("text", "expected"), [("db", "db:db"), ("db:x", "db:x"), ("/db:x", "db:x"), ("db:", "db:db")])
 def test_link(text: str, expected: str) -> None:
     assert networks.link(text) == expected
 

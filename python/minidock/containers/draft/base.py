@@ -75,6 +75,8 @@ class Draft:
         """By name; the first is the container's network mode."""
         self.endpoint = Wanted()
         """What was said of the container as a whole, for its first network."""
+        self.endpoint_given = False
+        """Something was said of an endpoint."""
         self.warnings: list[str] = []
 
 

@@ -43,7 +43,7 @@ def _add(draft: Draft, name: str, wanted: Wanted) -> None:
 
 
 def default_network(draft: Draft) -> str:
-    """Return the network of a container that asks for none: ``bridge``, or ``none`` where the configuration has none."""
+    """Return the network of who asks for none: ``bridge``, or ``none`` where the configuration has no bridge."""
     return "none" if draft.defaults.bridge == "none" else "bridge"
 
 
@@ -187,6 +187,7 @@ def complete(draft: Draft) -> None:
     if not networks:
         networks[default_network(draft)] = Wanted()
     mode = draft.host_config.network_mode = next(iter(networks))
+    draft.endpoint_given = draft.endpoint != Wanted() or any(wanted != Wanted() for wanted in networks.values())
     if len(networks) > 1:
         _check_several(networks)
     if draft.endpoint != Wanted():
@@ -213,16 +214,15 @@ def complete(draft: Draft) -> None:
 def _check_several(networks: dict[str, Wanted]) -> None:
     user_defined = {is_user_defined(name) for name in networks}
     if len(user_defined) == 2:
-        raise InvalidArgument(
-            "conflicting options: cannot attach both user-defined and non-user-defined network-modes"
-        )
+        raise InvalidArgument("conflicting options: cannot attach both user-defined and non-user-defined network-modes")
     if "none" in networks:
         raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
     if False in user_defined:
         raise InvalidArgument(
-            "container sharing network namespace with another container or host cannot be connected to any other network"
+            "container sharing network namespace with another container or host cannot be connected to any other "
+            "network"
         )
 
 

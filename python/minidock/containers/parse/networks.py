@@ -93,7 +93,7 @@ def mac_address(text: str) -> str:
     digits = text.lower()
     for separator, size in ((":", 2), ("-", 2), (".", 4)):
         parts = digits.split(separator)
-        if len(parts) == 12 // size and all(re.fullmatch("[0-9a-f]{%d}" % size, part) for part in parts):
+        if len(parts) == 12 // size and all(re.fullmatch(f"[0-9a-f]{{{size}}}", part) for part in parts):
             joined = "".join(parts)
             if int(joined[:2], 16) & 1 or not int(joined, 16):
                 raise InvalidArgument(f"{text} is not a valid mac address: it is not that of one interface")
@@ -112,8 +112,6 @@ def link(text: str) -> str:
     if not name:
         raise InvalidArgument('could not get container for : invalid name or ID supplied: ""')
     return f"{name}:{alias(other) if colon and other else name}"
-
-
 
 
 def endpoint(settings: Mapping[str, Any] | None) -> Wanted:
