@@ -36,6 +36,7 @@ class Networks:
     def __init__(self, base: Base) -> None:
         self._base = base
         self._known: dict[str, Network] = {}
+        self._live: dict[str, dict[str, Any]] = {}
 
     def get(self, key: str) -> Network:
         """Return a network by name, or by id or its beginning. Raises NetworkNotFound."""
@@ -47,10 +48,24 @@ class Networks:
     def forget(self) -> None:
         """Read all again when they are needed."""
         self._known.clear()
+        self._live.clear()
+
+    def prepare(self, record: Record) -> None:
+        """Make what the networks of a container need of the host, before the database is held for its start.
+
+        What is wrong with them is left to :func:`attach`, so that it is recorded.
+        """
+        for name in record.networks:
+            with contextlib.suppress(MinidockError):
+                network = self.get(name)
+                self._live[network.id] = self._base.engine.networks.live(network)
 
     def live(self, network: Network) -> dict[str, Any]:
         """Return the content of a network's live file, which is there afterwards."""
-        return self._base.engine.networks.live(network)
+        known = self._live.get(network.id)
+        if known is None:
+            known = self._live[network.id] = self._base.engine.networks.live(network)
+        return known
 
 
 def attach(base: Base, record: Record) -> None:

@@ -50,7 +50,7 @@ def endpoint(record: Record, name: str, network: Network, lease: Lease) -> Endpo
         id=lease.endpoint_id,
         interface=(wanted.driver_opts or {}).get(_INTERFACE_NAME, "") or interface,
         host_interface=host_interface(lease.endpoint_id) if network.driver == "bridge" else "",
-        mac=lease.mac,
+        mac=lease.mac if network.driver != "ipvlan" else "",  # its parent's
         addresses=lease.addresses + more,
         router4=gateway_of(network, lease.ipv4),
         router6=gateway_of(network, lease.ipv6),

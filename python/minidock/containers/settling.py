@@ -53,6 +53,7 @@ class Settling(Base):
             return act()
         from minidock.networks.leases import patiently
 
+        self.networks.prepare(record)
         return patiently(act)
 
     def attach(self, record: Record) -> None:

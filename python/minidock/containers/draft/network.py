@@ -272,6 +272,6 @@ def _check_joined(draft: Draft, wanted: Wanted) -> None:
         raise InvalidArgument("network-scoped aliases are only supported for user-defined networks")
     if wanted != Wanted():
         raise InvalidArgument(
-            f"invalid config for network {host_config.network_mode}: invalid endpoint settings:\n"
+            f"invalid config for network {host_config.network_mode}: invalid endpoint settings: "
             "user specified IP address is supported on user defined networks only"
         )
