@@ -21,8 +21,11 @@ class Subnet(msgspec.Struct, omit_defaults=True):
     gateway: str = ""
     ip_range: str = ""
     auxiliary: dict[str, str] = {}
+    """Addresses that nobody gets, by what they are for."""
+    own: str = ""
+    """The bridge's address, where that is not the gateway."""
     user: bool = False
-    """The user said it."""
+    """The user said the subnet."""
 
 
 class Record(msgspec.Struct, omit_defaults=True):
@@ -80,8 +83,7 @@ def pools(record: Record, version: int) -> list[Pool]:
         gateway = addresses.parse(one.gateway)[1] if one.gateway else None
         reserved = unusable(subnet)
         reserved.update(addresses.parse(text)[1] for text in one.auxiliary.values())
-        if gateway is not None:
-            reserved.add(gateway)
+        reserved.update(addresses.parse(text)[1] for text in (one.gateway, one.own) if text)
         wanted = addresses.parse_prefix(one.ip_range) if one.ip_range else subnet
         found.append(Pool(subnet, wanted, gateway, frozenset(reserved), one.user))
     return found

@@ -32,7 +32,13 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._depth = 0
+        self._writer = 0
         self._undo: list[Callable[[], None]] = []
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a :meth:`transaction`."""
+        return self._depth > 0 and self._pid == os.getpid() and self._writer == threading.get_ident()
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return all its rows."""
@@ -72,6 +78,7 @@ class Database:
             with _translated(self.paths.database):
                 connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
+            self._writer = threading.get_ident()
             self._undo = [] if undo is None else [undo]
             try:
                 yield

@@ -213,6 +213,17 @@ class NetworkTable:
         )
         return self.database.execute(f"DELETE FROM endpoints WHERE container_id = ?{where}", values)  # noqa: S608
 
+    def forget(self, container_id: str, network_id: str) -> bool:
+        """Delete an endpoint whose container does not exist; returns whether there was one."""
+        return (
+            self.database.execute(
+                "DELETE FROM endpoints WHERE container_id = ? AND network_id = ?"
+                " AND NOT EXISTS (SELECT 1 FROM containers WHERE id = container_id)",
+                (container_id, network_id),
+            )
+            > 0
+        )
+
     def _select(self, where: str, values: tuple[object, ...]) -> list[NetworkRow]:
         rows = self.database.rows(f"SELECT {_COLUMNS} FROM networks {where}", values)  # noqa: S608 - constants
         return [NetworkRow(*row) for row in rows]
