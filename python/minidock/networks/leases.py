@@ -130,8 +130,8 @@ class Leases:
     ) -> Lease:
         """Give a container an address of each version that the network has, and return them.
 
-        ``ipv4`` and ``ipv6`` are what the user wants. A container that has a lease on the network keeps its addresses
-        unless it wants others. ``keep`` is stored with the lease and comes back as ``record``.
+        ``ipv4``, ``ipv6`` and ``mac`` are what the user wants. A container that has a lease on the network keeps its
+        addresses unless it wants others. ``keep`` is stored with the lease and comes back as ``record``.
 
         Raises NetworkNotFound when the network has been removed, AddressInUse naming the holder, PoolExhausted,
         InvalidArgument for an address that nobody may ask for; StillLeaving, see :func:`patiently`.
@@ -149,7 +149,7 @@ class Leases:
                 os.urandom(32).hex(),
                 four,
                 None if six is None else addresses.pack(6, six),
-                mac,
+                mac or hardware_address(four, six),
                 keep,
             )
             self._table.put(row, search.cursors if search.moved else None)
@@ -179,6 +179,12 @@ class Leases:
     def on(self, record: Record) -> list[Lease]:
         """The leases on a network, by address."""
         return [lease(record, row) for row in self._table.on(record.id)]
+
+
+def hardware_address(ipv4: int | None, ipv6: int | None) -> str:
+    """The MAC address of who wants none: made from its address, so that no neighbour's memory of that is ever wrong."""
+    number = ipv4 if ipv4 is not None else (ipv6 or 0) & 0xFFFFFFFF
+    return ":".join(["02", "42", *(f"{byte:02x}" for byte in number.to_bytes(4, "big"))])
 
 
 class _Search:

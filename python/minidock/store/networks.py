@@ -196,6 +196,12 @@ class NetworkTable:
         """All endpoints."""
         return self._endpoints("", ())
 
+    def kept(self, container_id: str) -> list[tuple[str, bytes]]:
+        """What other containers keep with their endpoints, with their ids."""
+        return self.database.rows(
+            "SELECT container_id, record FROM endpoints WHERE record != x'' AND container_id != ?", (container_id,)
+        )
+
     def in_use(self) -> set[str]:
         """The ids of networks that containers are on."""
         return {row[0] for row in self.database.rows("SELECT DISTINCT network_id FROM endpoints")}

@@ -1,7 +1,10 @@
 //! Networks of containers: interfaces, addresses and routes by netlink, packet filter and NAT by nf_tables.
 pub mod bridge;
 pub mod endpoint;
+pub mod firewall;
+pub mod guard;
 pub mod live;
+pub mod nft;
 pub mod route;
 
 /// Calls `test` in a network namespace of its own, in a thread that ends with it.
