@@ -29,6 +29,7 @@ from minidock.errors import (
     PoolExhausted,
 )
 from minidock.networks import machine
+from minidock.networks.addresses import parse_prefix
 from minidock.networks.collection import NetworkCollection
 from tests.conftest import Cli, Roots
 from tests.integration.networks import clear, interfaces
@@ -97,12 +98,12 @@ def test_the_configuration_changes_the_default_network(networks: NetworkCollecti
 
 
 def test_a_subnet_is_neither_a_networks_nor_the_hosts(networks: NetworkCollection) -> None:
-    routes = machine.host().prefixes()
+    routes = machine.host().spans()
     one = networks.create("one").record
     two = networks.create("two").record
-    chosen = [machine.parse_prefix(record.subnets[0].subnet) for record in (one, two)]
-    assert not chosen[0].overlaps(chosen[1])
-    assert not any(route.overlaps(subnet) for route in routes for subnet in chosen)
+    chosen = [parse_prefix(record.subnets[0].subnet) for record in (one, two)]
+    assert not chosen[0].overlaps(chosen[1].span)
+    assert not any(subnet.overlaps(route) for route in routes for subnet in chosen)
     with pytest.raises(AddressInUse, match="Pool overlaps with other one on this address space"):
         networks.create("three", subnet=str(chosen[0]))
     with pytest.raises(NetworkNotFound):

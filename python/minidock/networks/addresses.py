@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _socket import AF_INET, AF_INET6, inet_ntop, inet_pton
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 BITS = {4: 32, 6: 128}
 _FAMILIES = {4: AF_INET, 6: AF_INET6}
@@ -28,6 +28,19 @@ def pack(version: int, number: int) -> bytes:
     return number.to_bytes(BITS[version] // 8, "big")
 
 
+Span: TypeAlias = tuple[int, int, int]
+"""Addresses in a row: version, the first, the last."""
+
+
+def span(text: str) -> Span:
+    """The addresses of ``ADDRESS/LENGTH``, quickly. Raises ValueError for what is none."""
+    address, _, length = text.partition("/")
+    version, number = parse(address)
+    host = BITS[version] - int(length)
+    first = number >> host << host
+    return version, first, first | (1 << host) - 1
+
+
 class Prefix(NamedTuple):
     """A subnet: all addresses that agree in the first ``length`` bits."""
 
@@ -44,9 +57,15 @@ class Prefix(NamedTuple):
         """Whether it has the address."""
         return version == self.version and self.first <= number <= self.last
 
-    def overlaps(self, other: Prefix) -> bool:
-        """Whether the two have an address in common."""
-        return self.version == other.version and self.first <= other.last and other.first <= self.last
+    @property
+    def span(self) -> Span:
+        """Version, first and last address."""
+        return self.version, self.first, self.last
+
+    def overlaps(self, span: Span) -> bool:
+        """Whether it has an address of a span."""
+        version, first, last = span
+        return self.version == version and self.first <= last and first <= self.last
 
     def __str__(self) -> str:
         return f"{show(self.version, self.first)}/{self.length}"

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from minidock.engine import Engine
-    from minidock.networks.addresses import Prefix
+    from minidock.networks.addresses import Span
     from minidock.networks.leases import Leases
     from minidock.networks.machine import Host
     from minidock.networks.planning import Request
@@ -134,7 +134,7 @@ class Keeper:
             records.check_interfaces(planned, host.interfaces, others)
             with self.table.database.transaction(lambda: self._take_down([record])):
                 if not record.config_only:
-                    taken = pools.Taken(self._own_subnets(), host.prefixes())
+                    taken = pools.Taken(self._own_subnets(), host.spans())
                     planning.complete(planned, taken, self._engine.config, self._seed)
                 self._insert(record)
                 if not record.config_only:
@@ -215,10 +215,11 @@ class Keeper:
         """The networks whose interfaces another one could want too."""
         return [record for row in self.table.all() if (record := decode(row.record)).driver not in ("host", "null")]
 
-    def _own_subnets(self) -> list[Prefix]:
-        from minidock.networks import records
-
-        return [records.prefix(first, last) for first, last in self.table.subnets()]
+    def _own_subnets(self) -> list[Span]:
+        return [
+            (4 if len(first) == 4 else 6, int.from_bytes(first, "big"), int.from_bytes(last, "big"))
+            for first, last in self.table.subnets()
+        ]
 
     def _seed(self) -> str:
         """The ten hexadecimal digits that all IPv6 subnets of this data root begin with, after ``fd``."""
@@ -300,6 +301,7 @@ class Keeper:
         from minidock.networks import machine, records
 
         with self.locked():
+            self.sweep()
             host = machine.host() if self.has_default else None
             with self.table.database.transaction():
                 for name, driver in (("none", "null"), ("host", "host")):
@@ -321,13 +323,30 @@ class Keeper:
                 raise InvalidArgument(
                     f"configuration: bip {engine.config.bip}: the interface {bridge} exists and has {address}"
                 )
-        taken = pools.Taken(self._own_subnets(), host.prefixes())
+        taken = pools.Taken(self._own_subnets(), host.spans())
         made = default.make(engine.config, engine.run_root, taken, self._seed, address)
         for other in self._others():
             if other.bridge == made.bridge:
                 raise Conflict(f"network bridge: its interface {made.bridge} is that of network {other.name}; set "
                                "bridge in the configuration")  # fmt: skip
+        if made.bridge in host.interfaces and not made.borrowed:
+            self._clear_away(made)
         return made
+
+    def _clear_away(self, record: Record) -> None:
+        """Remove the default bridge that data and run roots which somebody has deleted left on the host.
+
+        Raises Conflict when it is that of another data root on this run root.
+        """
+        paths = self.table.paths
+        for network_id in live.shown(paths):
+            said = msgspec.json.decode(live.read(paths, network_id) or b"{}", type=live.Interface)
+            if said.bridge == record.bridge and not said.borrowed:
+                raise Conflict(
+                    f"network bridge: its interface {record.bridge} is that of data root {said.data_root}; use a run "
+                    "root for each data root"
+                )
+        self._remove([self._content(record)])
 
     def _current(self, record: Record) -> Record:
         """The default network as the configuration wants it now; that of before as long as containers are on it."""
@@ -358,9 +377,9 @@ class Keeper:
             from minidock.networks import machine, pools
 
             asked = (self._engine.config.bip, self._engine.config.fixed_cidr)
-            routes = pools.Taken((), machine.host().prefixes()).routes
+            routes = pools.Taken((), machine.host().spans()).routes
             own = [parse_prefix(one.subnet) for one in record.subnets if not any(asked) and not record.borrowed]
-            if any(route.overlaps(subnet) for route in routes for subnet in own):
+            if any(subnet.overlaps(route) for route in routes for subnet in own):
                 return False
         self._seen = True
         return True

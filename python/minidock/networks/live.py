@@ -29,14 +29,12 @@ class Endpoint(msgspec.Struct):
 
 
 class Interface(msgspec.Struct):
-    """What a live file says of the network's interface."""
+    """What a live file says of the network's interface, and whose it is."""
 
     table: str = ""
+    bridge: str = ""
     parent: str = ""
     borrowed: bool = False
-
-
-class _Owner(msgspec.Struct):
     data_root: str = ""
 
 
@@ -91,9 +89,10 @@ def write(paths: Paths, network_id: str, content: bytes) -> None:
     directory = f"{paths.run_networks}/{network_id}"
     temporary = f"{directory}/.{FILE}.{os.getpid()}"
     try:
-        for path in (paths.run_networks, directory, f"{directory}/endpoints"):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(path, 0o700)
+        if not os.path.isdir(f"{directory}/endpoints"):
+            for path in (paths.run_networks, directory, f"{directory}/endpoints"):
+                with contextlib.suppress(FileExistsError):
+                    os.mkdir(path, 0o700)
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
             with open(fd, "wb") as file:
@@ -146,7 +145,7 @@ def is_of(paths: Paths, content: bytes | None) -> bool:
     if content is None:
         return True
     try:
-        root = msgspec.json.decode(content, type=_Owner).data_root
+        root = msgspec.json.decode(content, type=Interface).data_root
         return root in ("", paths.data) or not os.path.exists(root)
     except msgspec.DecodeError:
         return True

@@ -13,11 +13,13 @@ import msgspec
 from minidock import _native
 from minidock._errors import translate
 from minidock.errors import SystemFailure
-from minidock.networks.addresses import Prefix, parse_prefix
+from minidock.networks.addresses import span
 from minidock.networks.leases import StillLeaving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from minidock.networks.addresses import Span
 
 _LOCKS = ("/run/lock/minidock-networks", "/run/minidock-networks.lock", "/var/lock/minidock-networks")
 _PATIENCE = 0.05
@@ -30,13 +32,9 @@ class Host(msgspec.Struct):
     routes: list[str]
     interfaces: list[str]
 
-    def prefixes(self) -> list[Prefix]:
-        """The routes as subnets."""
-        found = []
-        for text in self.routes:
-            with contextlib.suppress(ValueError):
-                found.append(parse_prefix(text, strict=False))
-        return found
+    def spans(self) -> list[Span]:
+        """The addresses that the routes lead to."""
+        return [span(text) for text in self.routes]
 
 
 class Busy(StillLeaving):

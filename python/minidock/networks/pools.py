@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
 
+    from minidock.networks.addresses import Span
+
 OVERLAP = "invalid pool request: Pool overlaps with other one on this address space"
-_HALVES = 1
+_HALF = {4: (1 << 31) - 1, 6: (1 << 127) - 1}
 """Routes to a half of all addresses are those of a VPN that wants everything: no less room than a default route."""
 
 
@@ -60,11 +62,11 @@ def unique_local(seed: str) -> tuple[tuple[Prefix, int, int], ...]:
 
 
 class Taken:
-    """Subnets that are in use."""
+    """Addresses that are in use: by networks, and by routes of the host."""
 
-    def __init__(self, own: Iterable[Prefix], routes: Iterable[Prefix]) -> None:
+    def __init__(self, own: Iterable[Span], routes: Iterable[Span]) -> None:
         self.own = list(own)
-        self.routes = [route for route in routes if route.length > _HALVES]
+        self.routes = [route for route in routes if route[2] - route[1] < _HALF[route[0]]]
 
     def free(self, ranges: Sequence[tuple[Prefix, int, int]]) -> Prefix:
         """The first subnet of the ranges that overlaps neither a network nor a route of the host.
@@ -72,7 +74,7 @@ class Taken:
         Raises PoolExhausted, in Docker's words.
         """
         version = ranges[0][0].version if ranges else 4
-        taken = sorted((one.first, one.last) for one in (*self.own, *self.routes) if one.version == version)
+        taken = sorted(one[1:] for one in (*self.own, *self.routes) if one[0] == version)
         for base, size, count in ranges:
             step = 1 << (BITS[version] - size)
             first, end = base.first, base.first + step * count

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from minidock.containers.status import rfc3339
 from minidock.errors import Conflict, InvalidArgument, NetworkInUse, NotFound
 from minidock.networks import options
-from minidock.networks.addresses import BITS, Prefix, show
+from minidock.networks.addresses import show
 from minidock.networks.record import Record
 
 if TYPE_CHECKING:
@@ -26,13 +26,6 @@ _SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
 def plain(name: str, driver: str) -> Record:
     """The record of a predefined network that has no addresses."""
     return Record(id=os.urandom(32).hex(), name=name, created=rfc3339(time.time_ns()), driver=driver)
-
-
-def prefix(first: bytes, last: bytes) -> Prefix:
-    """The subnet from its first to its last address."""
-    version = 4 if len(first) == 4 else 6
-    low, high = int.from_bytes(first, "big"), int.from_bytes(last, "big")
-    return Prefix(version, low, BITS[version] - (high - low).bit_length())
 
 
 def check_interfaces(planned: Plan, interfaces: Collection[str], others: Iterable[Record]) -> None:

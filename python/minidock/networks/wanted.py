@@ -139,7 +139,7 @@ def _range_problems(text: str, subnet: Prefix) -> list[str]:
         problems.append(f"invalid ip-range {text}: CIDR block is bigger than its parent subnet {subnet}")
     if not _exact(text):
         problems.append(f"invalid ip-range {text}: it should be {prefix}")
-    if not prefix.overlaps(subnet):
+    if not prefix.overlaps(subnet.span):
         problems.append(f"invalid ip-range {text}: parent subnet {subnet} doesn't contain ip-range")
     return problems
 

@@ -9,7 +9,7 @@ import pytest
 from minidock.config import Config
 from minidock.errors import MinidockError
 from minidock.networks import default, live, naming, options, planning, pools, wanted
-from minidock.networks.addresses import parse_prefix
+from minidock.networks.addresses import span
 from minidock.networks.planning import Request
 from minidock.networks.record import Record, decode, encode, inspect
 from minidock.spec.docker_network import IPAMConfig
@@ -241,7 +241,7 @@ def test_flags_that_make_no_sense(flags: tuple[list[str], list[str], list[str], 
 
 
 def _default(config: Config, *routes: str) -> Record:
-    taken = pools.Taken((), [parse_prefix(route) for route in routes])
+    taken = pools.Taken((), [span(route) for route in routes])
     return default.make(config, "/run/minidock", taken, lambda: "0123456789")
 
 
