@@ -53,7 +53,10 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
         methods={"Label": lambda it, name: it.labels.get(name, "")},
     )
     records = [network.record for network in session.engine.networks.list(filters=grouped(values["filter"]) or None)]
-    listing.show(sorted(records, key=_natural), values["format"], quiet=values["quiet"])
+    form = values["format"]
+    # A form of one's own counts more than -q here, as in Docker.
+    quiet = values["quiet"] and (form or "table") in ("table", "raw")
+    listing.show(sorted(records, key=_natural), form, quiet=quiet)
     return 0
 
 
