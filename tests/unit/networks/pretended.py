@@ -16,7 +16,7 @@ from typing import Any
 from minidock import _native
 from minidock.config import Config
 from minidock.engine import Engine
-from minidock.networks import live
+from minidock.networks import live, machine
 
 CONFIG = Config(bridge="none")
 
@@ -101,6 +101,7 @@ def main(root: str, step: str, verb: str, name: str) -> None:
     """Do it."""
     for function, stand_in in Host(Path(root)).functions.items():
         setattr(_native, function, stand_in)
+    machine._LOCKS = (f"{root}/lock",)
     with Engine(f"{root}/data", f"{root}/run", CONFIG) as engine:
         engine.networks.list()
         _dying(int(step))

@@ -14,6 +14,7 @@ import pytest
 from minidock import _native
 from minidock.engine import Engine
 from minidock.errors import AddressInUse, Conflict, NetworkNotFound
+from minidock.networks import machine
 from tests.unit.networks import pretended
 from tests.unit.networks.pretended import CONFIG, Host
 
@@ -23,6 +24,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     found = Host(tmp_path)
     for name, function in found.functions.items():
         monkeypatch.setattr(_native, name, function, raising=False)
+    monkeypatch.setattr(machine, "_LOCKS", (str(tmp_path / "lock"),))
     return found
 
 
