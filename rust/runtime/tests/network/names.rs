@@ -156,11 +156,11 @@ impl Container {
         std::thread::spawn(move || {
             let serving = Serving {
                 ports: Vec::new(),
-                dns: Some(&dns),
+                dns: Some(dns),
                 idle: Duration::from_secs(3600),
-                retire: Some(retired.as_fd()),
+                retire: Some(retired),
             };
-            serve(&serving).unwrap();
+            serve(serving).unwrap();
         });
         Self {
             ns,

@@ -1,6 +1,7 @@
 //! What is done with queries: answered from the table of names, or passed on.
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::Instant;
 
 use rustix::event::epoll::{self, EventFlags};
@@ -37,11 +38,11 @@ impl Part {
 }
 
 /// The name server of the container, in the process that serves.
-pub struct Server<'a> {
-    dns: &'a Dns,
+pub struct Server {
+    dns: Rc<Dns>,
     names: Names,
     clients: Clients,
-    upstream: Upstream<'a>,
+    upstream: Upstream,
     buffer: Vec<u8>,
 }
 
@@ -54,9 +55,9 @@ pub enum Verdict {
     Nothing,
 }
 
-impl<'a> Server<'a> {
+impl Server {
     /// Reads the table, and has all descriptors polled.
-    pub fn new(dns: &'a Dns, epoll: &OwnedFd) -> Result<Self> {
+    pub fn new(dns: Dns, epoll: &OwnedFd) -> Result<Self> {
         let names = Names::new(&dns.networks);
         let own = super::own_namespace().map_err(|error| match error.errno {
             Some(errno) => Errno::from_raw_os_error(errno),
@@ -70,11 +71,12 @@ impl<'a> Server<'a> {
         for (part, fd) in own_sockets.into_iter().chain(changes) {
             epoll::add(epoll, fd, part.token(0), EventFlags::IN)?;
         }
+        let dns = Rc::new(dns);
         Ok(Self {
-            dns,
             names,
             clients: Clients::default(),
-            upstream: Upstream::new(dns, own),
+            upstream: Upstream::new(Rc::clone(&dns), own),
+            dns,
             // Only what is used of it takes memory.
             buffer: vec![0; LARGEST],
         })

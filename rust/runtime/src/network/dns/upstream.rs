@@ -2,6 +2,7 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use minidock_core::error::Context;
@@ -63,8 +64,8 @@ struct Question {
 }
 
 /// All questions under way.
-pub struct Upstream<'a> {
-    dns: &'a Dns,
+pub struct Upstream {
+    dns: Rc<Dns>,
     own: OwnedFd,
     questions: Slab<Question>,
     /// When which server's time is over, in order; those that have answered are still in it.
@@ -73,9 +74,9 @@ pub struct Upstream<'a> {
     last: usize,
 }
 
-impl<'a> Upstream<'a> {
+impl Upstream {
     /// `own` is the host's network namespace.
-    pub fn new(dns: &'a Dns, own: OwnedFd) -> Self {
+    pub fn new(dns: Rc<Dns>, own: OwnedFd) -> Self {
         Self {
             dns,
             own,
@@ -353,5 +354,66 @@ impl Question {
             Reply::Foreign => failed,
             reply => Some((reply, answer.to_vec())),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use minidock_core::namespace::loopback_up;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::super::message::Message;
+    use super::*;
+
+    fn in_namespace(test: impl FnOnce() + Send + 'static) {
+        let thread = std::thread::spawn(|| {
+            minidock_core::sys::unshare(libc::CLONE_NEWNET).unwrap();
+            loopback_up().unwrap();
+            test();
+        });
+        thread.join().unwrap();
+    }
+
+    #[test]
+    fn questions_under_way_are_bounded() {
+        in_namespace(|| {
+            let limit = getrlimit(Resource::Nofile);
+            let raised = Rlimit {
+                current: limit.maximum,
+                ..limit
+            };
+            setrlimit(Resource::Nofile, raised).unwrap();
+            let _silent = std::net::UdpSocket::bind("127.0.0.1:53").unwrap();
+            let own = super::super::own_namespace().unwrap();
+            let (udp, tcp) = super::super::sockets_in(own.as_fd()).unwrap();
+            let dns = Dns {
+                udp,
+                tcp,
+                container_ns: own.try_clone().unwrap(),
+                networks: Vec::new(),
+                upstream: Vec::new(),
+                loopback_upstream: vec!["127.0.0.1".parse().unwrap()],
+                forward: true,
+            };
+            let mut upstream = Upstream::new(Rc::new(dns), own);
+            let data = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x01a\0\0\x01\0\x01";
+            let Message::Query(query) = message::read(data) else {
+                panic!("no query");
+            };
+            let epoll = epoll::create(epoll::CreateFlags::CLOEXEC).unwrap();
+            let asker = Asker::Datagram("127.0.0.1:1".parse().unwrap(), 512);
+            let now = Instant::now();
+            for _ in 0..QUESTIONS {
+                assert!(upstream.ask(asker, &query, data, &epoll, now));
+            }
+            assert!(!upstream.ask(asker, &query, data, &epoll, now));
+            // Their time is over: nobody else is to be asked.
+            assert_eq!(upstream.expire(&epoll, now).len(), 0);
+            let answered = upstream.expire(&epoll, now + PATIENCE);
+            assert_eq!(answered.len(), QUESTIONS);
+            assert_eq!(answered[0].answer[..4], [0x12, 0x34, 0x81, 0x82]);
+            upstream.settle();
+            assert!(upstream.ask(asker, &query, data, &epoll, now));
+        });
     }
 }
