@@ -63,10 +63,10 @@ class NetworkCollection(Keeper):
         """Make a network with its bridge, and return it.
 
         ``driver`` is bridge, macvlan or ipvlan; ``options`` are Docker's (``com.docker.network.driver.mtu``,
-        ``parent``, …). Addresses are said either as ``ipam``, in the form of Docker's API, or by ``subnet`` and what lies in it:
-        ``gateway``, ``ip_range`` (what containers get by themselves), ``aux_addresses`` (which nobody gets). Without
-        either, a subnet that neither another network nor a route of the host has is chosen. A network with the same
-        name is always an error, whatever ``check_duplicate`` says.
+        ``parent``, …). Addresses are said either as ``ipam``, in the form of Docker's API, or by ``subnet`` and what
+        lies in it: ``gateway``, ``ip_range`` (what containers get by themselves), ``aux_addresses`` (which nobody
+        gets). Without either, a subnet that neither another network nor a route of the host has is chosen. A network
+        with the same name is always an error, whatever ``check_duplicate`` says.
 
         Raises NameInUse, InvalidArgument, AddressInUse for a subnet of another network, PoolExhausted when no subnet is
         left, Conflict for an interface name that the host has, NotFound without the parent interface, Unsupported for
@@ -82,7 +82,7 @@ class NetworkCollection(Keeper):
         else:
             ipam_driver, ipam_options = "default", None
             subnets = wanted.from_flags(_texts(subnet), _texts(gateway), _texts(ip_range), aux_addresses or {})
-        record = self.make(
+        return self.create_from(
             Request(
                 name=_text(name),
                 driver=driver or "bridge",
@@ -101,7 +101,10 @@ class NetworkCollection(Keeper):
                 config_from=config_from or "",
             )
         )
-        network = Network(self, record)
+
+    def create_from(self, request: Request) -> Network:
+        """Make a network as :meth:`create` does, for those who have the request in the form of Docker's API."""
+        network = Network(self, self.make(request))
         network.warnings, self.notes = self.notes, []
         return network
 
@@ -135,10 +138,10 @@ class NetworkCollection(Keeper):
                 _ = network.attrs
         return found
 
-    def remove(self, networks: Sequence[str], *, force: bool = False) -> builtins.list[MinidockError | None]:
+    def remove(self, networks: Sequence[str]) -> builtins.list[MinidockError | None]:
         """Remove networks by name, id or beginning of an id, in one go; returns for each what kept it, or None.
 
-        With ``force`` one that does not exist is as good as removed.
+        That is NetworkNotFound, NetworkInUse, or Conflict for a predefined one.
         """
         outcome: dict[int, MinidockError | None] = {}
         found: dict[int, Record] = {}
@@ -150,8 +153,6 @@ class NetworkCollection(Keeper):
                 if any(other.id == record.id for other in found.values()):
                     raise NetworkNotFound(f"network {key} not found")
                 self.settle(record.id)
-            except NetworkNotFound as error:
-                outcome[at] = None if force else error
             except MinidockError as error:
                 outcome[at] = error
             else:

@@ -84,8 +84,10 @@ def _is_supervised(run_dir: str) -> bool:
 
 
 def _network(keeper: Keeper, record: Record, interfaces: set[str]) -> list[str]:
-    """Make what is missing of a network."""
+    """Make what is missing of a network. One that nobody has used since the boot is made when it is used."""
     path = f"{keeper.table.paths.run_networks}/{record.id}/{live.FILE}"
+    if not os.path.exists(path) and not keeper.table.on(record.id):
+        return []
     missing = record.bridge not in interfaces if record.bridge else False
     if missing:
         with contextlib.suppress(FileNotFoundError):

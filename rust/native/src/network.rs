@@ -35,7 +35,10 @@ pub fn network_ensure(
         if !forward || network.internal {
             return Ok(Vec::new());
         }
-        let v6 = network.subnets.iter().any(|subnet| subnet.address.is_ipv6());
+        let v6 = network
+            .subnets
+            .iter()
+            .any(|subnet| subnet.address.is_ipv6());
         Ok(bridge::forward(v6))
     })
     .map_err(|e: Error| raise(&e))
@@ -43,11 +46,7 @@ pub fn network_ensure(
 
 /// Removes networks' bridges and their part of the firewall; see the stub.
 #[pyfunction]
-pub fn networks_remove(
-    py: Python<'_>,
-    documents: Vec<Vec<u8>>,
-    networks: PathBuf,
-) -> PyResult<()> {
+pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBuf) -> PyResult<()> {
     py.detach(|| {
         let all: Vec<Network> = documents
             .iter()

@@ -28,12 +28,7 @@ impl Watch {
         }
     }
 
-    fn carry_out(
-        &mut self,
-        at: usize,
-        request: Request,
-        fds: &[OwnedFd],
-    ) -> Result<(), String> {
+    fn carry_out(&mut self, at: usize, request: Request, fds: &[OwnedFd]) -> Result<(), String> {
         match request {
             Request::Ping => {}
             Request::Hold { unless } => {
