@@ -235,7 +235,9 @@ impl Child<'_> {
             let _ = epoll::delete(&self.epoll, retire);
         }
         self.datagrams = Datagrams::default();
-        self.dns = None;
+        if let Some(dns) = self.dns.take() {
+            dns.close(&self.epoll);
+        }
     }
 
     /// What time has brought, after all events are dealt with.

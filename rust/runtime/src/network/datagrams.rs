@@ -49,13 +49,25 @@ struct Session {
 }
 
 /// All clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Datagrams {
     sessions: Slab<Session>,
     known: HashMap<Client, usize>,
     /// In the order in which they might be forgotten: when that comes, who was active since goes to the end.
     queue: VecDeque<(Instant, usize)>,
     buffer: Vec<u8>,
+}
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Self {
+            sessions: Slab::default(),
+            known: HashMap::new(),
+            queue: VecDeque::new(),
+            // Only what is used of it takes memory.
+            buffer: vec![0; LARGEST],
+        }
+    }
 }
 
 impl Datagrams {
@@ -71,7 +83,6 @@ impl Datagrams {
 
     /// Passes on what clients have sent to a port.
     pub fn receive(&mut self, at: usize, port: &Port<'_>, epoll: &OwnedFd, now: Instant) {
-        self.buffer.resize(LARGEST, 0);
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..BATCH {
             let (n, address, local) = match take(port, &mut buffer) {
@@ -100,7 +111,6 @@ impl Datagrams {
 
     /// Passes on what the container has answered.
     pub fn answer(&mut self, at: usize, ports: &[Port<'_>], now: Instant) {
-        self.buffer.resize(LARGEST, 0);
         let Some(session) = self.sessions.get_mut(at) else {
             return;
         };
@@ -135,9 +145,6 @@ impl Datagrams {
             }
         }
         self.sessions.settle();
-        if self.sessions.len() == 0 && self.queue.is_empty() {
-            self.buffer = Vec::new();
-        }
     }
 
     fn forget(&mut self, at: usize) {

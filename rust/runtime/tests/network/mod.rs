@@ -1,6 +1,8 @@
 //! What the tests of the network share.
 #![allow(dead_code)] // Each of them uses a part.
 
+pub mod names;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Mutex;
