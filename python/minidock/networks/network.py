@@ -101,7 +101,7 @@ class Network:
         """
         self._collection.lifecycle.connect_network(
             self.id,
-            getattr(container, "id", container),
+            container if isinstance(container, str) else container.id,
             aliases=aliases,
             ipv4_address=ipv4_address,
             ipv6_address=ipv6_address,
@@ -119,7 +119,8 @@ class Network:
         ``force`` does so even if its supervisor does not answer. Raises ContainerNotFound, NetworkNotFound, Conflict
         when it is not connected.
         """
-        self._collection.lifecycle.disconnect_network(self.id, getattr(container, "id", container), force=force)
+        key = container if isinstance(container, str) else container.id
+        self._collection.lifecycle.disconnect_network(self.id, key, force=force)
         self._attrs = None
 
     def remove(self) -> None:
