@@ -228,6 +228,11 @@ impl Network {
         &self.taken
     }
 
+    /// The networks that it is on.
+    pub fn joined(&self) -> impl Iterator<Item = &live::Network> {
+        self.endpoints.iter().map(|settings| &settings.network)
+    }
+
     /// A run is over: what belongs to its namespace is let go, so that the kernel can remove it.
     pub fn run_ended(&mut self) {
         self.service.set_dns(None);
