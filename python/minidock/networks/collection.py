@@ -17,7 +17,6 @@ from minidock.errors import (
 )
 from minidock.networks.keeper import Keeper
 from minidock.networks.network import Network
-from minidock.networks.planning import Request
 from minidock.networks.record import inspect
 from minidock.spec.docker_network import EndpointResource, NetworkInspect, NetworksPruned
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from minidock.containers.container import Container
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.networks.planning import Request
     from minidock.networks.record import Record
 
 
@@ -74,6 +74,7 @@ class NetworkCollection(Keeper):
         """
         del check_duplicate
         from minidock.networks import wanted
+        from minidock.networks.planning import Request
 
         if ipam and (subnet or gateway or ip_range or aux_addresses):
             raise InvalidArgument("ipam: not together with subnet, gateway, ip_range or aux_addresses")

@@ -6,14 +6,12 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from minidock.containers.status import rfc3339
 from minidock.errors import InvalidArgument
 from minidock.networks import addresses, naming, options, pools, wanted
 from minidock.networks.addresses import Prefix, parse_prefix
 from minidock.networks.ipam import unusable
-from minidock.networks.record import Record, Subnet
+from minidock.networks.record import DEFAULT, Record, Subnet
 from minidock.spec.docker_network import IPAMConfig
 
 if TYPE_CHECKING:
@@ -21,29 +19,7 @@ if TYPE_CHECKING:
 
     from minidock.config import Config
 
-NAME = "bridge"
 _MTU = 1500
-
-
-def fingerprint(config: Config, run_root: str) -> str:
-    """What of the configuration the default network is made from, as text that changes when that changes."""
-    return msgspec.json.encode(
-        (
-            naming.default_bridge(config, run_root),
-            config.bip,
-            config.bip6,
-            config.fixed_cidr,
-            config.fixed_cidr_v6,
-            config.default_gateway,
-            config.default_gateway_v6,
-            config.default_address_pools,
-            config.icc,
-            config.ip,
-            config.ip_masq,
-            config.ipv6,
-            config.mtu,
-        )
-    ).decode()
 
 
 def make(
@@ -59,7 +35,7 @@ def make(
     """
     record = Record(
         id=os.urandom(32).hex(),
-        name=NAME,
+        name=DEFAULT,
         created=rfc3339(time.time_ns()),
         enable_ipv6=config.ipv6,
         options={
@@ -72,7 +48,7 @@ def make(
         },
         bridge=naming.default_bridge(config, run_root),
         borrowed=bool(host_address),
-        configured=fingerprint(config, run_root),
+        configured=naming.fingerprint(config, run_root),
     )
     options.check_mtu(config.mtu or _MTU, ipv6=config.ipv6)
     ranges4, ranges6 = pools.configured(config.default_address_pools)

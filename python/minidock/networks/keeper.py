@@ -17,10 +17,9 @@ import msgspec
 from minidock import _native, events
 from minidock._errors import translate
 from minidock.errors import Conflict, InvalidArgument, MinidockError, NameInUse, NetworkNotFound
-from minidock.networks import default, live, machine, planning, pools, records
-from minidock.networks.addresses import Prefix, pack, parse_prefix
-from minidock.networks.leases import Leases
-from minidock.networks.record import PREDEFINED, Record, decode, encode
+from minidock.networks import live, naming
+from minidock.networks.addresses import pack, parse_prefix
+from minidock.networks.record import DEFAULT, PREDEFINED, Record, decode, encode
 from minidock.store.networks import NetworkRow
 from minidock.store.recovery import boot_id
 
@@ -28,6 +27,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from minidock.engine import Engine
+    from minidock.networks.addresses import Prefix
+    from minidock.networks.leases import Leases
+    from minidock.networks.machine import Host
+    from minidock.networks.planning import Request
     from minidock.store.networks import NetworkTable
 
 _SEED = "ipv6_prefix"
@@ -40,7 +43,7 @@ class Keeper:
         self._engine = engine
         self._boot_id = ""
         self._seen = False
-        self._fingerprint = default.fingerprint(engine.config, engine.run_root)
+        self._fingerprint = naming.fingerprint(engine.config, engine.run_root)
         self.notes: list[str] = []
         """What somebody who looks after the host should know; whoever shows it empties it."""
 
@@ -52,6 +55,8 @@ class Keeper:
     @property
     def leases(self) -> Leases:
         """Who has which address."""
+        from minidock.networks.leases import Leases
+
         return Leases(self.table)
 
     @property
@@ -67,15 +72,15 @@ class Keeper:
         Predefined networks are made when they are first asked for. Raises NetworkNotFound, InvalidArgument for an
         ambiguous id; inside a transaction also StillLeaving, see :func:`minidock.networks.leases.patiently`.
         """
-        key = default.NAME if key == "default" else key
+        key = DEFAULT if key == "default" else key
         row = self.table.find(key)
-        if row is None and key in PREDEFINED and (key != default.NAME or self.has_default):
+        if row is None and key in PREDEFINED and (key != DEFAULT or self.has_default):
             self._predefine()
             row = self.table.find(key)
         if row is None:
             raise NetworkNotFound(f"network {key} not found")
         record = decode(row.record)
-        if record.name == default.NAME:
+        if record.name == DEFAULT:
             return self._current(record)
         return record
 
@@ -88,9 +93,9 @@ class Keeper:
             rows = self.table.all()
         found = [decode(row.record) for row in rows]
         return [
-            self._current(record) if record.name == default.NAME else record
+            self._current(record) if record.name == DEFAULT else record
             for record in found
-            if record.name != default.NAME or self.has_default
+            if record.name != DEFAULT or self.has_default
         ]
 
     def live(self, record: Record) -> dict[str, Any]:
@@ -113,8 +118,10 @@ class Keeper:
 
     # Making
 
-    def make(self, request: planning.Request) -> Record:
+    def make(self, request: Request) -> Record:
         """Make a network, and return its record; see :meth:`minidock.networks.collection.NetworkCollection.create`."""
+        from minidock.networks import machine, planning, pools, records
+
         planned = planning.plan(request, self._engine.config, self._named)
         record = planned.record
         if self._named(record.name) is not None:
@@ -193,6 +200,8 @@ class Keeper:
     def locked(self) -> Iterator[None]:
         """Hold the machine's lock for a ``with`` block."""
         self._engine.store.database.connection()  # opened, and repaired, before others have to wait
+        from minidock.networks import machine
+
         with machine.lock(patient=not self.table.database.in_transaction):
             yield
 
@@ -204,9 +213,11 @@ class Keeper:
 
     def _others(self) -> list[Record]:
         """The networks whose interfaces another one could want too."""
-        return [record for row in self.table.all() if (record := decode(row.record)).driver in planning.DRIVERS]
+        return [record for row in self.table.all() if (record := decode(row.record)).driver not in ("host", "null")]
 
     def _own_subnets(self) -> list[Prefix]:
+        from minidock.networks import records
+
         return [records.prefix(first, last) for first, last in self.table.subnets()]
 
     def _seed(self) -> str:
@@ -272,6 +283,8 @@ class Keeper:
 
     def _delete(self, record: Record) -> None:
         """Delete a network's row. Raises as removing it does."""
+        from minidock.networks import records
+
         row = self.table.find(record.id)
         if row is None:
             raise NetworkNotFound(f"network {record.name} not found")
@@ -284,17 +297,21 @@ class Keeper:
 
     def _predefine(self) -> None:
         """Make the rows of the predefined networks that are missing."""
+        from minidock.networks import machine, records
+
         with self.locked():
             host = machine.host() if self.has_default else None
             with self.table.database.transaction():
                 for name, driver in (("none", "null"), ("host", "host")):
                     if self._named(name) is None:
                         self._insert(records.plain(name, driver))
-                if host is not None and self._named(default.NAME) is None:
+                if host is not None and self._named(DEFAULT) is None:
                     self._insert(self._default(host))
 
-    def _default(self, host: machine.Host) -> Record:
+    def _default(self, host: Host) -> Record:
         """The default network's new record. Under the machine's lock, in a transaction."""
+        from minidock.networks import default, pools, records
+
         engine = self._engine
         bridge = engine.config.bridge
         address = ""
@@ -316,8 +333,10 @@ class Keeper:
         """The default network as the configuration wants it now; that of before as long as containers are on it."""
         if self._fits(record) or self.table.on(record.id):
             return record
+        from minidock.networks import machine
+
         with self.locked():
-            found = self._named(default.NAME)
+            found = self._named(DEFAULT)
             if found is None or self._fits(found) or self.table.on(found.id):
                 return found or record
             self._take_down([found])
@@ -336,6 +355,8 @@ class Keeper:
         if record.configured != self._fingerprint:
             return False
         if not self._seen and live.read(self.table.paths, record.id) != self._content(record):
+            from minidock.networks import machine, pools
+
             asked = (self._engine.config.bip, self._engine.config.fixed_cidr)
             routes = pools.Taken((), machine.host().prefixes()).routes
             own = [parse_prefix(one.subnet) for one in record.subnets if not any(asked) and not record.borrowed]

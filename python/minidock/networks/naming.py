@@ -1,8 +1,10 @@
-"""Names of what the kernel has for networks: interfaces and the table of the firewall. Pure."""
+"""Names of what the kernel has for networks, and what the default one is made from. Pure."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+import msgspec
 
 if TYPE_CHECKING:
     from minidock.config import Config
@@ -24,3 +26,24 @@ def table(run_root: str) -> str:
 def default_bridge(config: Config, run_root: str) -> str:
     """The bridge of a run root's default network."""
     return config.bridge or ("minidock0" if run_root == _DEFAULT_RUN_ROOT else f"mdb-{_tail(run_root)}")
+
+
+def fingerprint(config: Config, run_root: str) -> str:
+    """What of the configuration the default network is made from, as text that changes when that changes."""
+    return msgspec.json.encode(
+        (
+            default_bridge(config, run_root),
+            config.bip,
+            config.bip6,
+            config.fixed_cidr,
+            config.fixed_cidr_v6,
+            config.default_gateway,
+            config.default_gateway_v6,
+            config.default_address_pools,
+            config.icc,
+            config.ip,
+            config.ip_masq,
+            config.ipv6,
+            config.mtu,
+        )
+    ).decode()

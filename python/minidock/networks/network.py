@@ -119,8 +119,9 @@ class Network:
         ``force`` does so even if its supervisor does not answer. Raises ContainerNotFound, NetworkNotFound, Conflict
         when it is not connected.
         """
-        key = container if isinstance(container, str) else container.id
-        self._collection.lifecycle.disconnect_network(self.id, key, force=force)
+        self._collection.lifecycle.disconnect_network(
+            self.id, container if isinstance(container, str) else container.id, force=force
+        )
         self._attrs = None
 
     def remove(self) -> None:

@@ -10,7 +10,8 @@ from minidock.spec import decoding
 from minidock.spec.docker_network import IPAM, ConfigReference, IPAMConfig, NetworkInspect
 
 VERSION = 1
-PREDEFINED = ("bridge", "host", "none")
+DEFAULT = "bridge"
+PREDEFINED = (DEFAULT, "host", "none")
 """Networks that are always there. ``default`` means the first of them."""
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from minidock.config import Config
 from minidock.errors import MinidockError
-from minidock.networks import default, live, options, planning, pools, wanted
+from minidock.networks import default, live, naming, options, planning, pools, wanted
 from minidock.networks.addresses import parse_prefix
 from minidock.networks.planning import Request
 from minidock.networks.record import Record, decode, encode, inspect
@@ -299,7 +299,7 @@ def test_configurations_that_make_no_sense(said: dict[str, Any], words: str) -> 
 
 
 def test_every_setting_changes_the_fingerprint() -> None:
-    plain = default.fingerprint(Config(), "/run/minidock")
+    plain = naming.fingerprint(Config(), "/run/minidock")
     for said in ({"bip": "10.9.0.1/24"}, {"mtu": 1400}, {"icc": False}, {"ipv6": True}, {"bridge": "br7"}):
-        assert default.fingerprint(Config(**said), "/run/minidock") != plain
-    assert default.fingerprint(Config(), "/run/other") != plain
+        assert naming.fingerprint(Config(**said), "/run/minidock") != plain
+    assert naming.fingerprint(Config(), "/run/other") != plain
