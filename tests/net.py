@@ -1,4 +1,4 @@
-"""What the tests of networks share: what the kernel has, hosts in namespaces of their own, small servers and clients."""
+"""What tests of networks share: what the kernel has, hosts in namespaces of their own, small servers and clients."""
 
 from __future__ import annotations
 

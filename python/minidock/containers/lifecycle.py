@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from minidock.containers.starting import Starting
 from minidock.store.cleaner import cleaner
 
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

@@ -77,8 +77,9 @@ pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResu
 
 /// What keeps packets of containers from being forwarded; see the stub.
 #[pyfunction]
-pub fn firewall_problems(py: Python<'_>, table: &str) -> Vec<String> {
+pub fn firewall_problems(py: Python<'_>, table: &str) -> PyResult<Vec<String>> {
     py.detach(|| Firewall::new(table).problems())
+        .map_err(|e| raise(&e))
 }
 
 /// The host's routes and interfaces, as JSON; see the stub.

@@ -228,6 +228,11 @@ impl Network {
         &self.taken
     }
 
+    /// The networks that it is on.
+    pub fn joined(&self) -> impl Iterator<Item = &live::Network> {
+        self.endpoints.iter().map(|settings| &settings.network)
+    }
+
     /// A run is over: what belongs to its namespace is let go, so that the kernel can remove it.
     pub fn run_ended(&mut self) {
         self.service.set_dns(None);
@@ -292,6 +297,26 @@ impl Network {
             self.firewall.unpublish(&self.published)?;
             self.take(Vec::new());
         }
+        self.changed()
+    }
+
+    /// Its default routes go by a network that it is on, and ports that nobody serves any more lead there.
+    pub fn route(&mut self, id: &str, gateways: Vec<IpAddr>, wanted: &[Wanted]) -> Result<()> {
+        let found = self.endpoints.iter_mut().find(|e| e.network.id == id);
+        let (Some(settings), Some(namespace)) = (found, &self.namespace) else {
+            let why = "the container is not on it, or not running";
+            return Err(Error::new(Kind::Conflict, "route by network", id, why));
+        };
+        settings.gateways = gateways;
+        endpoint::reroute(namespace.as_fd(), settings)?;
+        if wanted.is_empty() || self.endpoints.iter().any(|e| e.serves_ports) {
+            return self.changed();
+        }
+        let bound = bind(wanted)?;
+        for settings in &mut self.endpoints {
+            settings.serves_ports = settings.network.id == id;
+        }
+        self.take(bound);
         self.changed()
     }
 

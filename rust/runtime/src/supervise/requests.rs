@@ -98,6 +98,16 @@ impl Watch {
                 let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
                 return network.disconnect(&id).map_err(|e| e.to_string());
             }
+            Request::Route {
+                network: id,
+                gateways,
+                ports,
+            } => {
+                let network = self.network.as_mut();
+                let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
+                let done = network.route(&id, gateways, &ports);
+                return done.map_err(|e| e.to_string());
+            }
             Request::Update {
                 restart,
                 name,
