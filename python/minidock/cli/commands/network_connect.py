@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
+from minidock.errors import NetworkNotFound
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +21,12 @@ def _connect(session: Session, values: Values, arguments: list[str]) -> int:
         if not equals or not name:
             raise UsageError("invalid key/value pair format in driver options", 1)
         options[name.lower()] = value
-    session.engine.networks.get(arguments[0]).connect(
+    try:
+        network = session.engine.networks.get(arguments[0])
+    except NetworkNotFound:
+        session.engine.containers.get(arguments[1])  # of two that are missing, Docker names the container
+        raise
+    network.connect(
         arguments[1],
         aliases=_split(values["alias"]) or None,
         ipv4_address=values["ip"],
