@@ -336,3 +336,6 @@ fn lock(networks: &Path, operation: FlockOperation) -> Result<OwnedFd> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
