@@ -35,7 +35,10 @@ pub fn network_ensure(
         if !forward || network.internal {
             return Ok(Vec::new());
         }
-        let v6 = network.subnets.iter().any(|subnet| subnet.address.is_ipv6());
+        let v6 = network
+            .subnets
+            .iter()
+            .any(|subnet| subnet.address.is_ipv6());
         Ok(bridge::forward(v6))
     })
     .map_err(|e: Error| raise(&e))
@@ -43,11 +46,7 @@ pub fn network_ensure(
 
 /// Removes networks' bridges and their part of the firewall; see the stub.
 #[pyfunction]
-pub fn networks_remove(
-    py: Python<'_>,
-    documents: Vec<Vec<u8>>,
-    networks: PathBuf,
-) -> PyResult<()> {
+pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBuf) -> PyResult<()> {
     py.detach(|| {
         let all: Vec<Network> = documents
             .iter()
@@ -78,8 +77,9 @@ pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResu
 
 /// What keeps packets of containers from being forwarded; see the stub.
 #[pyfunction]
-pub fn firewall_problems(py: Python<'_>, table: &str) -> Vec<String> {
+pub fn firewall_problems(py: Python<'_>, table: &str) -> PyResult<Vec<String>> {
     py.detach(|| Firewall::new(table).problems())
+        .map_err(|e| raise(&e))
 }
 
 /// The host's routes and interfaces, as JSON; see the stub.

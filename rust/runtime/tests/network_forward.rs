@@ -3,7 +3,6 @@ mod network;
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream, UdpSocket};
-use std::os::fd::AsFd;
 use std::time::Duration;
 
 use network::{Forward, in_namespace};
@@ -322,9 +321,11 @@ fn what_retires_finishes_its_connections_and_takes_no_more() {
             client.read_exact(&mut buffer).unwrap();
         }
         assert!(!forward.has_ended());
+        // It does not hold the port.
+        forward.close();
+        TcpListener::bind(forward.address).unwrap();
         drop((client, server));
         forward.join();
-        rustix::net::sockopt::socket_acceptconn(forward.socket.as_fd()).unwrap();
         listener.set_nonblocking(true).unwrap();
         assert!(listener.accept().is_err());
     });

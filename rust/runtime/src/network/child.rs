@@ -1,6 +1,6 @@
 //! The process that serves: one epoll loop over listeners, connections, datagrams and names.
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use minidock_core::net::live::Protocol;
@@ -41,26 +41,26 @@ pub fn token(subject: Subject, at: usize) -> epoll::EventData {
 
 /// A bound socket and where it leads.
 #[derive(Debug)]
-pub struct Port<'a> {
+pub struct Port {
     /// TCP or UDP.
     pub protocol: Protocol,
     /// Non-blocking.
-    pub socket: BorrowedFd<'a>,
+    pub socket: OwnedFd,
     /// The container's address and port.
     pub target: SocketAddr,
 }
 
 /// What is served.
 #[derive(Debug)]
-pub struct Serving<'a> {
+pub struct Serving {
     /// Ports that are forwarded.
-    pub ports: Vec<Port<'a>>,
+    pub ports: Vec<Port>,
     /// Names.
-    pub dns: Option<&'a Dns>,
+    pub dns: Option<Dns>,
     /// The end comes after so long without connection or packet.
     pub idle: Duration,
     /// Readable when nothing new is to be taken any more.
-    pub retire: Option<BorrowedFd<'a>>,
+    pub retire: Option<OwnedFd>,
 }
 
 /// Makes a fork of the supervisor the process that serves: only the descriptors in `kept` stay open. Returns what tells it
@@ -89,42 +89,44 @@ pub fn prepare(supervisor: Pid, kept: &mut [RawFd]) -> Option<OwnedFd> {
 }
 
 /// Serves until there was nothing to do for a while, or all is done after it was told to retire.
-pub fn serve(serving: &Serving<'_>) -> Result<()> {
+pub fn serve(serving: Serving) -> Result<()> {
     let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+    let dns = serving.dns.map(|dns| Server::new(dns, &epoll));
     let mut child = Child {
-        serving,
+        ports: serving.ports,
+        idle: serving.idle,
+        retires: serving.retire,
         links: Links::default(),
         datagrams: Datagrams::default(),
-        dns: serving
-            .dns
-            .map(|dns| Server::new(dns, &epoll))
-            .transpose()?,
+        dns: dns.transpose()?,
         epoll,
         listening: false,
         rests_until: None,
         retired: false,
         active: Instant::now(),
     };
-    if let Some(retire) = serving.retire {
+    if let Some(retire) = &child.retires {
         let data = token(Subject::Retire, 0);
         epoll::add(&child.epoll, retire, data, epoll::EventFlags::IN)?;
     }
-    for (at, port) in serving.ports.iter().enumerate() {
+    for (at, port) in child.ports.iter().enumerate() {
         if port.protocol == Protocol::Udp {
             let data = token(Subject::Port, at);
-            epoll::add(&child.epoll, port.socket, data, epoll::EventFlags::IN)?;
+            epoll::add(&child.epoll, &port.socket, data, epoll::EventFlags::IN)?;
         }
     }
     child.listen(true)?;
     child.run()
 }
 
-struct Child<'a> {
-    serving: &'a Serving<'a>,
+struct Child {
+    ports: Vec<Port>,
+    idle: Duration,
+    retires: Option<OwnedFd>,
     epoll: OwnedFd,
     links: Links,
     datagrams: Datagrams,
-    dns: Option<Server<'a>>,
+    dns: Option<Server>,
     /// Whether the listeners are polled.
     listening: bool,
     /// When they will be again.
@@ -134,7 +136,7 @@ struct Child<'a> {
     active: Instant,
 }
 
-impl Child<'_> {
+impl Child {
     fn run(&mut self) -> Result<()> {
         let mut events = Vec::with_capacity(EVENTS);
         loop {
@@ -170,7 +172,7 @@ impl Child<'_> {
         match data >> 56 {
             s if s == Subject::Link as u64 => self.links.ready(at, flags),
             s if s == Subject::Session as u64 => {
-                self.datagrams.answer(at, &self.serving.ports, now);
+                self.datagrams.answer(at, &self.ports, now);
             }
             s if s == Subject::Port as u64 => self.receive(at, now),
             s if s == Subject::Dns as u64 => {
@@ -183,7 +185,7 @@ impl Child<'_> {
     }
 
     fn receive(&mut self, at: usize, now: Instant) {
-        let Some(port) = self.serving.ports.get(at) else {
+        let Some(port) = self.ports.get(at) else {
             return;
         };
         if port.protocol == Protocol::Udp {
@@ -206,36 +208,39 @@ impl Child<'_> {
         if self.listening == on {
             return Ok(());
         }
-        for (at, port) in self.serving.ports.iter().enumerate() {
+        for (at, port) in self.ports.iter().enumerate() {
             if port.protocol != Protocol::Tcp {
                 continue;
             }
             if on {
                 let data = token(Subject::Port, at);
-                epoll::add(&self.epoll, port.socket, data, epoll::EventFlags::IN)?;
+                epoll::add(&self.epoll, &port.socket, data, epoll::EventFlags::IN)?;
             } else {
-                epoll::delete(&self.epoll, port.socket)?;
+                epoll::delete(&self.epoll, &port.socket)?;
             }
         }
         self.listening = on;
         Ok(())
     }
 
-    /// Another process takes what comes from now on.
+    /// Another process takes what comes from now on. Nothing but the connections is kept open here: a port would stay
+    /// taken, and the container's network namespace would not go with the container.
     fn retire(&mut self) {
         self.retired = true;
         self.rests_until = None;
         let _ = self.listen(false);
-        for port in &self.serving.ports {
+        // The supervisor has them open, too, so closing them does not end their being polled.
+        for port in &self.ports {
             if port.protocol == Protocol::Udp {
-                let _ = epoll::delete(&self.epoll, port.socket);
+                let _ = epoll::delete(&self.epoll, &port.socket);
             }
         }
-        if let Some(retire) = self.serving.retire {
-            let _ = epoll::delete(&self.epoll, retire);
+        if let Some(dns) = self.dns.take() {
+            dns.close(&self.epoll);
         }
+        self.ports = Vec::new();
+        self.retires = None;
         self.datagrams = Datagrams::default();
-        self.dns = None;
     }
 
     /// What time has brought, after all events are dealt with.
@@ -260,7 +265,7 @@ impl Child<'_> {
         let busy = busy + self.dns.as_ref().map_or(0, Server::busy);
         let mut until = now + Duration::from_secs(3600);
         if busy == 0 {
-            until = self.active + self.serving.idle;
+            until = self.active + self.idle;
             if self.retired || until <= now {
                 return None;
             }

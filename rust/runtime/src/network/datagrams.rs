@@ -49,13 +49,25 @@ struct Session {
 }
 
 /// All clients.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Datagrams {
     sessions: Slab<Session>,
     known: HashMap<Client, usize>,
     /// In the order in which they might be forgotten: when that comes, who was active since goes to the end.
     queue: VecDeque<(Instant, usize)>,
     buffer: Vec<u8>,
+}
+
+impl Default for Datagrams {
+    fn default() -> Self {
+        Self {
+            sessions: Slab::default(),
+            known: HashMap::new(),
+            queue: VecDeque::new(),
+            // Only what is used of it takes memory.
+            buffer: vec![0; LARGEST],
+        }
+    }
 }
 
 impl Datagrams {
@@ -70,8 +82,7 @@ impl Datagrams {
     }
 
     /// Passes on what clients have sent to a port.
-    pub fn receive(&mut self, at: usize, port: &Port<'_>, epoll: &OwnedFd, now: Instant) {
-        self.buffer.resize(LARGEST, 0);
+    pub fn receive(&mut self, at: usize, port: &Port, epoll: &OwnedFd, now: Instant) {
         let mut buffer = std::mem::take(&mut self.buffer);
         for _ in 0..BATCH {
             let (n, address, local) = match take(port, &mut buffer) {
@@ -99,8 +110,7 @@ impl Datagrams {
     }
 
     /// Passes on what the container has answered.
-    pub fn answer(&mut self, at: usize, ports: &[Port<'_>], now: Instant) {
-        self.buffer.resize(LARGEST, 0);
+    pub fn answer(&mut self, at: usize, ports: &[Port], now: Instant) {
         let Some(session) = self.sessions.get_mut(at) else {
             return;
         };
@@ -135,9 +145,6 @@ impl Datagrams {
             }
         }
         self.sessions.settle();
-        if self.sessions.len() == 0 && self.queue.is_empty() {
-            self.buffer = Vec::new();
-        }
     }
 
     fn forget(&mut self, at: usize) {
@@ -204,7 +211,7 @@ fn open(target: SocketAddr) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Takes a datagram: its size, from where it came, and to which of the host's addresses.
-fn take(port: &Port<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<SocketAddr>, Local)> {
+fn take(port: &Port, buffer: &mut [u8]) -> nix::Result<(usize, Option<SocketAddr>, Local)> {
     let mut control = nix::cmsg_space!(libc::in6_pktinfo);
     let mut slices = [IoSliceMut::new(buffer)];
     let fd = port.socket.as_raw_fd();
@@ -230,7 +237,7 @@ fn take(port: &Port<'_>, buffer: &mut [u8]) -> nix::Result<(usize, Option<Socket
 }
 
 /// Sends a datagram to a client, from the address that it has asked. What cannot be sent is lost, as datagrams are.
-fn give(port: &Port<'_>, client: &Client, data: &[u8]) {
+fn give(port: &Port, client: &Client, data: &[u8]) {
     let to = address::to_storage(client.address);
     let slices = [IoSlice::new(data)];
     let (v4, v6);

@@ -150,10 +150,10 @@ impl Links {
     }
 
     /// Takes connections that wait at a listener. Fails if there is no descriptor or memory for more.
-    pub fn accept(&mut self, port: &Port<'_>, epoll: &OwnedFd) -> Result<()> {
+    pub fn accept(&mut self, port: &Port, epoll: &OwnedFd) -> Result<()> {
         for _ in 0..BATCH {
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-            let client = match accept_with(port.socket, flags) {
+            let client = match accept_with(&port.socket, flags) {
                 Ok(client) => client,
                 Err(Errno::AGAIN) => return Ok(()),
                 Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
@@ -182,7 +182,7 @@ impl Links {
     }
 
     /// Connects to the container, and has both ends polled under the number that the link will have.
-    fn link(&self, client: &OwnedFd, port: &Port<'_>, epoll: &OwnedFd) -> Result<OwnedFd> {
+    fn link(&self, client: &OwnedFd, port: &Port, epoll: &OwnedFd) -> Result<OwnedFd> {
         let server = address::socket(port.target.ip(), SocketType::STREAM)?;
         match connect(&server, &port.target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}

@@ -77,33 +77,39 @@ fn bind_one(wanted: &Wanted) -> Result<Vec<Bound>> {
         None if has_ipv6() => vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
         None => vec![Ipv4Addr::UNSPECIFIED.into()],
     };
-    if wanted.host_port == 0 {
-        for attempt in 1.. {
-            match bind_all(wanted, &hosts, 0) {
-                Err((_, Errno::ADDRINUSE)) if attempt < ATTEMPTS => {}
-                other => return other.map_err(|(at, errno)| failure(wanted, at, errno)),
-            }
+    let candidates = if wanted.host_port == 0 {
+        vec![0; ATTEMPTS]
+    } else {
+        (wanted.host_port..=wanted.host_port_end.max(wanted.host_port)).collect()
+    };
+    // What was free in one family only stays taken until the end, or the kernel might choose it again.
+    let mut halves = Vec::new();
+    let mut refused = None;
+    for port in candidates {
+        let mut bound = Vec::with_capacity(hosts.len());
+        match bind_all(wanted, &hosts, port, &mut bound) {
+            Ok(()) => return Ok(bound),
+            Err((at, Errno::ADDRINUSE)) => refused = Some((at, Errno::ADDRINUSE)),
+            Err((at, errno)) => return Err(failure(wanted, at, errno)),
+        }
+        if port == 0 {
+            halves.append(&mut bound);
         }
     }
-    let last = wanted.host_port_end.max(wanted.host_port);
-    for port in wanted.host_port..last {
-        match bind_all(wanted, &hosts, port) {
-            Err((_, Errno::ADDRINUSE)) => {}
-            other => return other.map_err(|(at, errno)| failure(wanted, at, errno)),
-        }
-    }
-    bind_all(wanted, &hosts, last).map_err(|(at, errno)| failure(wanted, at, errno))
+    let (at, errno) = refused.unwrap_or((SocketAddr::new(hosts[0], 0), Errno::ADDRINUSE));
+    drop(halves);
+    Err(failure(wanted, at, errno))
 }
 
 type Refused = (SocketAddr, Errno);
 
-/// Binds one number, or the kernel's choice, at all addresses.
+/// Binds one number, or the kernel's choice, at all addresses; those before the one that is refused are in `bound`, too.
 fn bind_all(
     wanted: &Wanted,
     hosts: &[IpAddr],
     mut port: u16,
-) -> std::result::Result<Vec<Bound>, Refused> {
-    let mut bound = Vec::with_capacity(hosts.len());
+    bound: &mut Vec<Bound>,
+) -> std::result::Result<(), Refused> {
     for ip in hosts {
         let at = SocketAddr::new(*ip, port);
         let socket = match wanted.protocol {
@@ -127,7 +133,7 @@ fn bind_all(
             socket,
         });
     }
-    Ok(bound)
+    Ok(())
 }
 
 fn number(socket: &OwnedFd) -> std::result::Result<u16, Errno> {
@@ -175,6 +181,7 @@ fn failure(wanted: &Wanted, at: SocketAddr, errno: Errno) -> Error {
         Protocol::Sctp => "sctp",
     };
     let range = wanted.host_port_end > wanted.host_port && wanted.host_port != 0;
+    let at = SocketAddr::new(at.ip(), if wanted.host_port == 0 { 0 } else { at.port() });
     let shown = if range {
         let (ip, first, last) = (at.ip(), wanted.host_port, wanted.host_port_end);
         match ip {
@@ -186,7 +193,7 @@ fn failure(wanted: &Wanted, at: SocketAddr, errno: Errno) -> Error {
     };
     let (kind, why) = match errno {
         Errno::ADDRINUSE if range => (Kind::Conflict, "all ports of it are in use".to_owned()),
-        Errno::ADDRINUSE if at.port() == 0 => (Kind::Conflict, "no port is free".to_owned()),
+        Errno::ADDRINUSE if wanted.host_port == 0 => (Kind::Conflict, "no port is free".to_owned()),
         Errno::ADDRINUSE => {
             let held = holder::of(wanted.protocol, at);
             let held = held.map_or_else(String::new, |holder| format!(" (held by {holder})"));

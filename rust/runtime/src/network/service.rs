@@ -3,7 +3,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use minidock_core::net::live::Protocol;
 use minidock_core::sys;
 use nix::sys::signal::{SigSet, SigmaskHow, Signal as NixSignal, sigprocmask};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -187,13 +186,6 @@ impl Service {
         *self = Self::with_idle(self.idle);
     }
 
-    /// The process that serves now, if there is one.
-    #[cfg(test)]
-    pub fn process(&self) -> Option<BorrowedFd<'_>> {
-        let child = self.children.iter().find(|child| !child.retired);
-        child.map(|child| child.process.as_fd())
-    }
-
     fn is_served(&self) -> bool {
         self.children.iter().any(|child| !child.retired)
     }
@@ -251,7 +243,7 @@ impl Service {
         self.not_before = now + pause.min(LONGEST_PAUSE_MS);
     }
 
-    fn start(&self, now: u64) -> std::io::Result<Child> {
+    fn start(&mut self, now: u64) -> std::io::Result<Child> {
         // From its first moment on the process must not die of the signal that retires it.
         let mut before = SigSet::empty();
         let mut blocked = SigSet::empty();
@@ -274,30 +266,32 @@ impl Service {
     }
 
     /// The forked process.
-    fn run(&self, supervisor: Pid) -> ! {
-        let mut kept: Vec<RawFd> = self.sockets().map(|fd| fd.as_raw_fd()).collect();
+    fn run(&mut self, supervisor: Pid) -> ! {
+        let ports = self.bound.iter().filter_map(|port| port.socket.as_ref());
+        let mut kept: Vec<RawFd> = ports.map(AsRawFd::as_raw_fd).collect();
         if let Some(dns) = &self.dns {
+            kept.extend(dns.sockets().map(|fd| fd.as_raw_fd()));
             kept.push(dns.container_ns.as_raw_fd());
         }
         let Some(retire) = child::prepare(supervisor, &mut kept) else {
             sys::exit_now(1);
         };
-        let ports = self.bound.iter().filter_map(|port| {
+        let targets = self.targets;
+        let ports = std::mem::take(&mut self.bound);
+        let ports = ports.into_iter().filter_map(|port| {
             Some(Port {
                 protocol: port.protocol,
-                socket: port.socket.as_ref()?.as_fd(),
-                target: self.targets.of(port)?,
+                target: targets.of(&port)?,
+                socket: port.socket?,
             })
         });
         let serving = Serving {
-            ports: ports
-                .filter(|port| port.protocol != Protocol::Sctp)
-                .collect(),
-            dns: self.dns.as_ref(),
+            ports: ports.collect(),
+            dns: self.dns.take(),
             idle: self.idle,
-            retire: Some(retire.as_fd()),
+            retire: Some(retire),
         };
-        let code = i32::from(child::serve(&serving).is_err());
+        let code = i32::from(child::serve(serving).is_err());
         sys::exit_now(code)
     }
 }

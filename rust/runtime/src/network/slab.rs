@@ -59,4 +59,9 @@ impl<T> Slab<T> {
     pub fn len(&self) -> usize {
         self.items.len() - self.free.len() - self.gone.len()
     }
+
+    pub fn iter(&self) -> impl Iterator<Item = (usize, &T)> {
+        let items = self.items.iter().enumerate();
+        items.filter_map(|(at, item)| Some((at, item.as_ref()?)))
+    }
 }

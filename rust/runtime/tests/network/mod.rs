@@ -1,8 +1,10 @@
 //! What the tests of the network share.
 #![allow(dead_code)] // Each of them uses a part.
 
+pub mod names;
+
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Mutex;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -49,7 +51,7 @@ pub fn wanted(protocol: Protocol, host: SocketAddr) -> Wanted {
 /// A host port that is served by a thread.
 pub struct Forward {
     pub address: SocketAddr,
-    pub socket: OwnedFd,
+    socket: Mutex<Option<OwnedFd>>,
     retire: Mutex<Option<OwnedFd>>,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
@@ -90,20 +92,20 @@ impl Forward {
         let thread = std::thread::spawn(move || {
             let port = Port {
                 protocol,
-                socket: served.as_fd(),
+                socket: served,
                 target,
             };
             let serving = Serving {
                 ports: vec![port],
                 dns: None,
                 idle,
-                retire: Some(retired.as_fd()),
+                retire: Some(retired),
             };
-            serve(&serving).unwrap();
+            serve(serving).unwrap();
         });
         Self {
             address,
-            socket,
+            socket: Mutex::new(Some(socket)),
             retire: Mutex::new(Some(retire)),
             thread: Mutex::new(Some(thread)),
         }
@@ -121,6 +123,11 @@ impl Forward {
         let end = self.retire.lock().unwrap().take();
         drop(end);
         std::thread::sleep(Duration::from_millis(100));
+    }
+
+    /// Closes the host's port, as far as it is the test's.
+    pub fn close(&self) {
+        self.socket.lock().unwrap().take();
     }
 
     pub fn has_ended(&self) -> bool {
