@@ -440,5 +440,5 @@ fn bind(wanted: &[Wanted]) -> Result<Vec<Bound>> {
 
 /// Whether who holds a port is one of ours, or has let it go since.
 fn is_passing(error: &str) -> bool {
-    error.contains("held by minidock-") || !error.contains("held by")
+    error.contains("held by minidock-") || error.ends_with("address already in use")
 }
