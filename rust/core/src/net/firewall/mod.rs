@@ -22,7 +22,7 @@ use self::elements::Placed;
 use self::layout::FAMILY;
 use super::live::{self, Network, Published};
 use super::nft::read::{self, Element};
-use super::nft::{Batch, Socket, socket};
+use super::nft::{Batch, Socket, conntrack, socket};
 use crate::error::{Context, Error, Kind, Result};
 
 /// How often something is tried again because rules were changed by others meanwhile.
@@ -123,6 +123,8 @@ impl Firewall {
         }
         let socket = self.socket()?;
         self.change(socket, add, BTreeSet::new())?;
+        // A kernel that cannot be asked keeps what is under way, until nobody has sent for a while.
+        let _ = conntrack::forget(socket, ports, true);
         if !networks.is_empty() {
             forward::open(socket, &self.table)?;
         }
@@ -142,7 +144,10 @@ impl Firewall {
         if remove.is_empty() {
             return Ok(());
         }
-        self.change(self.socket()?, BTreeSet::new(), remove)
+        let socket = self.socket()?;
+        self.change(socket, BTreeSet::new(), remove)?;
+        let _ = conntrack::forget(socket, ports, false);
+        Ok(())
     }
 
     /// Deletes the table, and what it has put into others'. It is no error if there is none.
@@ -340,5 +345,7 @@ fn lock(networks: &Path, operation: FlockOperation) -> Result<OwnedFd> {
     }
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;
