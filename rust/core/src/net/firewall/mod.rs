@@ -123,8 +123,6 @@ impl Firewall {
         }
         let socket = self.socket()?;
         self.change(socket, add, BTreeSet::new())?;
-        // A kernel that cannot be asked keeps what is under way, until nobody has sent for a while.
-        let _ = conntrack::forget(socket, ports, true);
         if !networks.is_empty() {
             forward::open(socket, &self.table)?;
         }
@@ -138,7 +136,14 @@ impl Firewall {
         forward::open(socket, &self.table).map(|_| ())
     }
 
-    /// Takes published ports out, whatever they lead to. What is not there is no error.
+    /// Leads datagrams that are under way to published ports there: those that somebody began to send before. Where there are
+    /// UDP ports the kernel goes through all connections, for up to some 20 ms: better after the container has started.
+    pub fn redirect_strays(&self, ports: &[Published]) -> Result<()> {
+        conntrack::forget(self.socket()?, ports, true)
+    }
+
+    /// Takes published ports out, whatever they lead to. What is not there is no error. With UDP ports it takes as long as
+    /// [`Firewall::redirect_strays`].
     pub fn unpublish(&self, ports: &[Published]) -> Result<()> {
         let remove: BTreeSet<Placed> = ports.iter().filter_map(elements::of_port).collect();
         if remove.is_empty() {
@@ -146,6 +151,7 @@ impl Firewall {
         }
         let socket = self.socket()?;
         self.change(socket, BTreeSet::new(), remove)?;
+        // A kernel that cannot be asked keeps what is under way, until nobody has sent for a while.
         let _ = conntrack::forget(socket, ports, false);
         Ok(())
     }
