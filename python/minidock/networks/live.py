@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FILE = "network.json"
+_HIDDEN_LENGTH = 65
 
 
 class Endpoint(msgspec.Struct):
@@ -131,7 +132,7 @@ def discard(paths: Paths, network_id: str) -> None:
 def hidden(paths: Paths) -> Iterator[tuple[str, bytes | None]]:
     """Networks that somebody died while removing: id and live file."""
     for name in _listed(paths.run_networks):
-        if name.startswith("."):
+        if name.startswith(".") and len(name) == _HIDDEN_LENGTH:  # not the locks of supervisors
             yield name[1:], read(paths, name)
 
 
