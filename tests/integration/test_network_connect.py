@@ -33,21 +33,21 @@ def test_connect_and_disconnect(net_busybox: minidock.Engine) -> None:
     for name in ("app", "web"):
         net_busybox.networks.create(name)
     web = ran(net_busybox, name="web", network="web")
-    container = ran(net_busybox, name="a")
+    container = ran(net_busybox, name="aa")
     bridge = settings(container)["Gateway"]
     inode = said(container, "stat", "-c", "%i", "/etc/hosts")
     network = net_busybox.networks.get("web")
     network.connect(container, aliases=["x"])
     shown = settings(container)["Networks"]["web"]
     assert shown["Aliases"] == ["x"]
-    assert shown["DNSNames"] == ["a", "x", container.short_id]
+    assert shown["DNSNames"] == ["aa", "x", container.short_id]
     assert f"{shown['IPAddress']}\t{container.short_id}\n" in said(container, "cat", "/etc/hosts")
     assert said(container, "stat", "-c", "%i", "/etc/hosts") == inode
     assert "nameserver 127.0.0.11" in said(container, "cat", "/etc/resolv.conf")
     assert look_up(container, "web") == {web.ip}
     assert look_up(web, "x") == {shown["IPAddress"]}
     assert routes(container) == [f"default via {bridge} dev eth0"]
-    with pytest.raises(Conflict, match="endpoint with name a already exists in network web"):
+    with pytest.raises(Conflict, match="endpoint with name aa already exists in network web"):
         network.connect(container)
     network.disconnect(container)
     assert list(settings(container)["Networks"]) == ["bridge"]
@@ -132,7 +132,7 @@ def test_what_cannot_be_connected(net_busybox: minidock.Engine) -> None:
 def test_a_supervisor_that_is_killed_leaves_nothing(net_busybox: minidock.Engine, net_roots: Roots) -> None:
     net_busybox.networks.create("web")
     port = net.free_port()
-    options: dict[str, Any] = {"publish": [f"{port}:80"], "name": "a"}
+    options: dict[str, Any] = {"publish": [f"{port}:80"], "name": "aa"}
     container = ran(net_busybox, net.serving("x"), network="web", **options)
     container.wait_for_http("/", timeout=10)
     ends = container.record.endpoints["web"]
@@ -161,7 +161,7 @@ def _supervisor(roots: Roots, container: minidock.Container) -> int:
 
 def test_after_a_boot_nothing_is_left(net_busybox: minidock.Engine, net_roots: Roots) -> None:
     """The run root is gone, and so is every process: as after a boot."""
-    container = ran(net_busybox, net.serving("x"), name="a", publish=["80"])
+    container = ran(net_busybox, net.serving("x"), name="aa", publish=["80"])
     ends = container.record.endpoints["bridge"]
     bridge = net_busybox.networks.get("bridge").record.bridge
     container.reload()
@@ -171,7 +171,7 @@ def test_after_a_boot_nothing_is_left(net_busybox: minidock.Engine, net_roots: R
     net_busybox.close()
     shutil.rmtree(net_roots.run)
     assert bridge in net.interfaces()
-    container = net_busybox.containers.get("a")
+    container = net_busybox.containers.get("aa")
     assert container.status == "exited"
     assert not net_busybox.store.networks.every()
     container.start()
@@ -182,7 +182,7 @@ def test_after_a_boot_nothing_is_left(net_busybox: minidock.Engine, net_roots: R
 def test_restarts_keep_what_they_have(net_busybox: minidock.Engine) -> None:
     net_busybox.networks.create("web")
     port = net.free_port()
-    container = ran(net_busybox, net.serving("x"), network="web", restart="always", publish=[f"{port}:80"], name="a")
+    container = ran(net_busybox, net.serving("x"), network="web", restart="always", publish=[f"{port}:80"], name="aa")
     other = ran(net_busybox, network="web")
     before = container.ip
     container.wait_for_http("/", timeout=10)
@@ -190,7 +190,7 @@ def test_restarts_keep_what_they_have(net_busybox: minidock.Engine) -> None:
     wait_for(lambda: settings(container) and container.record.restart_count == 1 and container.status == "running", 10)
     assert container.wait_for_http("/", timeout=10) == port
     assert container.ip == before
-    assert look_up(other, "a") == {before}
+    assert look_up(other, "aa") == {before}
     container.restart(timeout=0)
     assert container.wait_for_http("/", timeout=10) == port
 

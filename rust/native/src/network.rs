@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use minidock_core::net::firewall::Firewall;
-use minidock_core::net::live::Network;
+use minidock_core::net::live::{self, Network};
 use minidock_core::net::{bridge, route::Socket};
 use minidock_core::{Error, Kind};
 use pyo3::prelude::*;
@@ -60,10 +60,15 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
             .collect();
         tables.sort_unstable();
         tables.dedup();
+        let empty = live::all(&networks)?.is_empty();
         // The table is made from the files of those that are left.
-        tables
-            .into_iter()
-            .try_for_each(|table| Firewall::new(table).ensure(&networks).map(drop))
+        tables.into_iter().try_for_each(|table| {
+            let firewall = Firewall::new(table);
+            match empty {
+                true => firewall.remove(),
+                false => firewall.ensure(&networks).map(drop),
+            }
+        })
     })
     .map_err(|e: Error| raise(&e))
 }

@@ -95,9 +95,7 @@ fn one(host: &mut Socket, ns: BorrowedFd<'_>, settings: &Settings) -> Result<()>
         host.one(route::new_veth(name, inside, ns, mac, network.mtu))?;
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
         host.one(route::join_bridge(name, below))?;
-        if !network.icc {
-            host.one(route::isolate(name))?;
-        }
+        host.one(route::set_port(name, !network.icc))?;
     } else {
         let (driver, mode) = (network.driver.as_str(), network.mode.as_str());
         host.one(route::new_child(

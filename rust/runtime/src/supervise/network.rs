@@ -428,7 +428,7 @@ fn bind(wanted: &[Wanted]) -> Result<Vec<Bound>> {
         match ports::bind(wanted) {
             Err(error)
                 if error.kind == Kind::Conflict
-                    && error.to_string().contains("held by minidock-")
+                    && is_passing(&error.to_string())
                     && now_ms() < until =>
             {
                 std::thread::sleep(Duration::from_millis(10));
@@ -436,4 +436,9 @@ fn bind(wanted: &[Wanted]) -> Result<Vec<Bound>> {
             other => return other,
         }
     }
+}
+
+/// Whether who holds a port is one of ours, or has let it go since.
+fn is_passing(error: &str) -> bool {
+    error.contains("held by minidock-") || error.ends_with("address already in use")
 }
