@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from minidock.engine import Engine
     from minidock.networks.addresses import Span
     from minidock.networks.leases import Leases
-    from minidock.networks.machine import Host
     from minidock.networks.planning import Request
     from minidock.store.networks import NetworkTable
 
@@ -75,7 +74,7 @@ class Keeper:
         key = DEFAULT if key == "default" else key
         row = self.table.find(key)
         if row is None and key in PREDEFINED and (key != DEFAULT or self.has_default):
-            self._predefine()
+            self._predefine(needed=key)
             row = self.table.find(key)
         if row is None:
             raise NetworkNotFound(f"network {key} not found")
@@ -133,10 +132,9 @@ class Keeper:
             raise NameInUse(f"network with name {record.name} already exists")
         with self.locked():
             self.sweep()
-            host = machine.host()
             # A name that was not asked for is nobody else's.
             others = self._others() if planned.settings.bridge or record.driver != "bridge" else []
-            records.check_interfaces(planned, host.interfaces, others)
+            records.check_interfaces(planned, machine.host, others)
 
             def undo() -> None:
                 with suppress(MinidockError):  # then the next network that is made does it
@@ -144,7 +142,7 @@ class Keeper:
 
             with self.table.database.transaction(undo):
                 if not record.config_only:
-                    taken = pools.Taken(self._own_subnets(), host.spans())
+                    taken = pools.Taken(self._own_subnets(), machine.host.spans(ipv6=record.enable_ipv6))
                     planning.complete(planned, taken, self._engine.config, self._seed)
                 self._insert(record)
                 if not record.config_only:
@@ -304,40 +302,46 @@ class Keeper:
             raise records.in_use(record, self._engine.store, on)
         self.table.delete(record.id)
 
-    def _predefine(self) -> None:
-        """Make the rows of the predefined networks that are missing."""
-        from minidock.networks import machine, records
+    def _predefine(self, needed: str = "") -> None:
+        """Make the rows of the predefined networks that are missing.
+
+        A default one that cannot be made, for lack of a subnet say, is an error only when it is ``needed``.
+        """
+        from minidock.networks import records
 
         with self.locked():
             self.sweep()
-            host = machine.host() if self.has_default else None
             with self.table.database.transaction():
                 for name, driver in (("none", "null"), ("host", "host")):
                     if self._named(name) is None:
                         self._insert(records.plain(name, driver))
-                if host is not None and self._named(DEFAULT) is None:
-                    self._insert(self._default(host))
+                if self.has_default and self._named(DEFAULT) is None:
+                    try:
+                        self._insert(self._default())
+                    except MinidockError:
+                        if needed == DEFAULT:
+                            raise
 
-    def _default(self, host: Host) -> Record:
+    def _default(self) -> Record:
         """The default network's new record. Under the machine's lock, in a transaction."""
-        from minidock.networks import default, pools, records
+        from minidock.networks import default, machine, pools, records
 
         engine = self._engine
         bridge = engine.config.bridge
         address = ""
-        if bridge and bridge in host.interfaces:
+        if bridge and machine.host.has_interface(bridge):
             address = records.interface_address(bridge)
             if engine.config.bip not in ("", address):
                 raise InvalidArgument(
                     f"configuration: bip {engine.config.bip}: the interface {bridge} exists and has {address}"
                 )
-        taken = pools.Taken(self._own_subnets(), host.spans())
+        taken = pools.Taken(self._own_subnets(), machine.host.spans(ipv6=engine.config.ipv6))
         made = default.make(engine.config, engine.run_root, taken, self._seed, address)
         for other in self._others():
             if other.bridge == made.bridge:
                 raise Conflict(f"network bridge: its interface {made.bridge} is that of network {other.name}; set "
                                "bridge in the configuration")  # fmt: skip
-        if made.bridge in host.interfaces and not made.borrowed:
+        if machine.host.has_interface(made.bridge) and not made.borrowed:
             self._clear_away(made)
         return made
 
@@ -360,17 +364,14 @@ class Keeper:
         """The default network as the configuration wants it now; that of before as long as containers are on it."""
         if self._fits(record) or self.table.on(record.id):
             return record
-        from minidock.networks import machine
-
         with self.locked():
             found = self._named(DEFAULT)
             if found is None or self._fits(found) or self.table.on(found.id):
                 return found or record
             self._take_down([found])
-            host = machine.host()
             with self.table.database.transaction():
                 self.table.delete(found.id)
-                made = self._default(host)
+                made = self._default()
                 self._insert(made)
         return made
 
@@ -385,7 +386,7 @@ class Keeper:
             from minidock.networks import machine, pools
 
             asked = (self._engine.config.bip, self._engine.config.fixed_cidr)
-            routes = pools.Taken((), machine.host().spans()).routes
+            routes = pools.Taken((), machine.host.spans(ipv6=record.enable_ipv6)).routes
             own = [parse_prefix(one.subnet) for one in record.subnets if not any(asked) and not record.borrowed]
             if any(subnet.overlaps(route) for route in routes for subnet in own):
                 return False

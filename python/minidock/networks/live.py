@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 VERSION = 1
 FILE = "network.json"
-_HIDDEN_LENGTH = 65
+_ID_LENGTH = 64
+_HEX = frozenset("0123456789abcdef")
 
 
 class Endpoint(msgspec.Struct):
@@ -132,13 +133,13 @@ def discard(paths: Paths, network_id: str) -> None:
 def hidden(paths: Paths) -> Iterator[tuple[str, bytes | None]]:
     """Networks that somebody died while removing: id and live file."""
     for name in _listed(paths.run_networks):
-        if name.startswith(".") and len(name) == _HIDDEN_LENGTH:  # not the locks of supervisors
+        if name.startswith(".") and _is_id(name[1:]):
             yield name[1:], read(paths, name)
 
 
 def shown(paths: Paths) -> list[str]:
     """The ids of networks with live files, whatever data root they are of."""
-    return [name for name in _listed(paths.run_networks) if not name.startswith(".")]
+    return [name for name in _listed(paths.run_networks) if _is_id(name)]
 
 
 def is_of(paths: Paths, content: bytes | None) -> bool:
@@ -172,6 +173,11 @@ def leaving(networks: str, network_id: str, holders: Collection[str]) -> dict[tu
         except (OSError, ValueError):
             continue  # it went just now
     return found
+
+
+def _is_id(name: str) -> bool:
+    """Whether an entry is a network's: the firewall has files of its own there."""
+    return len(name) == _ID_LENGTH and _HEX.issuperset(name)
 
 
 def _listed(path: str) -> list[str]:

@@ -8,12 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from minidock import _native
-from minidock._errors import translate
 from minidock.errors import SystemFailure
-from minidock.networks.addresses import span
 from minidock.networks.leases import StillLeaving
 
 if TYPE_CHECKING:
@@ -26,15 +21,34 @@ _PATIENCE = 0.05
 _POLL_SECONDS = 0.002
 
 
-class Host(msgspec.Struct):
-    """Routes of the host but the default ones, and the names of its interfaces."""
+class Host:
+    """The host's network: its routes but the default ones, and its interfaces. Read anew by every call.
 
-    routes: list[str]
-    interfaces: list[str]
+    From files of /proc and /sys: with hundreds of networks netlink takes many milliseconds to tell of them.
+    """
 
-    def spans(self) -> list[Span]:
-        """The addresses that the routes lead to."""
-        return [span(text) for text in self.routes]
+    def spans(self, *, ipv6: bool) -> list[Span]:
+        """The addresses that routes lead to; those of IPv6 only if they are asked for."""
+        found = []
+        for line in _lines("/proc/thread-self/net/route")[1:]:
+            words = line.split()
+            first, mask = (int.from_bytes(bytes.fromhex(words[at]), "little") for at in (1, 7))
+            if mask:
+                found.append((4, first, first | mask ^ 0xFFFFFFFF))
+        for line in _lines("/proc/thread-self/net/ipv6_route") if ipv6 else ():
+            words = line.split()
+            first, host = int(words[0], 16), 128 - int(words[1], 16)
+            # Neither the default route, nor those to groups and to neighbours, which all interfaces have.
+            if host < 128 and first >> 120 != 0xFF and first >> 118 != 0xFE80 >> 6:
+                found.append((6, first, first | (1 << host) - 1))
+        return found
+
+    def has_interface(self, name: str) -> bool:
+        """Whether there is an interface of this name."""
+        return os.path.lexists(f"/sys/class/net/{name}")
+
+
+host = Host()
 
 
 class Busy(StillLeaving):
@@ -46,12 +60,13 @@ class Busy(StillLeaving):
         return time.monotonic() < deadline
 
 
-def host() -> Host:
-    """Look at the host's network."""
+def _lines(path: str) -> list[str]:
+    """The lines of a file of the kernel; none if it has no such protocol."""
     try:
-        return msgspec.json.decode(_native.host_network(), type=Host)
-    except _native.NativeError as error:
-        raise translate(error) from error
+        with open(path, encoding="ascii") as file:
+            return file.readlines()
+    except FileNotFoundError:
+        return []
 
 
 @contextlib.contextmanager

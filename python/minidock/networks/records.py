@@ -14,8 +14,9 @@ from minidock.networks.addresses import show
 from minidock.networks.record import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from minidock.networks.machine import Host
     from minidock.networks.planning import Plan
     from minidock.store.networks import EndpointRow
     from minidock.store.store import Store
@@ -28,7 +29,7 @@ def plain(name: str, driver: str) -> Record:
     return Record(id=os.urandom(32).hex(), name=name, created=rfc3339(time.time_ns()), driver=driver)
 
 
-def check_interfaces(planned: Plan, interfaces: Collection[str], others: Iterable[Record]) -> None:
+def check_interfaces(planned: Plan, host: Host, others: Iterable[Record]) -> None:
     """Raise Conflict when a planned network's interface is in use, NotFound without the one that it is to be on."""
     record, parent = planned.record, planned.settings.parent
     if record.bridge:
@@ -38,7 +39,7 @@ def check_interfaces(planned: Plan, interfaces: Collection[str], others: Iterabl
                     f"cannot create network {record.id} ({record.bridge}): conflicts with network {other.id} "
                     f"({other.bridge}): networks have same bridge name"
                 )
-        if record.bridge in interfaces:
+        if host.has_interface(record.bridge):
             raise Conflict(
                 f"cannot create network {record.name}: the host has an interface {record.bridge}; choose another name "
                 f"with the option {options.NAME}"
@@ -53,7 +54,7 @@ def check_interfaces(planned: Plan, interfaces: Collection[str], others: Iterabl
                 f"cannot use mode passthru, {other.driver} network {other.id} is already using parent interface "
                 f"{parent}"
             )
-    if parent in interfaces:
+    if host.has_interface(parent):
         # Not ours to remove, unless another network of ours has made it.
         record.borrowed = not any(not other.borrowed for other in below.values())
         return
@@ -61,7 +62,7 @@ def check_interfaces(planned: Plan, interfaces: Collection[str], others: Iterabl
     if not base or not re.fullmatch("[0-9]{1,4}", vlan) or not 0 < int(vlan) < 4095:
         raise NotFound(f"invalid subinterface vlan name {parent}, example formatting is eth0.10; the host has no such "
                        "interface")  # fmt: skip
-    if base not in interfaces:
+    if not host.has_interface(base):
         raise NotFound(f"failed to create {parent}: the host has no interface {base}")
 
 

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from minidock.networks.keeper import Keeper
     from minidock.networks.record import Record
 
-_OURS = ("mdn-", "mdb-")
-
 
 def repair(keeper: Keeper) -> list[str]:
     """Do it. Returns a line for everything that was not as it should be."""
@@ -26,9 +24,8 @@ def repair(keeper: Keeper) -> list[str]:
     done += _leases(keeper)
     found = [record for record in keeper.all() if record.subnets]
     done += _endpoints(keeper, found)
-    before = set(machine.host().interfaces)
     for record in found:
-        done += _network(keeper, record, before)
+        done += _network(keeper, record)
     if found:
         table = naming.table(paths.run)
         try:
@@ -37,12 +34,6 @@ def repair(keeper: Keeper) -> list[str]:
             done += _native.firewall_problems(table)
         except _native.NativeError as error:
             raise translate(error) from error
-    known = {record.bridge for record in found}
-    done += [
-        f"interface {name} is of no network here: another minidock's, or left over; if so, remove it by hand"
-        for name in sorted(before)
-        if name.startswith(_OURS) and name not in known
-    ]
     done += keeper.notes
     keeper.notes = []
     return done
@@ -83,12 +74,12 @@ def _is_supervised(run_dir: str) -> bool:
     return True
 
 
-def _network(keeper: Keeper, record: Record, interfaces: set[str]) -> list[str]:
+def _network(keeper: Keeper, record: Record) -> list[str]:
     """Make what is missing of a network. One that nobody has used since the boot is made when it is used."""
     path = f"{keeper.table.paths.run_networks}/{record.id}/{live.FILE}"
     if not os.path.exists(path) and not keeper.table.on(record.id):
         return []
-    missing = record.bridge not in interfaces if record.bridge else False
+    missing = bool(record.bridge) and not machine.host.has_interface(record.bridge)
     if missing:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)

@@ -17,6 +17,7 @@ from minidock import _native
 from minidock.config import Config
 from minidock.engine import Engine
 from minidock.networks import live, machine
+from minidock.networks.addresses import Span, span
 
 CONFIG = Config(bridge="none")
 
@@ -32,10 +33,14 @@ class Host:
         """Names of all bridges."""
         return set(os.listdir(self.links))
 
-    def host_network(self) -> bytes:
-        """As the kernel would say it."""
-        routes = [subnet for link in self.links.iterdir() for subnet in link.read_text().split()]
-        return json.dumps({"routes": routes, "interfaces": sorted(self.interfaces())}).encode()
+    def spans(self, *, ipv6: bool) -> list[Span]:
+        """What routes lead to."""
+        routes = [span(subnet) for link in self.links.iterdir() for subnet in link.read_text().split()]
+        return [route for route in routes if ipv6 or route[0] == 4]
+
+    def has_interface(self, name: str) -> bool:
+        """Whether there is a bridge of this name."""
+        return (self.links / name).exists()
 
     def network_ensure(self, document: bytes, networks: str, *, forward: bool = True) -> list[str]:
         """Make a bridge."""
@@ -64,7 +69,7 @@ class Host:
     @property
     def functions(self) -> dict[str, Callable[..., Any]]:
         """By name."""
-        names = ("host_network", "network_ensure", "networks_remove", "firewall_ensure", "firewall_problems")
+        names = ("network_ensure", "networks_remove", "firewall_ensure", "firewall_problems")
         return {name: getattr(self, name) for name in names}
 
 
@@ -101,6 +106,7 @@ def main(root: str, step: str, verb: str, name: str) -> None:
     """Do it."""
     for function, stand_in in Host(Path(root)).functions.items():
         setattr(_native, function, stand_in)
+    machine.host = Host(Path(root))  # type: ignore[assignment]
     machine._LOCKS = (f"{root}/lock",)
     with Engine(f"{root}/data", f"{root}/run", CONFIG) as engine:
         engine.networks.list()

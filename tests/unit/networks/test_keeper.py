@@ -24,6 +24,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
     found = Host(tmp_path)
     for name, function in found.functions.items():
         monkeypatch.setattr(_native, name, function, raising=False)
+    monkeypatch.setattr(machine, "host", found)
     monkeypatch.setattr(machine, "_LOCKS", (str(tmp_path / "lock"),))
     return found
 
