@@ -182,7 +182,7 @@ def test_containers_that_may_not_talk_to_each_other(net_busybox: minidock.Engine
     one = ran(net_busybox, net.serving("one"), network="quiet")
     two = ran(net_busybox, network="quiet")
     one.wait_for_port(80, timeout=10)
-    with pytest.raises(OSError, match="timed out|No route"):
+    with pytest.raises(OSError, match=r"timed out|No route"):
         fetched(two, one.ip, timeout=1)
     assert net.get(one.ip, 80) == "one\n"
 
