@@ -50,8 +50,8 @@ def _engine() -> Iterator[tuple[minidock.Engine, Path]]:
             yield engine, folder
         finally:
             together(lambda c: c.remove(force=True), engine.containers.list(all=True), 8)
-            engine.networks.prune()
-            engine.networks.remove_default()
+            networks = engine.networks
+            networks.take([network.record for network in networks.list()])
 
 
 @contextmanager
@@ -113,7 +113,9 @@ def bridge_cli(count: int) -> Row:
     medians, spread = summary(times)
     ratio = medians["minidock"] / medians["docker"]
     note = f"{ratio:.2f} x docker"
-    return Row("CLI `run --rm busybox true` on the bridge", medians, "ms", "≤ 0.35 x docker", ratio <= 0.35, spread, note)
+    return Row(
+        "CLI `run --rm busybox true` on the bridge", medians, "ms", "≤ 0.35 x docker", ratio <= 0.35, spread, note
+    )
 
 
 def bridge_fifty(count: int) -> Row:

@@ -113,7 +113,12 @@ class Keeper:
             with self.locked():
                 if self.table.find(record.id) is None:
                     raise NetworkNotFound(f"network {record.name} not found")
-                self._raise_up(record, content)
+                try:
+                    self._raise_up(record, content)
+                except MinidockError:
+                    with suppress(OSError):  # so that the next one does not take it for made
+                        os.unlink(f"{paths.run_networks}/{record.id}/{live.FILE}")
+                    raise
         return document
 
     # Making
@@ -132,7 +137,12 @@ class Keeper:
             # A name that was not asked for is nobody else's.
             others = self._others() if planned.settings.bridge or record.driver != "bridge" else []
             records.check_interfaces(planned, host.interfaces, others)
-            with self.table.database.transaction(lambda: self._take_down([record])):
+
+            def undo() -> None:
+                with suppress(MinidockError):  # then the next network that is made does it
+                    self._take_down([record])
+
+            with self.table.database.transaction(undo):
                 if not record.config_only:
                     taken = pools.Taken(self._own_subnets(), host.spans())
                     planning.complete(planned, taken, self._engine.config, self._seed)
@@ -249,8 +259,6 @@ class Keeper:
         try:
             changed = _native.network_ensure(content, paths.run_networks, forward=self._engine.config.ip_forward)
         except _native.NativeError as error:
-            with suppress(OSError):
-                os.unlink(f"{paths.run_networks}/{record.id}/{live.FILE}")
             raise translate(error) from error
         self.notes += [f"{path} is on now: containers' packets are forwarded to other hosts" for path in changed]
 

@@ -8,6 +8,7 @@ use super::bridge;
 use super::endpoint::{self, Inside, Settings, own_namespace};
 use super::in_new_namespace;
 use super::live::{self, Endpoint, Network, Protocol, Published};
+use super::nft::{self, Batch};
 use super::route::{self, Socket};
 
 /// A namespace with its loopback up, that lives as long as the descriptor.
@@ -134,6 +135,13 @@ pub fn joined_by_wire(ns: &OwnedFd) {
 pub fn serve(ns: &OwnedFd, port: u16) -> TcpListener {
     let _there = Inside::enter(ns.as_fd()).unwrap();
     TcpListener::bind(SocketAddr::new("::".parse().unwrap(), port)).unwrap()
+}
+
+/// Commits a batch that must be accepted.
+pub fn commit(fill: impl FnOnce(&mut Batch)) {
+    let mut batch = Batch::new(None);
+    fill(&mut batch);
+    assert_eq!(nft::Socket::open().unwrap().commit(batch).unwrap(), []);
 }
 
 /// How long something is waited for that is to come, and that is not to.

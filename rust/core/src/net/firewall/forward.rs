@@ -165,11 +165,14 @@ pub fn is_open(socket: &Socket, table: &str) -> Result<bool> {
 
 /// The obstacles that do not let pass what is ours.
 fn closed(socket: &Socket, table: &str) -> Result<Vec<Found>> {
+    let chains = read::chains(socket)?;
+    if obstacles(&chains).is_empty() {
+        return Ok(Vec::new());
+    }
     let rules = accept(&bridges(socket, table)?);
     if rules.is_empty() {
         return Ok(Vec::new());
     }
-    let chains = read::chains(socket)?;
     let name = chain_of(table);
     let mut closed = Vec::new();
     for at in obstacles(&chains) {
@@ -182,11 +185,14 @@ fn closed(socket: &Socket, table: &str) -> Result<Vec<Found>> {
 
 /// Has obstacles let pass what is ours; true if something was changed. Those that refuse are among the [`problems`].
 pub fn open(socket: &Socket, table: &str) -> Result<bool> {
+    let chains = read::chains(socket)?;
+    if obstacles(&chains).is_empty() {
+        return Ok(false);
+    }
     let rules = accept(&bridges(socket, table)?);
     if rules.is_empty() {
         return close(socket, table);
     }
-    let chains = read::chains(socket)?;
     let name = chain_of(table);
     let mut changed = false;
     for at in obstacles(&chains) {

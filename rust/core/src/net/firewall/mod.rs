@@ -22,7 +22,7 @@ use self::elements::Placed;
 use self::layout::FAMILY;
 use super::live::{self, Network, Published};
 use super::nft::read::{self, Element};
-use super::nft::{Batch, Socket, socket};
+use super::nft::{Batch, Socket, conntrack, socket};
 use crate::error::{Context, Error, Kind, Result};
 
 /// How often something is tried again because rules were changed by others meanwhile.
@@ -136,13 +136,24 @@ impl Firewall {
         forward::open(socket, &self.table).map(|_| ())
     }
 
-    /// Takes published ports out, whatever they lead to. What is not there is no error.
+    /// Leads datagrams that are under way to published ports there: those that somebody began to send before. Where there are
+    /// UDP ports the kernel goes through all connections, for up to some 20 ms: better after the container has started.
+    pub fn redirect_strays(&self, ports: &[Published]) -> Result<()> {
+        conntrack::forget(self.socket()?, ports, true)
+    }
+
+    /// Takes published ports out, whatever they lead to. What is not there is no error. With UDP ports it takes as long as
+    /// [`Firewall::redirect_strays`].
     pub fn unpublish(&self, ports: &[Published]) -> Result<()> {
         let remove: BTreeSet<Placed> = ports.iter().filter_map(elements::of_port).collect();
         if remove.is_empty() {
             return Ok(());
         }
-        self.change(self.socket()?, BTreeSet::new(), remove)
+        let socket = self.socket()?;
+        self.change(socket, BTreeSet::new(), remove)?;
+        // A kernel that cannot be asked keeps what is under way, until nobody has sent for a while.
+        let _ = conntrack::forget(socket, ports, false);
+        Ok(())
     }
 
     /// Deletes the table, and what it has put into others'. It is no error if there is none.
@@ -340,5 +351,7 @@ fn lock(networks: &Path, operation: FlockOperation) -> Result<OwnedFd> {
     }
 }
 
+#[cfg(test)]
+mod table_tests;
 #[cfg(test)]
 mod tests;

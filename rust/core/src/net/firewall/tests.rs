@@ -6,39 +6,14 @@ use super::*;
 use crate::net::endpoint::{Inside, own_namespace};
 use crate::net::in_new_namespace;
 use crate::net::live::Protocol;
-use crate::net::nft::{Chain, Family, Hook};
 use crate::net::testnet::*;
 
-const TABLE: &str = "minidock-test";
+pub(super) const TABLE: &str = "minidock-test";
 
 /// The number of elements in a set.
-fn count(set: &str) -> usize {
+pub(super) fn count(set: &str) -> usize {
     let socket = Socket::open().unwrap();
     read::elements(&socket, FAMILY, TABLE, set).unwrap().len()
-}
-
-/// Commits a batch that must be accepted.
-fn commit(fill: impl FnOnce(&mut Batch)) {
-    let mut batch = Batch::new(None);
-    fill(&mut batch);
-    assert_eq!(Socket::open().unwrap().commit(batch).unwrap(), []);
-}
-
-/// A base chain where packets are forwarded that drops what no rule accepts.
-fn dropping(family: Family, table: &str, chain: &str) {
-    let chain = Chain {
-        name: chain.to_owned(),
-        hook: Some(Hook {
-            kind: "filter".to_owned(),
-            number: 2,
-            priority: 0,
-            accept: false,
-        }),
-    };
-    commit(|batch| {
-        batch.add_table(family, table);
-        batch.add_chain(family, table, &chain);
-    });
 }
 
 #[test]
@@ -140,6 +115,58 @@ fn with_and_without_bridge_netfilter(test: impl Fn(bool) + Sync) {
             test(on && file.exists());
         });
     }
+}
+
+/// Somebody who sends all the time from one port, before and after.
+#[test]
+fn datagrams_under_way() {
+    in_new_namespace(|| {
+        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
+        let outside = neighbour();
+        let net = network(1);
+        let servers: Vec<(UdpSocket, Published)> = [2, 3]
+            .into_iter()
+            .map(|last| {
+                let inside = container(&net, 1, last);
+                let _there = Inside::enter(inside.as_fd()).unwrap();
+                let to = format!("10.9.1.{last}");
+                let port = Published {
+                    protocol: Protocol::Udp,
+                    ..port(53, &to)
+                };
+                (UdpSocket::bind("0.0.0.0:80").unwrap(), port)
+            })
+            .collect();
+        let client = {
+            let _there = Inside::enter(outside.as_fd()).unwrap();
+            UdpSocket::bind("192.0.2.2:5000").unwrap()
+        };
+        files.network(&net);
+        firewall.ensure(files.path()).unwrap();
+        let send = || client.send_to(b"x", "192.0.2.1:53").unwrap();
+        let mut buffer = [0; 8];
+        send();
+        for (server, port) in servers.iter().chain(&servers) {
+            let patient = Some(std::time::Duration::from_secs(10));
+            server.set_read_timeout(patient).unwrap();
+            let ports = std::slice::from_ref(port);
+            firewall.publish(ports).unwrap();
+            firewall.redirect_strays(ports).unwrap();
+            send();
+            server.recv(&mut buffer).unwrap();
+            // What reaches it is not disturbed; and gone, with another that nobody sends to.
+            firewall.redirect_strays(ports).unwrap();
+            let other = Published {
+                host_port: 54,
+                ..port.clone()
+            };
+            firewall.unpublish(&[port.clone(), other]).unwrap();
+            send();
+            server.set_nonblocking(true).unwrap();
+            assert!(server.recv(&mut buffer).is_err());
+            server.set_nonblocking(false).unwrap();
+        }
+    });
 }
 
 #[test]
@@ -270,180 +297,6 @@ fn addresses_of_loopback_on_the_wire() {
 }
 
 #[test]
-fn damage_is_seen_and_repaired() {
-    in_new_namespace(|| {
-        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
-        let net = network(1);
-        files.network(&net);
-        files.ports(&net, &[port(8080, "10.9.1.2")]);
-        firewall.rebuild(files.path()).unwrap();
-        assert!(firewall.verify(files.path()).unwrap());
-        let damages: [&dyn Fn(&mut Batch); 7] = [
-            &|batch| batch.delete_table(FAMILY, TABLE),
-            &|batch| batch.delete_rules(FAMILY, TABLE, "forward", None),
-            &|batch| batch.delete_rules(FAMILY, TABLE, "published", None),
-            &|batch| {
-                let rule = crate::net::nft::Rule::new("x");
-                let rule = rule.verdict(&crate::net::nft::Verdict::Accept);
-                batch.insert_rule(FAMILY, TABLE, "protected", &rule);
-            },
-            &|batch| {
-                let key = [6, 0, 0, 0, 0x1f, 0x90, 0, 0];
-                batch.delete_elements(FAMILY, TABLE, "ports4", [(&key[..], true)].into_iter());
-            },
-            &|batch| {
-                let chain = Chain {
-                    name: "more".to_owned(),
-                    hook: None,
-                };
-                batch.add_chain(FAMILY, TABLE, &chain);
-            },
-            &|batch| {
-                let name = [b'x'; 16];
-                let none = crate::net::nft::Data::None;
-                let element = [(&name[..], true, &none)];
-                batch.add_elements(FAMILY, TABLE, "internal", element.into_iter());
-            },
-        ];
-        for (number, damage) in damages.iter().enumerate() {
-            commit(damage);
-            assert!(!firewall.verify(files.path()).unwrap(), "damage {number}");
-            assert!(firewall.ensure(files.path()).unwrap());
-            assert!(firewall.verify(files.path()).unwrap(), "repair {number}");
-        }
-        firewall.remove().unwrap();
-        firewall.remove().unwrap();
-        assert!(!firewall.verify(files.path()).unwrap());
-    });
-}
-
-#[test]
-fn many_ports_and_networks_at_once() {
-    in_new_namespace(|| {
-        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
-        assert_eq!(
-            firewall.publish(&[port(1, "10.9.1.2")]).unwrap_err().kind,
-            Kind::NotFound
-        );
-        firewall.ensure(files.path()).unwrap();
-        let ports = |to: &str| -> Vec<_> { (1000..2000).map(|n| port(n, to)).collect() };
-        firewall.publish(&ports("10.9.1.2")).unwrap();
-        // Again, and to somebody else, who takes them over.
-        firewall.publish(&ports("10.9.1.2")).unwrap();
-        firewall.publish(&ports("10.9.1.3")).unwrap();
-        assert_eq!(count("ports4"), 1000);
-        let socket = Socket::open().unwrap();
-        let elements = read::elements(&socket, FAMILY, TABLE, "ports4").unwrap();
-        let to = super::super::nft::Data::Value(vec![10, 9, 1, 3, 0, 80, 0, 0]);
-        assert!(elements.iter().all(|element| element.data == to));
-        // Some are not there.
-        let mut some = ports("10.9.1.3");
-        some.extend((5000..5010).map(|n| port(n, "10.9.1.3")));
-        firewall.unpublish(&some).unwrap();
-        assert_eq!(count("ports4"), 0);
-        let networks: Vec<_> = (1..=200).map(network).collect();
-        firewall.add_networks(&networks).unwrap();
-        firewall.add_networks(&networks).unwrap();
-        assert_eq!(count("bridges"), 200);
-        // A subnet around another's.
-        let around = Network {
-            bridge: "around".to_owned(),
-            subnets: vec!["10.9.0.0/16".parse().unwrap()],
-            ..Network::default()
-        };
-        let refused = firewall.add_networks(&[around]).unwrap_err();
-        assert_eq!(refused.kind, Kind::Conflict);
-        firewall.remove_networks(&networks[1..]).unwrap();
-        firewall.remove_networks(&networks).unwrap();
-        for set in layout::set::ALL {
-            assert_eq!(count(set), 0, "{set}");
-        }
-    });
-}
-
-#[test]
-fn many_at_once_lose_nothing() {
-    in_new_namespace(|| {
-        let files = Files::new();
-        let host = own_namespace().unwrap();
-        std::thread::scope(|scope| {
-            for n in 1..=8u8 {
-                let (files, host) = (&files, &host);
-                scope.spawn(move || {
-                    let _there = Inside::enter(host.as_fd()).unwrap();
-                    let (net, firewall) = (network(n), Firewall::new(TABLE));
-                    let ports = [port(8000 + u16::from(n), &format!("10.9.{n}.2"))];
-                    files.network(&net);
-                    files.ports(&net, &ports);
-                    firewall.add(files.path(), &[net], &ports).unwrap();
-                    if n % 3 == 0 {
-                        firewall.rebuild(files.path()).unwrap();
-                    }
-                });
-            }
-        });
-        assert!(Firewall::new(TABLE).verify(files.path()).unwrap());
-        assert_eq!(count("ports4"), 8);
-    });
-}
-
-#[test]
-fn others_who_drop_what_is_forwarded() {
-    in_new_namespace(|| {
-        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
-        let outside = neighbour();
-        let net = network(1);
-        let inside = container(&net, 1, 2);
-        let server = serve(&inside, 80);
-        let away = serve(&outside, 80);
-        dropping(Family::Ip, "filter", "FORWARD");
-        dropping(Family::Ip6, "filter", "FORWARD");
-        dropping(Family::Inet, "mine", "any");
-        // Nothing is put there before there is a network.
-        assert!(firewall.ensure(files.path()).unwrap());
-        let ours = |socket: &Socket| {
-            let chains = read::chains(socket).unwrap();
-            let ours = chains.iter().filter(|c| c.chain.name == "MINIDOCK-TEST");
-            ours.count()
-        };
-        let socket = Socket::open().unwrap();
-        assert_eq!(ours(&socket), 0);
-        files.network(&net);
-        files.ports(&net, &[port(8080, "10.9.1.2"), port(8080, "fd00:1::2")]);
-        assert!(firewall.ensure(files.path()).unwrap());
-        assert!(!firewall.ensure(files.path()).unwrap());
-        assert_eq!(ours(&socket), 3);
-        for to in ["192.0.2.1:8080", "[2001:db8::1]:8080"] {
-            reaches(&outside, to, true);
-        }
-        sees(&away, &inside, "192.0.2.2:80", Some("192.0.2.1"));
-        // What we do not accept stays dropped.
-        sees(&server, &outside, "10.9.1.2:80", None);
-        assert_eq!(firewall.problems().unwrap(), Vec::<String>::new());
-        commit(|batch| batch.delete_rules(Family::Ip, "filter", "FORWARD", None));
-        assert!(!firewall.verify(files.path()).unwrap());
-        assert_eq!(firewall.problems().unwrap().len(), 1);
-        assert!(firewall.ensure(files.path()).unwrap());
-        // Somebody's rules before the jump, and two of us beside each other.
-        let rule = crate::net::nft::Rule::new("x").counter();
-        commit(|batch| batch.insert_rule(Family::Ip, "filter", "FORWARD", &rule));
-        assert!(firewall.ensure(files.path()).unwrap());
-        let second = Firewall::new("minidock-second");
-        assert!(second.ensure(files.path()).unwrap());
-        assert!(firewall.verify(files.path()).unwrap());
-        second.remove().unwrap();
-        firewall.remove_networks(&[net]).unwrap();
-        assert_eq!(ours(&socket), 0);
-        assert_eq!(
-            read::rules(&socket, Family::Ip, "filter", "")
-                .unwrap()
-                .len(),
-            1
-        );
-    });
-}
-
-#[test]
 fn name_servers() {
     in_new_namespace(|| {
         crate::namespace::loopback_up().unwrap();
@@ -461,17 +314,5 @@ fn name_servers() {
         // Its own port 53 is free, and its own.
         let other = UdpSocket::bind("127.0.0.1:53").unwrap();
         answers(&other, &own, "127.0.0.1:53", true);
-    });
-}
-
-#[test]
-fn the_lock_is_tried() {
-    in_new_namespace(|| {
-        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
-        let networks = files.path().join("not-yet");
-        let held = lock(&networks, FlockOperation::LockExclusive).unwrap();
-        assert_eq!(firewall.try_ensure(&networks).unwrap_err().kind, Kind::Busy);
-        drop(held);
-        assert!(firewall.try_ensure(&networks).unwrap());
     });
 }

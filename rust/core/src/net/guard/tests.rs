@@ -5,15 +5,9 @@ use std::process::{Child, Command, Stdio};
 use super::*;
 use crate::net::in_new_namespace;
 use crate::net::nft::{Batch, Family, Rule, Verdict, read};
-use crate::net::testnet::{Files, network, port};
+use crate::net::testnet::{Files, commit, network, port};
 
 const TABLE: &str = "minidock-test";
-
-fn commit(fill: impl FnOnce(&mut Batch)) {
-    let mut batch = Batch::new(None);
-    fill(&mut batch);
-    assert_eq!(Socket::open().unwrap().commit(batch).unwrap(), []);
-}
 
 /// Waits for the descriptor, as a supervisor's loop does; false if nothing comes for so long.
 fn wait(guard: &Guard, milliseconds: i64) -> bool {

@@ -1,5 +1,6 @@
 //! nf_tables over netlink: batches of changes, the expressions of rules, and dumps; linux/netfilter/nf_tables.h.
 pub mod batch;
+pub mod conntrack;
 pub mod expr;
 pub mod message;
 pub mod read;
