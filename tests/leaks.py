@@ -1,4 +1,4 @@
-"""What a test may not leave behind: mounts, cgroups, processes, zombies, interfaces, open files.
+"""What a test may not leave behind: mounts, cgroups, processes, interfaces, open files.
 
 Only what carries the test's own root or cgroup parent is its fault, so that suites may run beside each other; with
 ``MINIDOCK_TEST_ALONE=1`` (CI) every new mount, interface and ``minidock-runtime`` process of the machine counts.
@@ -42,13 +42,13 @@ def _processes() -> dict[int, str]:
     return found
 
 
-def _zombies() -> set[int]:
-    """Children of this process that have ended and that nobody has waited for."""
+def children() -> set[int]:
+    """The children of this process, those that have ended and were not waited for among them."""
     found = set()
     for pid in filter(str.isdigit, os.listdir("/proc")):
         with contextlib.suppress(OSError):
-            state, parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[:2]
-            if state == "Z" and int(parent) == os.getpid():
+            parent = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
+            if int(parent) == os.getpid():
                 found.add(int(pid))
     return found
 
@@ -70,13 +70,12 @@ class Snapshot:
     mounts: set[str]
     interfaces: set[str]
     processes: dict[int, str]
-    zombies: set[int]
     fds: set[str]
 
     @classmethod
     def take(cls) -> Snapshot:
         """The state now."""
-        return cls(_mounts(), _interfaces(), _processes(), _zombies(), _fds())
+        return cls(_mounts(), _interfaces(), _processes(), _fds())
 
     @classmethod
     def leaks_of(cls, base: Path, cgroup_parent: str, before: Snapshot, patience: float = 3.0) -> list[str]:
@@ -99,7 +98,6 @@ class Snapshot:
             ours = mark in cmdline or (ALONE and new and "minidock-runtime" in cmdline)
             if ours and pid != os.getpid():
                 found.append(f"process {pid} {cmdline[:120]}")
-        found += [f"child {pid}, not waited for" for pid in now.zombies - before.zombies]
         if ALONE:
             found += [f"interface {i}" for i in now.interfaces - before.interfaces]
         found += [f"fd {f}" for f in now.fds - before.fds if mark in f]

@@ -641,7 +641,9 @@ def test_terminal_size_before_the_first_look_and_after(box: Cli) -> None:
 
 
 def test_interrupts_go_to_the_command(box: Cli) -> None:
-    terminal = Terminal(box, "exec", "-it", "box", "sh", "-c", "trap 'echo got it; exit 9' INT; echo ready; sleep 60")
+    terminal = Terminal(
+        box, "exec", "-it", "box", "sh", "-c", "trap 'echo got it; exit 9' INT; echo ready; while :; do sleep 0.1; done"
+    )
     terminal.expect(b"ready")
     terminal.type(b"\x03")
     terminal.expect(b"got it")

@@ -2,7 +2,7 @@
 use std::path::PathBuf;
 
 use minidock_core::net::firewall::Firewall;
-use minidock_core::net::live::Network;
+use minidock_core::net::live::{self, Network};
 use minidock_core::net::{bridge, route::Socket};
 use minidock_core::{Error, Kind};
 use pyo3::prelude::*;
@@ -35,7 +35,10 @@ pub fn network_ensure(
         if !forward || network.internal {
             return Ok(Vec::new());
         }
-        let v6 = network.subnets.iter().any(|subnet| subnet.address.is_ipv6());
+        let v6 = network
+            .subnets
+            .iter()
+            .any(|subnet| subnet.address.is_ipv6());
         Ok(bridge::forward(v6))
     })
     .map_err(|e: Error| raise(&e))
@@ -43,11 +46,7 @@ pub fn network_ensure(
 
 /// Removes networks' bridges and their part of the firewall; see the stub.
 #[pyfunction]
-pub fn networks_remove(
-    py: Python<'_>,
-    documents: Vec<Vec<u8>>,
-    networks: PathBuf,
-) -> PyResult<()> {
+pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBuf) -> PyResult<()> {
     py.detach(|| {
         let all: Vec<Network> = documents
             .iter()
@@ -61,10 +60,15 @@ pub fn networks_remove(
             .collect();
         tables.sort_unstable();
         tables.dedup();
+        let empty = live::all(&networks)?.is_empty();
         // The table is made from the files of those that are left.
-        tables
-            .into_iter()
-            .try_for_each(|table| Firewall::new(table).ensure(&networks).map(drop))
+        tables.into_iter().try_for_each(|table| {
+            let firewall = Firewall::new(table);
+            match empty {
+                true => firewall.remove(),
+                false => firewall.ensure(&networks).map(drop),
+            }
+        })
     })
     .map_err(|e: Error| raise(&e))
 }
@@ -78,8 +82,9 @@ pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResu
 
 /// What keeps packets of containers from being forwarded; see the stub.
 #[pyfunction]
-pub fn firewall_problems(py: Python<'_>, table: &str) -> Vec<String> {
+pub fn firewall_problems(py: Python<'_>, table: &str) -> PyResult<Vec<String>> {
     py.detach(|| Firewall::new(table).problems())
+        .map_err(|e| raise(&e))
 }
 
 /// The host's routes and interfaces, as JSON; see the stub.

@@ -95,9 +95,7 @@ fn one(host: &mut Socket, ns: BorrowedFd<'_>, settings: &Settings) -> Result<()>
         host.one(route::new_veth(name, inside, ns, mac, network.mtu))?;
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
         host.one(route::join_bridge(name, below))?;
-        if !network.icc {
-            host.one(route::isolate(name))?;
-        }
+        host.one(route::set_port(name, !network.icc))?;
     } else {
         let (driver, mode) = (network.driver.as_str(), network.mode.as_str());
         host.one(route::new_child(
@@ -134,12 +132,26 @@ fn one(host: &mut Socket, ns: BorrowedFd<'_>, settings: &Settings) -> Result<()>
         socket.one(route::add_address(index, *address))?;
     }
     socket.one(route::up(inside))?;
+    default_routes(&mut socket, index, settings)
+}
+
+fn default_routes(socket: &mut Socket, index: u32, settings: &Settings) -> Result<()> {
+    let network = &settings.network;
     for gateway in &settings.gateways {
         let link_only = network.driver == "ipvlan" && network.mode.starts_with("l3");
         let by = (!link_only).then_some(*gateway);
         socket.one(route::default_route(index, by, gateway.is_ipv6()))?;
     }
     Ok(())
+}
+
+/// Has the default routes of the container go by a network that it is on, to the gateways of `settings`.
+pub fn reroute(ns: BorrowedFd<'_>, settings: &Settings) -> Result<()> {
+    let _there = Inside::enter(ns)?;
+    let name = settings.interface.as_str();
+    let lost = || Error::new(Kind::NotFound, "find interface", name, "it has disappeared");
+    let index = route::index_of(name).ok_or_else(lost)?;
+    default_routes(&mut Socket::open()?, index, settings)
 }
 
 /// Takes the container from a network. What is gone already is no error.

@@ -6,6 +6,8 @@ pub mod guard;
 pub mod live;
 pub mod nft;
 pub mod route;
+#[cfg(test)]
+mod testnet;
 
 /// Calls `test` in a network namespace of its own, in a thread that ends with it.
 #[cfg(test)]

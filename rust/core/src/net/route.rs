@@ -299,11 +299,14 @@ pub fn join_bridge(name: &str, bridge: u32) -> Request {
     }
 }
 
-/// Lets a bridge's port reach the bridge itself only, not the other ports that are isolated.
-#[must_use]
-pub fn isolate(name: &str) -> Request {
+/// Has a bridge's port give back what the container sends to itself by a published port of the host; `isolated` keeps it
+/// from other such ports.
+pub fn set_port(name: &str, isolated: bool) -> Request {
     let mut message = link(name);
-    let port = InfoPortData::BridgePort(vec![InfoBridgePort::Isolated(true)]);
+    let port = InfoPortData::BridgePort(vec![
+        InfoBridgePort::HairpinMode(true),
+        InfoBridgePort::Isolated(isolated),
+    ]);
     message.attributes.push(LinkAttribute::LinkInfo(vec![
         LinkInfo::PortKind(InfoPortKind::Bridge),
         LinkInfo::PortData(port),
@@ -311,7 +314,7 @@ pub fn isolate(name: &str) -> Request {
     Request {
         message: RouteNetlinkMessage::NewLink(message),
         flags: NLM_F_ACK,
-        op: "isolate bridge port",
+        op: "set bridge port",
         subject: name.to_owned(),
     }
 }

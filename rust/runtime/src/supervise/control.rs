@@ -80,6 +80,16 @@ pub enum Request {
         /// Its id.
         network: String,
     },
+    /// The default routes go by a network that it is on; published ports lead there if there are any.
+    Route {
+        /// Its id.
+        network: String,
+        /// Where the routes lead.
+        gateways: Vec<std::net::IpAddr>,
+        /// What is published on it from now on.
+        #[serde(default)]
+        ports: Vec<Wanted>,
+    },
     /// The client freezes the container for as long as it is connected: who dies meanwhile leaves it running.
     Hold {
         /// Where this file is when the client goes, the container was paused by somebody, and stays so.

@@ -179,6 +179,7 @@ impl Life {
             return Err(error.into());
         }
         start::protect(true);
+        self.watch.tell_networks("connect");
         self.watch.events.add("start", &[]);
         let ports = self.watch.network.as_ref().map_or(&[][..], Network::ports);
         control::tell(
@@ -343,6 +344,7 @@ impl Life {
         let lasted = ended.lasted.as_secs().to_string();
         let code = ended.exit.code.to_string();
         events.add("die", &[("execDuration", lasted), ("exitCode", code)]);
+        self.watch.tell_networks("disconnect");
     }
 
     /// Sends the last output and `text` to everybody; who reads slowly gets it from a process of its own.
@@ -398,6 +400,7 @@ impl Life {
         let started = start::start(&self.bundle, &mut document, traces, network, None)?;
         let (begun, ..) = self.run(&document, started)?;
         start::protect(true);
+        self.watch.tell_networks("connect");
         self.watch.events.add("start", &[]);
         Ok(begun)
     }

@@ -136,7 +136,11 @@ impl Network {
                     protocol: port.protocol,
                     host_ip: (!port.host_ip.is_unspecified()).then_some(port.host_ip),
                     host_port: port.host_port,
-                    address: if port.host_ip.is_ipv4() { targets.v4? } else { targets.v6? },
+                    address: if port.host_ip.is_ipv4() {
+                        targets.v4?
+                    } else {
+                        targets.v6?
+                    },
                     container_port: port.container_port,
                 })
             })
@@ -200,11 +204,18 @@ impl Network {
                 container: self.container.clone(),
                 names: settings.names.clone(),
                 addresses: settings.addresses.iter().map(|p| p.address).collect(),
-                ports: if settings.serves_ports { self.published.clone() } else { Vec::new() },
+                ports: if settings.serves_ports {
+                    self.published.clone()
+                } else {
+                    Vec::new()
+                },
             };
             live::write(&self.file_of(settings), &content)?;
         }
-        live::write(&self.file, &serde_json::json!({"endpoints": self.endpoints, "ports": self.taken}))
+        live::write(
+            &self.file,
+            &serde_json::json!({"endpoints": self.endpoints, "ports": self.taken}),
+        )
     }
 
     fn file_of(&self, settings: &Settings) -> PathBuf {
@@ -217,6 +228,11 @@ impl Network {
         &self.taken
     }
 
+    /// The networks that it is on.
+    pub fn joined(&self) -> impl Iterator<Item = &live::Network> {
+        self.endpoints.iter().map(|settings| &settings.network)
+    }
+
     /// A run is over: what belongs to its namespace is let go, so that the kernel can remove it.
     pub fn run_ended(&mut self) {
         self.service.set_dns(None);
@@ -224,13 +240,28 @@ impl Network {
     }
 
     /// Connects a running container to one more network.
-    pub fn connect(&mut self, settings: Settings, wanted: &[Wanted], dns: Option<DnsDocument>) -> Result<()> {
+    pub fn connect(
+        &mut self,
+        settings: Settings,
+        wanted: &[Wanted],
+        dns: Option<DnsDocument>,
+    ) -> Result<()> {
         let Some(namespace) = &self.namespace else {
-            return Err(Error::new(Kind::Conflict, "connect", "", "the container is not running"));
+            return Err(Error::new(
+                Kind::Conflict,
+                "connect",
+                "",
+                "the container is not running",
+            ));
         };
         let id = settings.network.id.as_str();
         if self.endpoints.iter().any(|e| e.network.id == id) {
-            return Err(Error::new(Kind::Conflict, "connect", id, "it is connected already"));
+            return Err(Error::new(
+                Kind::Conflict,
+                "connect",
+                id,
+                "it is connected already",
+            ));
         }
         let bound = bind(wanted)?;
         let bridged = settings.network.driver == "bridge";
@@ -269,8 +300,31 @@ impl Network {
         self.changed()
     }
 
+    /// Its default routes go by a network that it is on, and ports that nobody serves any more lead there.
+    pub fn route(&mut self, id: &str, gateways: Vec<IpAddr>, wanted: &[Wanted]) -> Result<()> {
+        let found = self.endpoints.iter_mut().find(|e| e.network.id == id);
+        let (Some(settings), Some(namespace)) = (found, &self.namespace) else {
+            let why = "the container is not on it, or not running";
+            return Err(Error::new(Kind::Conflict, "route by network", id, why));
+        };
+        settings.gateways = gateways;
+        endpoint::reroute(namespace.as_fd(), settings)?;
+        if wanted.is_empty() || self.endpoints.iter().any(|e| e.serves_ports) {
+            return self.changed();
+        }
+        let bound = bind(wanted)?;
+        for settings in &mut self.endpoints {
+            settings.serves_ports = settings.network.id == id;
+        }
+        self.take(bound);
+        self.changed()
+    }
+
     /// It has other names.
-    pub fn rename(&mut self, names: &std::collections::BTreeMap<String, Vec<String>>) -> Result<()> {
+    pub fn rename(
+        &mut self,
+        names: &std::collections::BTreeMap<String, Vec<String>>,
+    ) -> Result<()> {
         for settings in &mut self.endpoints {
             if let Some(names) = names.get(&settings.network.id) {
                 settings.names.clone_from(names);
@@ -302,7 +356,10 @@ impl Network {
     #[must_use]
     pub fn deadline_ms(&self) -> Option<u64> {
         let guard = self.guard.as_ref().and_then(Guard::deadline_ms);
-        guard.into_iter().chain(self.service.deadline_ms(now_ms())).min()
+        guard
+            .into_iter()
+            .chain(self.service.deadline_ms(now_ms()))
+            .min()
     }
 
     /// Does what there is to do when something is `ready`, or the time has come.
@@ -342,7 +399,9 @@ impl Network {
         // All that is needed is a closed namespace. Where others have joined it, it is not: they lose their network, as in Docker.
         while self.endpoints.iter().any(|e| left(&e)) {
             if now_ms() >= until {
-                let Ok(mut socket) = Socket::open() else { return };
+                let Ok(mut socket) = Socket::open() else {
+                    return;
+                };
                 for settings in self.endpoints.iter().filter(left) {
                     let _ = socket.one(route::delete(&settings.host_interface));
                 }
@@ -356,7 +415,9 @@ impl Network {
 /// The port that a socket is bound to.
 fn port_of(socket: &OwnedFd) -> Result<u16> {
     let found = rustix::net::getsockname(socket).and_then(SocketAddr::try_from);
-    Ok(found.context("find port of name server", String::new)?.port())
+    Ok(found
+        .context("find port of name server", String::new)?
+        .port())
 }
 
 /// Binds ports. One that another supervisor of ours holds is waited for: the container has ended, or the engine, which
@@ -367,7 +428,7 @@ fn bind(wanted: &[Wanted]) -> Result<Vec<Bound>> {
         match ports::bind(wanted) {
             Err(error)
                 if error.kind == Kind::Conflict
-                    && error.to_string().contains("held by minidock-")
+                    && is_passing(&error.to_string())
                     && now_ms() < until =>
             {
                 std::thread::sleep(Duration::from_millis(10));
@@ -375,4 +436,9 @@ fn bind(wanted: &[Wanted]) -> Result<Vec<Bound>> {
             other => return other,
         }
     }
+}
+
+/// Whether who holds a port is one of ours, or has let it go since.
+fn is_passing(error: &str) -> bool {
+    error.contains("held by minidock-") || error.ends_with("address already in use")
 }

@@ -28,12 +28,7 @@ impl Watch {
         }
     }
 
-    fn carry_out(
-        &mut self,
-        at: usize,
-        request: Request,
-        fds: &[OwnedFd],
-    ) -> Result<(), String> {
+    fn carry_out(&mut self, at: usize, request: Request, fds: &[OwnedFd]) -> Result<(), String> {
         match request {
             Request::Ping => {}
             Request::Hold { unless } => {
@@ -102,6 +97,16 @@ impl Watch {
                 let network = self.network.as_mut();
                 let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
                 return network.disconnect(&id).map_err(|e| e.to_string());
+            }
+            Request::Route {
+                network: id,
+                gateways,
+                ports,
+            } => {
+                let network = self.network.as_mut();
+                let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
+                let done = network.route(&id, gateways, &ports);
+                return done.map_err(|e| e.to_string());
             }
             Request::Update {
                 restart,

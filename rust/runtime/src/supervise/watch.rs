@@ -70,6 +70,13 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Tells the host's events that the container has come to its networks, or left them.
+    pub fn tell_networks(&self, action: &str) {
+        for network in self.network.iter().flat_map(Network::joined) {
+            self.events.add_network(action, network);
+        }
+    }
+
     /// A watch without connections, and nothing that runs yet.
     #[must_use]
     pub fn new(events: Events, restarts: Restarts) -> Self {

@@ -235,6 +235,9 @@ impl Firewall {
             // Another reason than others' changes: what there is cannot be changed to what is to be.
             anew |= errno != libc::ERESTART;
         }
+        // All that is named is in the batch: what does not exist is an expression or a kind of chain.
+        let missing = errno == libc::ENOENT;
+        let errno = if missing { libc::EOPNOTSUPP } else { errno };
         Err(self.failed("make firewall", errno))
     }
 
@@ -336,3 +339,6 @@ fn lock(networks: &Path, operation: FlockOperation) -> Result<OwnedFd> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -54,7 +54,7 @@ pub fn error(op: &'static str, subject: &str, errno: i32) -> Error {
     let why = match errno {
         libc::EPERM | libc::EACCES => "this needs CAP_NET_ADMIN",
         libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT => {
-            "the kernel has no nf_tables; it needs CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, \
+            "the kernel's nf_tables is missing or incomplete: it needs CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, \
              CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET"
         }
         _ => return Error::errno(op, subject, errno),
@@ -110,14 +110,21 @@ impl Socket {
         self.send(&batch.finish()).map_err(failed)?;
         // The kernel works while it is sent to: all that it has to say is there now.
         let mut refused = Vec::new();
+        let mut overrun = false;
         let mut buffer = [0; 4096];
         loop {
             let length = match recv(&self.socket, &mut buffer[..], RecvFlags::DONTWAIT) {
                 Ok((_, length)) => length,
+                Err(Errno::AGAIN) if overrun && refused.is_empty() => {
+                    return Err(failed(Errno::NOBUFS));
+                }
                 Err(Errno::AGAIN) => return Ok(refused),
                 Err(Errno::INTR) => continue,
                 // More errors than room for them: those that were read are enough to fail with.
-                Err(Errno::NOBUFS) if !refused.is_empty() => continue,
+                Err(Errno::NOBUFS) if !overrun => {
+                    overrun = true;
+                    continue;
+                }
                 Err(e) => return Err(failed(e)),
             };
             for received in messages(&buffer[..length]) {
@@ -237,4 +244,98 @@ impl Socket {
 fn malformed() -> Error {
     let why = "the kernel's answer is malformed";
     Error::new(Kind::Corrupt, "look at firewall", "", why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_said() {
+        for (errno, kind, said) in [
+            (libc::EPERM, Kind::Denied, "CAP_NET_ADMIN"),
+            (libc::EOPNOTSUPP, Kind::Unsupported, "CONFIG_NFT_NAT"),
+            (libc::EPROTONOSUPPORT, Kind::Unsupported, "CONFIG_NF_TABLES"),
+            (
+                libc::EAFNOSUPPORT,
+                Kind::Unsupported,
+                "CONFIG_NF_TABLES_INET",
+            ),
+            (libc::ENOENT, Kind::NotFound, "no such file"),
+            (libc::EEXIST, Kind::Conflict, "file exists"),
+            (libc::EBUSY, Kind::Busy, "busy"),
+        ] {
+            let error = error("make firewall", "t", errno);
+            assert_eq!(error.kind, kind);
+            assert_eq!(error.errno, Some(errno));
+            let text = error.to_string();
+            assert!(
+                text.starts_with("make firewall t: ") && text.contains(said),
+                "{text}"
+            );
+        }
+    }
+
+    /// Questions that are not answered as asked leave nothing behind for the next.
+    #[test]
+    fn refusals() {
+        crate::net::in_new_namespace(|| {
+            let socket = Socket::open().unwrap();
+            let family = Family::Inet;
+            let mut batch = Batch::new(None);
+            batch.delete_table(family, "a");
+            batch.add_table(family, "b");
+            batch.delete_rules(family, "b", "c", None);
+            let refused = socket.commit(batch).unwrap();
+            let expected = [(1, libc::ENOENT), (3, libc::ENOENT)];
+            assert!(
+                refused
+                    .into_iter()
+                    .map(|r| (r.message, r.errno))
+                    .eq(expected)
+            );
+            let missing = socket.list(
+                kind::GET_ELEMENT,
+                Some(family),
+                |a| {
+                    a.text(1, "b");
+                    a.text(2, "c");
+                },
+                &mut || {},
+                &mut |_, _| {},
+            );
+            assert_eq!(missing.unwrap_err().kind, Kind::NotFound);
+            let generation = socket.generation().unwrap();
+            let add = |generation| {
+                let mut batch = Batch::new(Some(generation));
+                batch.add_table(family, "b");
+                socket.commit(batch).unwrap()
+            };
+            assert_eq!(add(generation), []);
+            // It has changed meanwhile.
+            let refused = add(generation);
+            assert_eq!(refused[0].errno, libc::ERESTART);
+            assert_eq!(add(socket.generation().unwrap()), []);
+        });
+    }
+
+    /// Larger than the send buffer that a socket has.
+    #[test]
+    fn large_batches() {
+        crate::net::in_new_namespace(|| {
+            let socket = Socket::open().unwrap();
+            let mut batch = Batch::new(None);
+            for number in 0..4000 {
+                batch.add_table(Family::Inet, &format!("t{number}"));
+                batch.delete_table(Family::Inet, &format!("t{number}"));
+            }
+            assert_eq!(socket.commit(batch).unwrap(), []);
+            let mut batch = Batch::new(None);
+            for _ in 0..4000 {
+                batch.delete_table(Family::Inet, "missing");
+            }
+            assert!(!socket.commit(batch).unwrap().is_empty());
+            assert!(socket.generation().is_ok());
+        });
+    }
 }

@@ -283,3 +283,6 @@ fn concerns(it: &Received<'_>, table: &str, own_name: &[u8], concerned: &mut boo
     }
     false
 }
+
+#[cfg(test)]
+mod tests;
