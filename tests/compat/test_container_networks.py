@@ -45,10 +45,6 @@ RECORDED = [
     ["-P"],
     ["--expose", "80", "--expose", "7-9/udp"],
 ]
-SHOWN = (
-    "{{json .HostConfig.NetworkMode}} {{json .HostConfig.PortBindings}} {{json .Config.ExposedPorts}}"
-    " {{.HostConfig.PublishAllPorts}} {{json .NetworkSettings.Ports}} {{json .NetworkSettings.Networks}}"
-)
 REFUSED = [
     ["-p", "8000-8001:80-82"],
     ["-p", "8002-8000:80-82"],
@@ -132,9 +128,14 @@ def test_what_is_recorded(net_cli: Cli) -> None:
 def _recorded(side: Side, flags: list[str]) -> list[Any]:
     code, _, error = side.raw("create", "--name", "@a", *flags, "IMAGE", "true")
     assert code == 0, (side.program, flags, error)
-    text = side.clean(side.raw("inspect", "-f", SHOWN, "@a")[1])
+    shown = json.loads(side.clean(side.raw("inspect", "@a")[1]))[0]
     side.raw("rm", "@a")
-    return [json.loads(word) for word in text.split(" ")]
+    host_config, settings = shown["HostConfig"], shown["NetworkSettings"]
+    return [
+        *(host_config[key] for key in ("NetworkMode", "PortBindings", "PublishAllPorts")),
+        shown["Config"].get("ExposedPorts"),
+        *(settings[key] for key in ("Ports", "Networks")),
+    ]
 
 
 def test_what_is_refused(net_cli: Cli) -> None:

@@ -182,7 +182,7 @@ def test_containers_that_may_not_talk_to_each_other(net_busybox: minidock.Engine
     one = ran(net_busybox, net.serving("one"), network="quiet")
     two = ran(net_busybox, network="quiet")
     one.wait_for_port(80, timeout=10)
-    with pytest.raises(OSError, match="timed out|No route"):
+    with pytest.raises(OSError, match=r"timed out|No route"):
         fetched(two, one.ip, timeout=1)
     assert net.get(one.ip, 80) == "one\n"
 
@@ -373,7 +373,8 @@ def test_ps_and_port(net_cli: Cli) -> None:
     done = net_cli("port", "aa", "82")
     assert (done.returncode, done.stderr.decode().strip()) == (1, "minidock: no public port '82' published for aa")
     for filter_, found in (
-        (f"publish={port}", "aa"), ("publish=1", ""), ("expose=80", "aa"), ("network=bridge", "aa"), ("network=none", ""),
+        (f"publish={port}", "aa"), ("publish=1", ""), ("expose=80", "aa"), ("network=bridge", "aa"),
+        ("network=none", ""),
     ):  # fmt: skip
         assert net_cli.ok("ps", "--filter", filter_, "--format", "{{.Names}}").strip() == found, filter_
     network = json.loads(net_cli.ok("network", "inspect", "bridge"))[0]

@@ -21,7 +21,7 @@ from minidock.spec.docker import (
 )
 
 if TYPE_CHECKING:
-    from minidock.containers.endpoints import Endpoint, Wanted
+    from minidock.containers.endpoints import Endpoint
     from minidock.containers.listing import AnyRecord
     from minidock.containers.record import Record
     from minidock.spec.docker import HostConfig, PortMap
@@ -121,7 +121,7 @@ def _network_settings(record: AnyRecord, state: ContainerState, paths: Paths) ->
     else:
         ends = record.endpoints if runs else {}
         made = NetworkSettings(
-            networks={name: endpoint(wanted, ends.get(name)) for name, wanted in sorted(record.networks.items())}
+            networks={name: endpoint(record, name, ends.get(name)) for name in sorted(record.networks)}
         )
     if runs:
         made.sandbox_id = record.id
@@ -132,8 +132,9 @@ def _network_settings(record: AnyRecord, state: ContainerState, paths: Paths) ->
     return made
 
 
-def endpoint(wanted: Wanted, one: Endpoint | None) -> EndpointSettings:
-    """Return what a container is to have on a network, with what it has there."""
+def endpoint(record: AnyRecord, name: str, one: Endpoint | None) -> EndpointSettings:
+    """Return what a container is to have on a network, with what it has there; its names stay after its end."""
+    wanted = record.networks[name]
     ipam = None
     if wanted.ipv4 or wanted.ipv6 or wanted.link_local:
         ipam = EndpointIPAMConfig(wanted.ipv4, wanted.ipv6, wanted.link_local)
@@ -147,6 +148,10 @@ def endpoint(wanted: Wanted, one: Endpoint | None) -> EndpointSettings:
         network_id=wanted.network,
     )
     if one is None:
+        if wanted.network:
+            from minidock.containers.networking import names
+
+            shown.dns_names = names(record, name) or None
         return shown
     shown.endpoint_id, shown.network_id, shown.mac_address = one.id, one.network, one.mac
     if one.ipv4:

@@ -38,6 +38,7 @@ class BriefConfig(msgspec.Struct, rename="pascal"):
     entrypoint: list[str] | None = None
     labels: dict[str, str] | None = None
     healthcheck: Any = None
+    hostname: str = ""
     exposed_ports: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from minidock.config import Config
     from minidock.containers.endpoints import Wanted
+    from minidock.containers.listing import AnyRecord
     from minidock.containers.record import Record
     from minidock.networks.leases import Lease
     from minidock.networks.record import Record as Network
@@ -54,7 +55,7 @@ def endpoint(record: Record, name: str, network: Network, lease: Lease) -> Endpo
         addresses=lease.addresses + more,
         router4=gateway_of(network, lease.ipv4),
         router6=gateway_of(network, lease.ipv6),
-        names=names(record, wanted) if is_user_defined(name) else [],
+        names=names(record, name),
         driver=network.driver,
     )
 
@@ -69,16 +70,19 @@ def next_interface(used: Iterable[str], network: Network) -> str:
     return f"{prefix}{number}"
 
 
-def names(record: Record, wanted: Wanted) -> list[str]:
-    """Return what others on a user-defined network call a container."""
-    return list(dict.fromkeys((record.name, *(wanted.aliases or ()), record.id[:12], record.config.hostname)))
+def names(record: AnyRecord, network: str) -> list[str]:
+    """Return what others on a network call a container; nothing on the default one."""
+    if not is_user_defined(network):
+        return []
+    aliases = record.networks[network].aliases or ()
+    return list(dict.fromkeys((record.name, *aliases, record.id[:12], record.config.hostname)))
 
 
 def rename(record: Record) -> None:
     """Give the endpoints of a container the names that it has now."""
     for name, one in record.endpoints.items():
         if one.names:
-            one.names = names(record, record.networks[name])
+            one.names = names(record, name)
 
 
 def route(record: Record, networks: Mapping[str, Network]) -> None:

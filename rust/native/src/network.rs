@@ -31,7 +31,7 @@ pub fn network_ensure(
         if network.driver != "bridge" {
             return Ok(Vec::new());
         }
-        Firewall::new(&network.table).ensure(&networks)?;
+        Firewall::new(&network.table).add(&networks, std::slice::from_ref(&network), &[])?;
         if !forward || network.internal {
             return Ok(Vec::new());
         }

@@ -111,7 +111,7 @@ def test_who_serves_ports_goes_on_when_another_network_comes() -> None:
 
 def test_names() -> None:
     record = container("app", hostname="h", app=Wanted(aliases=["db", "web"]))
-    assert networking.names(record, record.networks["app"]) == ["web", "db", "c" * 12, "h"]
+    assert networking.names(record, "app") == ["web", "db", "c" * 12, "h"]
     record = leased(record, app=network("app"))
     record.name = "new"
     networking.rename(record)

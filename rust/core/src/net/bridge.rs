@@ -31,6 +31,8 @@ pub fn ensure(socket: &mut Socket, network: &Network) -> Result<u32> {
     // Routers are not learned from containers (CVE-2020-13401), and IPv6 is off where the network has none.
     let v6 = network.addresses.iter().any(|a| a.address.is_ipv6());
     set("ipv6", name, "accept_ra", "0");
+    // Its own address is not looked for on the network first: nothing would be forwarded meanwhile.
+    set("ipv6", name, "accept_dad", "0");
     set("ipv6", name, "disable_ipv6", if v6 { "0" } else { "1" });
     for address in &network.addresses {
         socket.one(route::add_address(index, *address))?;

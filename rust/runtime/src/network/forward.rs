@@ -202,13 +202,9 @@ impl Links {
             return;
         };
         let failed = flags.intersects(EventFlags::ERR | EventFlags::HUP);
-        if side == 1 && link.connecting {
-            if failed {
-                link.reset();
-                self.links.remove(at);
-                return;
-            }
-            link.connecting = !flags.contains(EventFlags::OUT);
+        // A connection that was refused is told by the first attempt to read.
+        if side == 1 && (failed || flags.contains(EventFlags::OUT)) {
+            link.connecting = false;
         }
         let end = &mut link.ends[side];
         end.readable |= failed || flags.intersects(EventFlags::IN | EventFlags::RDHUP);

@@ -1,6 +1,7 @@
 //! Ports of the host, bound before the container starts: a conflict is found at once, and any port gets its number.
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
+use std::time::Duration;
 
 use minidock_core::error::{Error, Kind, Result};
 use minidock_core::net::live::Protocol;
@@ -13,6 +14,8 @@ use super::{address, holder};
 
 /// The kernel cuts it to net.core.somaxconn.
 const BACKLOG: i32 = 4096;
+/// After so long without a packet a client is asked whether it is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 /// How often the kernel is asked for a port that is free for both families.
 const ATTEMPTS: usize = 64;
 
@@ -144,8 +147,10 @@ fn tcp(at: SocketAddr) -> std::result::Result<OwnedFd, Errno> {
     let socket = address::socket(at.ip(), SocketType::STREAM)?;
     // A port in TIME_WAIT is free; that of another listener is not.
     options::set_socket_reuseaddr(&socket, true)?;
-    // The accepted sockets inherit it.
+    // The accepted sockets inherit these. Who is gone without a word does not keep a connection for ever.
     options::set_tcp_nodelay(&socket, true)?;
+    options::set_socket_keepalive(&socket, true)?;
+    options::set_tcp_keepidle(&socket, KEEPALIVE)?;
     if at.is_ipv6() {
         options::set_ipv6_v6only(&socket, true)?;
     }

@@ -186,6 +186,9 @@ impl Life {
             control,
             &control::started(pid, start_time, &warnings, ports),
         );
+        if let Some(network) = &self.watch.network {
+            network.redirect_strays();
+        }
         Ok(begun)
     }
 

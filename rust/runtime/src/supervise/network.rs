@@ -129,8 +129,7 @@ impl Network {
         self.published = self
             .taken
             .iter()
-            // The listener serves the rest: loopback, and IPv6 for a container that has none.
-            .filter(|port| !port.host_ip.is_loopback())
+            // The listener serves the rest: IPv6 for a container that has none.
             .filter_map(|port| {
                 Some(Published {
                     protocol: port.protocol,
@@ -160,10 +159,19 @@ impl Network {
         self.namespace = Some(namespace);
         self.serve_names()?;
         self.announce()?;
-        if !self.published.is_empty() {
-            self.firewall.add(&self.networks, &[], &self.published)?;
-        }
-        Ok(())
+        self.open()
+    }
+
+    /// Has the firewall let through what is to come through, whatever others have done to it while nothing ran.
+    fn open(&self) -> Result<()> {
+        let bridged = self.endpoints.iter().filter(|e| e.network.driver == "bridge");
+        let networks: Vec<live::Network> = bridged.map(|e| e.network.clone()).collect();
+        self.firewall.add(&self.networks, &networks, &self.published)
+    }
+
+    /// Leads to the container what was under way to a published UDP port before.
+    pub fn redirect_strays(&self) {
+        let _ = self.firewall.redirect_strays(&self.published);
     }
 
     /// Has the name server answer in the container's namespace.
@@ -340,10 +348,7 @@ impl Network {
             self.service.reload();
         }
         self.announce()?;
-        if self.published.is_empty() {
-            return Ok(());
-        }
-        self.firewall.add(&self.networks, &[], &self.published)
+        self.open()
     }
 
     /// What is polled for it.

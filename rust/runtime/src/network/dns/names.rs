@@ -5,13 +5,14 @@ use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, SystemTime};
 
 use minidock_core::net::live::{self, Endpoint, Network};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
 /// A container on one of the networks: the network's number, and the name of the endpoint's file.
-type Key = (usize, String);
+type Key = (usize, Rc<str>);
 
 /// What a watch is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -193,7 +194,7 @@ impl Names {
         if name.is_empty() || name.starts_with('.') {
             return;
         }
-        let key = (network, name.to_owned());
+        let key = (network, Rc::from(name));
         if events.intersects(ReadFlags::DELETE | ReadFlags::MOVED_FROM) {
             self.remove(&key);
         } else {
@@ -244,7 +245,7 @@ impl Names {
             if let Ok(name) = entry.file_name().into_string()
                 && !name.starts_with('.')
             {
-                self.read_endpoint((network, name), &entry.path());
+                self.read_endpoint((network, name.into()), &entry.path());
             }
         }
     }
@@ -276,9 +277,12 @@ impl Names {
     /// What cannot be read is not there.
     fn read_endpoint(&mut self, key: Key, path: &Path) {
         self.remove(&key);
-        let Ok(endpoint) = live::read::<Endpoint>(path) else {
+        let Ok(mut endpoint) = live::read::<Endpoint>(path) else {
             return;
         };
+        // There may be thousands: what is not looked up is not kept.
+        endpoint.container = String::new();
+        endpoint.ports = Vec::new();
         for name in self.names_of(key.0, &endpoint) {
             let keys = self.by_name.entry(name).or_default();
             if !keys.contains(&key) {
