@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,9 +13,10 @@ from typing import Any
 import pytest
 
 from minidock import _native
+from minidock.config import Config
 from minidock.engine import Engine
-from minidock.errors import AddressInUse, Conflict, NetworkNotFound
-from minidock.networks import machine
+from minidock.errors import AddressInUse, Conflict, InvalidArgument, NetworkNotFound
+from minidock.networks import machine, records
 from tests.unit.networks import pretended
 from tests.unit.networks.pretended import CONFIG, Host
 
@@ -165,3 +167,54 @@ def test_parents(engine: Engine, host: Host, others: list[dict[str, str]], said:
         return
     with pytest.raises(Exception, match=error.replace(".", r"\.")):
         engine.networks.create("n", driver="macvlan", **said)
+
+
+def test_a_bridge_of_the_host_is_used_as_it_is(tmp_path: Path, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+    (host.links / "br7").write_text("10.9.0.0/24")
+    monkeypatch.setattr(records, "interface_address", lambda name: "10.9.0.7/24" if name == "br7" else "")
+    roots = str(tmp_path / "data"), str(tmp_path / "run")
+    with Engine(*roots, Config(bridge="br7")) as engine:
+        record = engine.networks.record("default")
+        assert record.borrowed
+        assert (record.subnets[0].subnet, record.subnets[0].gateway) == ("10.9.0.0/24", "10.9.0.7")
+        engine.networks.live(record)
+    with Engine(*roots, Config(bridge="br7", bip="10.8.0.1/24")) as engine:
+        with pytest.raises(InvalidArgument, match="the interface br7 exists and has"):
+            engine.networks.record("bridge")
+        assert "br7" in host.interfaces()
+    with Engine(*roots, Config()) as engine:
+        record = engine.networks.record("bridge")
+        assert (record.borrowed, record.subnets[0].subnet) == (False, "172.17.0.0/16")
+        engine.networks.live(record)
+        assert host.interfaces() == {"br7", record.bridge}
+
+
+def test_a_default_network_makes_room_for_the_hosts_routes(tmp_path: Path, host: Host) -> None:
+    roots = str(tmp_path / "data"), str(tmp_path / "run")
+    with Engine(*roots, Config()) as engine:
+        before = engine.networks.record("bridge")
+        assert before.subnets[0].subnet == "172.17.0.0/16"
+    (host.links / "vpn0").write_text("172.17.5.0/24")
+    with Engine(*roots, Config()) as engine:
+        now = engine.networks.record("bridge")
+        assert now.subnets[0].subnet == "172.18.0.0/16"
+        engine.networks.live(now)
+    (host.links / "vpn1").write_text("172.18.5.0/24")
+    with Engine(*roots, Config()) as engine:
+        assert engine.networks.record("bridge") == now, "it is up"
+
+
+def test_a_default_bridge_that_was_left_over_is_made_anew(tmp_path: Path, host: Host) -> None:
+    with Engine(str(tmp_path / "data"), str(tmp_path / "run"), Config()) as engine:
+        name = engine.networks.record("bridge").bridge
+        engine.networks.live(engine.networks.record("bridge"))
+    (host.links / name).write_text("10.9.0.0/24")
+    with Engine(str(tmp_path / "other"), str(tmp_path / "run"), Config()) as engine:
+        with pytest.raises(Conflict, match="is that of data root"):
+            engine.networks.record("bridge")
+        assert {network.name for network in engine.networks.list()} == {"host", "none"}
+    shutil.rmtree(tmp_path / "data")
+    shutil.rmtree(tmp_path / "run")
+    with Engine(str(tmp_path / "data"), str(tmp_path / "run"), Config()) as engine:
+        engine.networks.live(engine.networks.record("bridge"))
+        assert (host.links / name).read_text() == "172.17.0.0/16"
