@@ -12,6 +12,7 @@ import msgspec
 from minidock import _native
 from minidock.containers import networking, states
 from minidock.containers.draft.network import is_user_defined
+from minidock.containers.liveness import read
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NetworkNotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ class Networks:
 
         What is wrong with them is left to :func:`attach`, so that it is recorded.
         """
+        folder = self._base.paths.run_networks
         for name in record.networks:
             with contextlib.suppress(MinidockError):
                 network = self.get(name)
-                self._live[network.id] = self._base.engine.networks.live(network)
+                known = self._live.get(network.id)
+                if known is None or read(f"{folder}/{network.id}/network.json") != msgspec.json.encode(known):
+                    self._live[network.id] = self._base.engine.networks.live(network)
 
     def live(self, network: Network) -> dict[str, Any]:
         """Return the content of a network's live file, which is there afterwards."""
@@ -294,8 +298,6 @@ class _Live(msgspec.Struct):
 
 def real_ports(run_dir: str) -> list[RealPort]:
     """Return what the supervisor of a run directory has published."""
-    from minidock.containers.liveness import read
-
     text = read(f"{run_dir}/network.json")
     if text is None:
         return []
