@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from minidock import _native
-from minidock.containers import networking, states
+from minidock.containers import document, networking, states
 from minidock.containers.draft.network import is_user_defined
 from minidock.containers.liveness import read
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NetworkNotFound, Unsupported
@@ -193,6 +193,13 @@ def section(base: Base, record: Record) -> Any:
     servers = network_files.host_servers(base.host.resolv_conf())
     dns = networking.resolver(record, networks, base.config, servers)
     return networking.section(record, networking.Facts(networks, live, base.paths.run_networks, dns), base.config)
+
+
+def nothing(base: Base) -> document.Network:
+    """Return the section of a container without endpoints, which may get some."""
+    from minidock.networks import naming
+
+    return document.Network(base.paths.run_networks, naming.table(base.paths.run), [], [], None)
 
 
 def forget_live(base: Base, record: Record) -> None:
