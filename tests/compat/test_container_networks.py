@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -179,6 +180,25 @@ def test_while_it_runs_and_afterwards(net_cli: Cli, options: list[str]) -> None:
             assert _settings(sides[1]) == _settings(sides[0])
         finally:
             networks(sides, remove=True)
+
+
+def test_events(net_cli: Cli) -> None:
+    """In which order networks come and go with a container."""
+    with both(net_cli) as sides:
+        seen = []
+        for side in sides:
+            since = str(int(time.time()) - 1)
+            side.raw("run", "-d", "--name", "@a", "IMAGE", "sleep", "99")
+            side.raw("stop", "-t", "0", "@a")
+            container = side.raw("inspect", "-f", "{{.Id}}", "@a")[1].strip()
+            form = "{{.Type}} {{.Action}} {{.Actor.ID}} {{index .Actor.Attributes `container`}}"
+            _, text, error = side.raw(
+                "events", "--since", since, "--until", str(int(time.time()) + 1), "--format", form
+            )
+            lines = [line.split() for line in text.splitlines() if container in line]
+            assert lines, error
+            seen.append([(kind, action) for kind, action, *_ in lines])
+        assert seen[1] == seen[0]
 
 
 OWN = (

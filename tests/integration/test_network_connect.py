@@ -101,6 +101,18 @@ def test_containers_that_do_not_run(net_busybox: minidock.Engine) -> None:
     assert said(container, "ls", "/sys/class/net").split() == ["lo"]
 
 
+def test_from_no_network_to_one(net_busybox: minidock.Engine) -> None:
+    network = net_busybox.networks.create("web")
+    container = ran(net_busybox, net.serving("x"), network="none", name="aa")
+    with pytest.raises(Conflict, match=r"one of the networks in private \(none\) mode"):
+        network.connect(container)
+    net_busybox.networks.get("none").disconnect(container)
+    assert settings(container)["Networks"] == {}
+    network.connect(container)
+    assert container.wait_for_port(80, timeout=10).address == (settings(container)["Networks"]["web"]["IPAddress"], 80)
+    assert net.get(container.ip, 80) == "x\n"
+
+
 def test_what_cannot_be_connected(net_busybox: minidock.Engine) -> None:
     network = net_busybox.networks.create("web")
     container = ran(net_busybox)

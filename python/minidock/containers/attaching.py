@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 
 from minidock import _native
-from minidock.containers import networking, states
+from minidock.containers import document, networking, states
 from minidock.containers.draft.network import is_user_defined
+from minidock.containers.liveness import read
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NetworkNotFound, Unsupported
 
 if TYPE_CHECKING:
@@ -55,10 +56,13 @@ class Networks:
 
         What is wrong with them is left to :func:`attach`, so that it is recorded.
         """
+        folder = self._base.paths.run_networks
         for name in record.networks:
             with contextlib.suppress(MinidockError):
                 network = self.get(name)
-                self._live[network.id] = self._base.engine.networks.live(network)
+                known = self._live.get(network.id)
+                if known is None or read(f"{folder}/{network.id}/network.json") != msgspec.json.encode(known):
+                    self._live[network.id] = self._base.engine.networks.live(network)
 
     def live(self, network: Network) -> dict[str, Any]:
         """Return the content of a network's live file, which is there afterwards."""
@@ -191,6 +195,13 @@ def section(base: Base, record: Record) -> Any:
     return networking.section(record, networking.Facts(networks, live, base.paths.run_networks, dns), base.config)
 
 
+def nothing(base: Base) -> document.Network:
+    """Return the section of a container without endpoints, which may get some."""
+    from minidock.networks import naming
+
+    return document.Network(base.paths.run_networks, naming.table(base.paths.run), [], [], None)
+
+
 def forget_live(base: Base, record: Record) -> None:
     """Take away what a supervisor that was killed has left of a container's endpoints, its published ports too."""
     table = ""
@@ -294,8 +305,6 @@ class _Live(msgspec.Struct):
 
 def real_ports(run_dir: str) -> list[RealPort]:
     """Return what the supervisor of a run directory has published."""
-    from minidock.containers.liveness import read
-
     text = read(f"{run_dir}/network.json")
     if text is None:
         return []

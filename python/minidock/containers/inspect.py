@@ -116,7 +116,7 @@ def _network_settings(record: AnyRecord, state: ContainerState, paths: Paths) ->
     if mode.startswith("container:"):
         return NetworkSettings(networks={})
     runs = state.running and not state.restarting
-    if mode in ("none", "host") and record.networks.keys() <= {mode}:
+    if mode in ("none", "host") and record.networks.keys() == {mode}:
         made = NetworkSettings(networks={mode: EndpointSettings()})
     else:
         ends = record.endpoints if runs else {}

@@ -202,6 +202,10 @@ class Starting(Planning):
             start = self._start(record, walls, attached=attached, detach_keys=detach_keys)
             directory = self.paths.container(record.id)
             bundle.rewrite(directory, bundle.files(start, self.paths, self.host), root_ids(record))
+            if record.host_config.network_mode == "none" and not record.endpoints:
+                from minidock.containers import attaching
+
+                start.network = attaching.nothing(self)  # it may be connected to a network later
             self.write_late(start, directory)
             if attached:
                 self.emit(record, "attach")

@@ -346,8 +346,8 @@ impl Life {
         }
         let lasted = ended.lasted.as_secs().to_string();
         let code = ended.exit.code.to_string();
-        events.add("die", &[("execDuration", lasted), ("exitCode", code)]);
         self.watch.tell_networks("disconnect");
+        events.add("die", &[("execDuration", lasted), ("exitCode", code)]);
     }
 
     /// Sends the last output and `text` to everybody; who reads slowly gets it from a process of its own.
