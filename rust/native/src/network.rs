@@ -61,12 +61,15 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
         tables.sort_unstable();
         tables.dedup();
         let empty = live::all(&networks)?.is_empty();
-        // The table is made from the files of those that are left.
         tables.into_iter().try_for_each(|table| {
             let firewall = Firewall::new(table);
-            match empty {
-                true => firewall.remove(),
-                false => firewall.ensure(&networks).map(drop),
+            if empty {
+                return firewall.remove();
+            }
+            // Without a table there is nothing to take out of it.
+            match firewall.remove_networks(&all) {
+                Err(error) if error.kind == Kind::NotFound => Ok(()),
+                other => other,
             }
         })
     })

@@ -96,8 +96,10 @@ pub struct Network {
     pub masquerade: bool,
     /// What leaves it has the host's IPv6 address.
     pub masquerade6: bool,
-    /// Its containers may be reached directly, at all ports, from elsewhere.
+    /// Its containers may be reached directly by IPv4, at all ports, from elsewhere.
     pub routed: bool,
+    /// The same by IPv6.
+    pub routed6: bool,
 }
 
 impl Default for Network {
@@ -119,6 +121,7 @@ impl Default for Network {
             masquerade: true,
             masquerade6: true,
             routed: false,
+            routed6: false,
         }
     }
 }

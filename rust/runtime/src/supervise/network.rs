@@ -164,9 +164,13 @@ impl Network {
 
     /// Has the firewall let through what is to come through, whatever others have done to it while nothing ran.
     fn open(&self) -> Result<()> {
-        let bridged = self.endpoints.iter().filter(|e| e.network.driver == "bridge");
+        let bridged = self
+            .endpoints
+            .iter()
+            .filter(|e| e.network.driver == "bridge");
         let networks: Vec<live::Network> = bridged.map(|e| e.network.clone()).collect();
-        self.firewall.add(&self.networks, &networks, &self.published)
+        self.firewall
+            .add(&self.networks, &networks, &self.published)
     }
 
     /// Leads to the container what was under way to a published UDP port before.

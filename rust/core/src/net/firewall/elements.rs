@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use super::layout::{NAME_LENGTH, PROTECTED, set};
+use super::layout::{NAME_LENGTH, PROTECTED, ROUTED, set};
 use crate::net::live::{Endpoint, Network, Prefix, Published};
 use crate::net::nft::read::Element;
 use crate::net::nft::{Data, Verdict};
@@ -26,10 +26,12 @@ pub fn of_networks<'a>(networks: impl IntoIterator<Item = &'a Network>) -> BTree
         let Some(name) = bridge(network) else {
             continue;
         };
-        let verdict = match (network.internal, network.routed) {
-            (true, _) => Verdict::Drop,
-            (false, true) => Verdict::Accept,
-            (false, false) => Verdict::Jump(PROTECTED.to_owned()),
+        let verdict = match (network.internal, network.routed, network.routed6) {
+            (true, ..) => Verdict::Drop,
+            (false, true, true) => Verdict::Accept,
+            (false, true, false) => Verdict::Jump(ROUTED[0].to_owned()),
+            (false, false, true) => Verdict::Jump(ROUTED[1].to_owned()),
+            (false, false, false) => Verdict::Jump(PROTECTED.to_owned()),
         };
         found.insert((set::BRIDGES, plain(name.clone())));
         if network.internal {

@@ -52,6 +52,8 @@ pub mod set {
 const PUBLISHED: &str = "published";
 /// Chain for new connections into an ordinary network.
 pub const PROTECTED: &str = "protected";
+/// What may get into networks that are routed to in one IP version: all of that one.
+pub const ROUTED: [&str; 2] = ["routed4", "routed6"];
 
 /// Length of an interface name in a register.
 pub const NAME_LENGTH: usize = 16;
@@ -126,6 +128,8 @@ pub fn chains() -> Vec<Chain> {
     vec![
         plain(PUBLISHED),
         plain(PROTECTED),
+        plain(ROUTED[0]),
+        plain(ROUTED[1]),
         // Before connections are tracked.
         base("early", "filter", PREROUTING, -300),
         base("prerouting", "nat", PREROUTING, -100),
@@ -254,7 +258,7 @@ fn forward() -> Vec<(&'static str, Rule)> {
     let into = Rule::new("into networks").meta(Meta::Out, 0);
     let published = Rule::new("published ports").ct(Ct::Status, 0);
     let published = published.any_bit(0, DESTINATION_CHANGED);
-    vec![
+    let mut rules = vec![
         ("forward", known.verdict(&Verdict::Accept)),
         ("forward", together.verdict(&Verdict::Accept)),
         ("forward", internal.verdict(&Verdict::Drop)),
@@ -264,7 +268,19 @@ fn forward() -> Vec<(&'static str, Rule)> {
             PROTECTED,
             Rule::new("everything else").verdict(&Verdict::Drop),
         ),
-    ]
+    ];
+    for (at, family) in VERSIONS {
+        let routed = Rule::new("routed").family(family);
+        let other = Rule::new("the other family");
+        rules.extend([
+            (ROUTED[at], routed.verdict(&Verdict::Accept)),
+            (
+                ROUTED[at],
+                other.verdict(&Verdict::Jump(PROTECTED.to_owned())),
+            ),
+        ]);
+    }
+    rules
 }
 
 /// Adds everything to a batch in which the table is new.
