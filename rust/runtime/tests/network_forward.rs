@@ -153,13 +153,14 @@ fn who_reads_slowly_holds_the_other_side_back() {
         let (forward, listener) = Forward::tcp("127.0.0.1:0");
         let data = pattern(1 << 26);
         let sent = data.clone();
+        let (blocked, is_blocked) = std::sync::mpsc::channel();
         let writer = std::thread::spawn(move || {
             let (mut server, _) = listener.accept().unwrap();
             server.set_nonblocking(true).unwrap();
             // As much as all buffers on the way take: not all.
             let mut at = 0;
             let mut pauses = 0;
-            while pauses < 50 {
+            while pauses < 50 && at < sent.len() {
                 match server.write(&sent[at..]) {
                     Ok(n) => (at, pauses) = (at + n, 0),
                     Err(_) => {
@@ -169,11 +170,12 @@ fn who_reads_slowly_holds_the_other_side_back() {
                 }
             }
             assert!(at < sent.len());
+            blocked.send(()).unwrap();
             server.set_nonblocking(false).unwrap();
             server.write_all(&sent[at..]).unwrap();
         });
         let mut client = forward.connect();
-        std::thread::sleep(Duration::from_millis(300));
+        is_blocked.recv().unwrap();
         let mut received = Vec::new();
         client.read_to_end(&mut received).unwrap();
         assert!(received == data);
@@ -272,6 +274,56 @@ fn datagrams_of_many_clients() {
             .unwrap();
         client.send(b"who").unwrap();
         assert_eq!(client.recv(&mut buffer).unwrap(), 3);
+    });
+}
+
+#[test]
+fn a_new_client_takes_the_place_of_the_most_silent_one() {
+    in_namespace(|| {
+        network::raise_limit();
+        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let target = server.local_addr().unwrap();
+        let sources = std::thread::spawn(move || {
+            let mut buffer = [0; 16];
+            let mut sources = Vec::new();
+            while let Ok((n, from)) = server.recv_from(&mut buffer) {
+                server.send_to(&buffer[..n], from).unwrap();
+                if n == 0 {
+                    break;
+                }
+                sources.push(from.port());
+            }
+            sources
+        });
+        let forward = Forward::udp(target);
+        let open = || {
+            let client = UdpSocket::bind("127.0.0.1:0").unwrap();
+            client
+                .set_read_timeout(Some(Duration::from_secs(10)))
+                .unwrap();
+            client.connect(forward.address).unwrap();
+            client
+        };
+        let talk = |client: &UdpSocket, data: &[u8]| {
+            client.send(data).unwrap();
+            assert_eq!(client.recv(&mut [0; 16]).unwrap(), data.len());
+        };
+        let (first, silent) = (open(), open());
+        talk(&silent, b"x");
+        // More than are remembered, even if some get a port that another has had.
+        for number in 0..6000 {
+            talk(&open(), b"x");
+            if number % 1000 == 0 {
+                talk(&first, b"x");
+            }
+        }
+        talk(&first, b"x");
+        talk(&silent, b"x");
+        talk(&first, b"");
+        let sources = sources.join().unwrap();
+        // Who talks keeps his socket, who does not gets another.
+        assert_eq!(sources[2], sources[sources.len() - 2]);
+        assert_ne!(sources[0], sources[sources.len() - 1]);
     });
 }
 

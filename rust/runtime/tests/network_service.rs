@@ -18,7 +18,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 
 fn main() {
-    let cases: [(&str, fn()); 9] = [
+    let cases: [(&str, fn()); 10] = [
         ("ends_when_idle", ends_when_idle),
         ("killed_it_is_replaced", killed_it_is_replaced),
         (
@@ -35,6 +35,7 @@ fn main() {
         ),
         ("dies_with_the_supervisor", dies_with_the_supervisor),
         ("has_only_what_it_needs", has_only_what_it_needs),
+        ("at_the_limit_others_wait", at_the_limit_others_wait),
         ("the_end_is_the_end", the_end_is_the_end),
         ("serves_names", serves_names),
     ];
@@ -288,8 +289,59 @@ fn has_only_what_it_needs() {
     let descriptors = std::fs::read_dir(format!("/proc/{child}/fd"))
         .unwrap()
         .count();
-    // The streams, the port, what retires it, epoll, and a connection's two ends.
-    assert_eq!(descriptors, 3 + 1 + 1 + 1 + 2);
+    // The streams, the port, what retires it, epoll, a connection's two ends, and a socket for the next.
+    assert_eq!(descriptors, 3 + 1 + 1 + 1 + 2 + 1);
+}
+
+fn at_the_limit_others_wait() {
+    let (service, address, target) = tcp(LONG);
+    let mut supervisor = Supervisor::start(service, |_, _| {
+        let limit = rustix::process::Rlimit {
+            current: Some(48),
+            maximum: Some(48),
+        };
+        rustix::process::setrlimit(rustix::process::Resource::Nofile, limit).unwrap();
+    });
+    supervisor.order(b'l');
+    let mut clients: Vec<TcpStream> = (0..60)
+        .map(|_| {
+            let mut client = TcpStream::connect(address).unwrap();
+            client.write_all(b"ping").unwrap();
+            client
+        })
+        .collect();
+    let mut served = Vec::new();
+    for _ in 0..15 {
+        served.push(target.accept().unwrap().0);
+    }
+    // It rests, and does not spin.
+    let ticks = |pid: i32| -> u64 {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        let fields: Vec<&str> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
+        fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()
+    };
+    let child = supervisor.child();
+    let before = ticks(child);
+    std::thread::sleep(Duration::from_secs(1));
+    assert!(ticks(child) - before < 50);
+    // Each that goes makes room for another; nobody is turned away.
+    let mut count = 0;
+    while count < clients.len() {
+        let mut server = if served.is_empty() {
+            target.accept().unwrap().0
+        } else {
+            served.remove(0)
+        };
+        server.read_exact(&mut [0; 4]).unwrap();
+        server.write_all(b"pong").unwrap();
+        drop(server);
+        // The clients were let in one after the other.
+        let mut answer = Vec::new();
+        clients[count].read_to_end(&mut answer).unwrap();
+        assert_eq!(answer, b"pong");
+        clients[count].shutdown(std::net::Shutdown::Both).unwrap();
+        count += 1;
+    }
 }
 
 fn the_end_is_the_end() {

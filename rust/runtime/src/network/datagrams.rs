@@ -1,5 +1,5 @@
 //! UDP through a host port: each client gets a socket to the container, for as long as the two talk.
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap};
 use std::io::{IoSlice, IoSliceMut};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -53,8 +53,8 @@ struct Session {
 pub struct Datagrams {
     sessions: Slab<Session>,
     known: HashMap<Client, usize>,
-    /// In the order in which they might be forgotten: when that comes, who was active since goes to the end.
-    queue: VecDeque<(Instant, usize)>,
+    /// In the order in which they are forgotten.
+    order: BTreeSet<(Instant, usize)>,
     buffer: Vec<u8>,
 }
 
@@ -63,7 +63,7 @@ impl Default for Datagrams {
         Self {
             sessions: Slab::default(),
             known: HashMap::new(),
-            queue: VecDeque::new(),
+            order: BTreeSet::new(),
             // Only what is used of it takes memory.
             buffer: vec![0; LARGEST],
         }
@@ -76,9 +76,9 @@ impl Datagrams {
         self.sessions.len()
     }
 
-    /// When one might be forgotten.
+    /// When one is to be forgotten.
     pub fn deadline(&self) -> Option<Instant> {
-        self.queue.front().map(|(active, _)| *active + SILENCE)
+        self.order.first().map(|(active, _)| *active + SILENCE)
     }
 
     /// Passes on what clients have sent to a port.
@@ -98,7 +98,6 @@ impl Datagrams {
                 local,
             };
             if let Some(session) = self.session(client, port.target, epoll, now) {
-                session.active = now;
                 // The first attempt may meet the ICMP error of the datagram before.
                 let data = &buffer[..n];
                 if let Err(Errno::CONNREFUSED) = send(&session.socket, data, SendFlags::empty()) {
@@ -120,7 +119,7 @@ impl Datagrams {
         for _ in 0..BATCH {
             match recv(&session.socket, &mut self.buffer[..], RecvFlags::empty()) {
                 Ok((n, _)) => {
-                    session.active = now;
+                    session.touch(at, now, &mut self.order);
                     give(port, &session.client, &self.buffer[..n]);
                 }
                 Err(Errno::AGAIN) => return,
@@ -132,17 +131,11 @@ impl Datagrams {
 
     /// Forgets clients that are silent for long.
     pub fn expire(&mut self, now: Instant) {
-        while let Some((noted, at)) = self.queue.front().copied() {
-            if noted + SILENCE > now {
+        while let Some((active, at)) = self.order.first().copied() {
+            if active + SILENCE > now {
                 break;
             }
-            self.queue.pop_front();
-            match self.sessions.get(at) {
-                Some(session) if session.active + SILENCE > now => {
-                    self.queue.push_back((session.active, at));
-                }
-                _ => self.forget(at),
-            }
+            self.forget(at);
         }
         self.sessions.settle();
     }
@@ -150,6 +143,7 @@ impl Datagrams {
     fn forget(&mut self, at: usize) {
         if let Some(session) = self.sessions.remove(at) {
             self.known.remove(&session.client);
+            self.order.remove(&(session.active, at));
         }
     }
 
@@ -162,7 +156,9 @@ impl Datagrams {
         now: Instant,
     ) -> Option<&mut Session> {
         if let Some(at) = self.known.get(&client) {
-            return self.sessions.get_mut(*at);
+            let session = self.sessions.get_mut(*at)?;
+            session.touch(*at, now, &mut self.order);
+            return Some(session);
         }
         if self.sessions.len() >= CLIENTS {
             self.make_room();
@@ -178,7 +174,7 @@ impl Datagrams {
         let at = self.sessions.next();
         epoll::add(epoll, &socket, token(Subject::Session, at), EventFlags::IN).ok()?;
         self.known.insert(client, at);
-        self.queue.push_back((now, at));
+        self.order.insert((now, at));
         let session = Session {
             socket,
             client,
@@ -188,18 +184,20 @@ impl Datagrams {
         self.sessions.get_mut(at)
     }
 
-    /// Forgets the one that is silent for longest, or one near to it.
+    /// Forgets the one that is silent for longest.
     fn make_room(&mut self) {
-        for _ in 0..=self.queue.len() {
-            let Some((noted, at)) = self.queue.pop_front() else {
-                return;
-            };
-            match self.sessions.get(at) {
-                Some(session) if session.active > noted => {
-                    self.queue.push_back((session.active, at));
-                }
-                _ => return self.forget(at),
-            }
+        if let Some((_, at)) = self.order.first().copied() {
+            self.forget(at);
+        }
+    }
+}
+
+impl Session {
+    fn touch(&mut self, at: usize, now: Instant, order: &mut BTreeSet<(Instant, usize)>) {
+        if self.active != now {
+            order.remove(&(self.active, at));
+            order.insert((now, at));
+            self.active = now;
         }
     }
 }

@@ -115,6 +115,8 @@ pub struct Links {
     shared: Shared,
     /// Those with more to do although no event will tell.
     queue: Vec<usize>,
+    /// For the next client, and whether it is of IPv6: nobody is let in for whom there is no socket.
+    spare: Option<(bool, OwnedFd)>,
 }
 
 impl Default for Links {
@@ -126,6 +128,7 @@ impl Default for Links {
                 pool: Vec::new(),
             },
             queue: Vec::new(),
+            spare: None,
         }
     }
 }
@@ -151,28 +154,35 @@ impl Links {
 
     /// Takes connections that wait at a listener. Fails if there is no descriptor or memory for more.
     pub fn accept(&mut self, port: &Port, epoll: &OwnedFd) -> Result<()> {
+        let v6 = port.target.is_ipv6();
         for _ in 0..BATCH {
+            let spare = self.spare.take().filter(|(family, _)| *family == v6);
+            let server = match spare {
+                Some((_, socket)) => socket,
+                None => address::socket(port.target.ip(), SocketType::STREAM)?,
+            };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             let client = match accept_with(&port.socket, flags) {
                 Ok(client) => client,
-                Err(Errno::AGAIN) => return Ok(()),
-                Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM)) => {
-                    return Err(errno);
+                Err(errno) => {
+                    self.spare = Some((v6, server));
+                    match errno {
+                        Errno::AGAIN => return Ok(()),
+                        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM => {
+                            return Err(errno);
+                        }
+                        // That connection has failed already.
+                        _ => continue,
+                    }
                 }
-                // The connection has failed already.
-                Err(_) => continue,
             };
-            let made = self.link(&client, port, epoll);
-            match made {
-                Ok(server) => {
+            match self.link(&client, &server, port, epoll) {
+                Ok(()) => {
                     self.links.insert(Link::new(client, server));
                 }
                 Err(errno) => {
                     reset(&client);
-                    if matches!(
-                        errno,
-                        Errno::MFILE | Errno::NFILE | Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC
-                    ) {
+                    if matches!(errno, Errno::NOBUFS | Errno::NOMEM | Errno::NOSPC) {
                         return Err(errno);
                     }
                 }
@@ -182,17 +192,15 @@ impl Links {
     }
 
     /// Connects to the container, and has both ends polled under the number that the link will have.
-    fn link(&self, client: &OwnedFd, port: &Port, epoll: &OwnedFd) -> Result<OwnedFd> {
-        let server = address::socket(port.target.ip(), SocketType::STREAM)?;
-        match connect(&server, &port.target) {
+    fn link(&self, client: &OwnedFd, server: &OwnedFd, port: &Port, epoll: &OwnedFd) -> Result<()> {
+        match connect(server, &port.target) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(errno) => return Err(errno),
         }
         let at = self.links.next();
         let flags = EventFlags::IN | EventFlags::OUT | EventFlags::RDHUP | EventFlags::ET;
         epoll::add(epoll, client, token(Subject::Link, at * 2), flags)?;
-        epoll::add(epoll, &server, token(Subject::Link, at * 2 + 1), flags)?;
-        Ok(server)
+        epoll::add(epoll, server, token(Subject::Link, at * 2 + 1), flags)
     }
 
     /// Something has happened at one end of a link.
