@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import copies, images, logs, many, memory, run, transfer, verbs
+from benches import copies, images, logs, many, memory, networks, run, transfer, verbs
 from benches.harness import PROJECT, Row, peers
 
 BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
@@ -29,6 +29,13 @@ BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "logs": (logs.throughput, 20),
     "cp": (copies.big, 5),
     "cp-tree": (copies.tree, 5),
+    "bridge-python": (networks.bridge_python, 200),
+    "bridge-cli": (networks.bridge_cli, 30),
+    "bridge-fifty": (networks.bridge_fifty, 10),
+    "ports": (networks.ports, 5),
+    "five-hundred": (networks.five_hundred, 500),
+    "lookups": (networks.lookups, 5),
+    "many-networks": (networks.many_networks, 200),
     "import": (images.import_debian, 5),
     "pull": (transfer.pull_gzip, 5),
     "pull-zstd": (transfer.pull_zstd, 5),

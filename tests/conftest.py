@@ -96,13 +96,20 @@ class Roots:
 
 @pytest.fixture
 def roots(request: pytest.FixtureRequest) -> Iterator[Roots]:
-    """Roots of the test's own. Afterwards no mount, cgroup, process, interface or file of them may be left."""
+    """Roots of the test's own, without a default network. Afterwards nothing of them may be left."""
+    with roots_of_their_own({"bridge": "none"}) as it:
+        yield it
+
+
+@contextlib.contextmanager
+def roots_of_their_own(settings: dict[str, object]) -> Iterator[Roots]:
+    """Roots with a configuration. Afterwards no mount, cgroup, process, interface or file of them may be left."""
     # Short: a Unix socket's path has at most 107 bytes.
     base = Path("/var/tmp") / f"mdt-{os.getpid()}-{secrets.token_hex(3)}"
     base.mkdir(mode=0o700)
     parent = f"/{base.name}"
     config = base / "config.json"
-    config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT}))
+    config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT, **settings}))
     before = Snapshot.take()
     yield Roots(base / "data", base / "run", parent, config)
     leaks = Snapshot.leaks_of(base, parent, before)
@@ -110,6 +117,45 @@ def roots(request: pytest.FixtureRequest) -> Iterator[Roots]:
     Snapshot.purge(base, parent)
     shutil.rmtree(base, ignore_errors=True)
     assert not leaks, "left behind: " + "; ".join(leaks)
+
+
+@pytest.fixture
+def net_roots() -> Iterator[Roots]:
+    """Roots with a default network. Afterwards no bridge and no firewall of them may be left either."""
+    from tests import net
+
+    with roots_of_their_own({}) as it:
+        yield it
+        import minidock
+
+        with minidock.Engine(data_root=str(it.data), run_root=str(it.run), config=str(it.config)) as engine:
+            bridges = net.remove_all(engine)
+        wait_for(lambda: not net.leaks(it, bridges), 5, f"the end of {net.leaks(it, bridges)}")
+
+
+@pytest.fixture
+def net_engine(net_roots: Roots) -> Iterator[minidock.Engine]:
+    """An engine with a default network."""
+    import minidock
+
+    root, run = str(net_roots.data), str(net_roots.run)
+    with minidock.Engine(data_root=root, run_root=run, config=str(net_roots.config)) as it:
+        yield it
+
+
+@pytest.fixture
+def net_busybox(net_engine: minidock.Engine) -> minidock.Engine:
+    """An engine with a default network, and the image ``busybox``."""
+    net_engine.images.import_(str(busybox_tar()), repository="busybox", changes=['CMD ["sh"]'])
+    return net_engine
+
+
+@pytest.fixture
+def net_cli(net_roots: Roots, net_busybox: minidock.Engine) -> Iterator[Cli]:
+    """The ``minidock`` command on roots with a default network and the image ``busybox``."""
+    command = Cli(net_roots)
+    yield command
+    command.close()
 
 
 @pytest.fixture

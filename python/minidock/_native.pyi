@@ -124,6 +124,30 @@ def survey(directory: str, boot_id: str, inits: bool) -> dict[str, tuple[bytes, 
 
 # --- Events (docs/events.md) ---
 
+def network_ensure(document: bytes, networks: str, *, forward: bool = True) -> list[str]:
+    """Make the bridge of a network and the firewall, where they are not there.
+
+    ``document`` is the content of its ``network.json`` (docs/networks.md), which must be in ``networks`` already. With
+    ``forward`` the host forwards packets between interfaces from now on. Returns the files below /proc/sys that were
+    changed for that. Releases the GIL. Raises NativeError: ``conflict`` when another interface has the bridge's name,
+    ``not-found`` without the parent interface, ``unsupported`` without nf_tables or bridges in the kernel.
+    """
+
+def networks_remove(documents: list[bytes], networks: str) -> None:
+    """Remove the bridges of networks in one step, and what the firewall has of them; their files must be gone already.
+
+    What is not there is no error. Releases the GIL; the kernel takes about 30 ms. Raises NativeError.
+    """
+
+def firewall_ensure(table: str, networks: str) -> bool:
+    """Make the nf_tables table what the files in ``networks`` say; True if it was not. Releases the GIL."""
+
+def firewall_problems(table: str) -> list[str]:
+    """Return what keeps packets from being forwarded though our table lets them pass, a line each."""
+
+def host_network() -> bytes:
+    """Return ``{"routes": ["10.0.0.0/24", …], "interfaces": ["eth0", …]}`` of this network namespace, as JSON."""
+
 def event_append(dir: str | PathLike[str], kind: str, action: str, id: str, attributes: dict[str, str]) -> None:
     """Append an event to those in the directory ``dir``, which is made if it is missing; its time is now.
 

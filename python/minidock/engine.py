@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from minidock.events.reading import Events
     from minidock.images.collection import ImageCollection
     from minidock.images.manifest_lists import ManifestLists
+    from minidock.networks.collection import NetworkCollection
     from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
     from minidock.spec.docker_system import DiskUsage
@@ -54,6 +55,7 @@ class Engine:
         self._containers: ContainerCollection | None = None
         self._images: ImageCollection | None = None
         self._manifests: ManifestLists | None = None
+        self._networks: NetworkCollection | None = None
         self._snapshots: Snapshots | None = None
         self._store: Store | None = None
         self._lifecycle: Lifecycle | None = None
@@ -80,6 +82,17 @@ class Engine:
                 if self._images is None:
                     self._images = ImageCollection(self)
         return self._images
+
+    @property
+    def networks(self) -> NetworkCollection:
+        """The networks of this data root."""
+        if self._networks is None:
+            from minidock.networks.collection import NetworkCollection
+
+            with self._lock:
+                if self._networks is None:
+                    self._networks = NetworkCollection(self)
+        return self._networks
 
     @property
     def execs(self) -> ExecCollection:
@@ -224,6 +237,7 @@ class Engine:
             self._containers = None
             self._images = None
             self._manifests = None
+            self._networks = None
             self._snapshots = None
             self._store = None
             self._lifecycle = None

@@ -35,16 +35,28 @@ class ImageNotFound(NotFound):
     """No image has this name or id."""
 
 
+class NetworkNotFound(NotFound):
+    """No network has this name or id."""
+
+
 class Conflict(MinidockError):
     """The object's state excludes the operation."""
 
 
 class NameInUse(Conflict):
-    """Another container has the name."""
+    """Another container or network has the name."""
 
 
 class ImageInUse(Conflict):
     """A container uses the image."""
+
+
+class NetworkInUse(Conflict):
+    """Containers are on the network."""
+
+
+class AddressInUse(Conflict):
+    """Somebody has the address, or a part of the subnet."""
 
 
 class Unsupported(MinidockError):
@@ -61,6 +73,10 @@ class Corrupt(MinidockError):
 
 class LimitExceeded(MinidockError):
     """A limit of minidock or of the host was reached."""
+
+
+class PoolExhausted(LimitExceeded):
+    """No address, or no subnet, is left."""
 
 
 class NoSpace(LimitExceeded):

@@ -39,7 +39,7 @@ class Plugins(Struct, rename="pascal"):
     """Drivers by kind."""
 
     volume: list[str] = field(default_factory=lambda: ["local"])
-    network: list[str] = field(default_factory=lambda: ["host", "null"])
+    network: list[str] = field(default_factory=lambda: ["bridge", "host", "ipvlan", "macvlan", "null"])
     authorization: list[str] | None = None
     log: list[str] = field(default_factory=lambda: ["journald", "json-file", "local", "syslog"])
 

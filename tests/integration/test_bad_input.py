@@ -18,6 +18,7 @@ from minidock.errors import (
     ImageNotFound,
     InvalidArgument,
     MinidockError,
+    NetworkNotFound,
     Unsupported,
 )
 
@@ -57,7 +58,7 @@ def tree(engine: minidock.Engine) -> set[str]:
         ({"rootfs": "/"}, InvalidArgument),
         ({"platform": "linux/s390x", "pull": "never"}, ImageNotFound),
         ({"platform": "linux/nope"}, InvalidArgument),
-        ({"network": "nope"}, Unsupported),
+        ({"network": "nope"}, NetworkNotFound),
         ({"gpus": "all"}, Unsupported),
         ({"runtime": "/nope/crun"}, MinidockError),
         ({"cidfile": "/etc/passwd"}, Conflict),

@@ -75,7 +75,8 @@ class Listing:
         if quiet:
             if form not in ("table", "raw"):
                 complain("WARNING: Ignoring custom format, because both --format and --quiet are set.")
-            head = "container_id: " if form == "raw" else ""
+            name = next((name for name, field in self.raw if field == self.quiet), "container_id")
+            head = f"{name}: " if form == "raw" else ""
             write("".join(f"{head}{self.fields[self.quiet](subject)}\n" for subject in subjects))
             return
         write(self.text(subjects, form, columns))

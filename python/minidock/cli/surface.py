@@ -52,6 +52,7 @@ GROUPS = {
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Manage manifest lists",
+    "network": "Manage networks",
     "system": "Look at the engine as a whole",
 }
 
@@ -97,7 +98,15 @@ IMPLEMENTED = {
     "image mount": ("mount", "MOUNT", "Show an image's files in a directory of the host"),
     "image unmount": ("mount", "UNMOUNT", "Take away what `image mount` has mounted"),
     "image inspect": ("inspect", "IMAGE", "Show all details of images"),
-    "inspect": ("inspect", "ANY", "Show all details of containers or images"),
+    "inspect": ("inspect", "ANY", "Show all details of containers, images or networks"),
+    "network create": ("network_create", "CREATE", "Create a network"),
+    "network ls": ("network_list", "LIST", "List networks"),
+    "network inspect": ("inspect", "NETWORK", "Show all details of networks"),
+    "network rm": ("network_remove", "REMOVE", "Remove networks"),
+    "network prune": ("network_remove", "PRUNE", "Remove all networks that no container is on"),
+    "network repair": ("network_remove", "REPAIR", "Make addresses, bridges and the firewall agree again"),
+    "network connect": ("network_connect", "CONNECT", "Connect a container to a network"),
+    "network disconnect": ("network_connect", "DISCONNECT", "Take a container off a network"),
     "system info": ("system", "INFO", "Show the engine's and the host's abilities and settings"),
     "login": ("login", "LOGIN", "Log in to a registry"),
     "logout": ("login", "LOGOUT", "Log out from a registry"),
@@ -153,6 +162,8 @@ ALIASES = {
     "pull": "image pull",
     "push": "image push",
     "tag": "image tag",
+    "network list": "network ls",
+    "network remove": "network rm",
     "history": "image history",
     "info": "system info",
     "events": "system events",
@@ -160,7 +171,6 @@ ALIASES = {
 
 PLANNED: dict[str, Reason] = {
     "system prune": VOLUMES,
-    "network": NETWORKS,
     "volume": VOLUMES,
     "build": BUILD,
     "image build": BUILD,

@@ -171,6 +171,8 @@ def _known(kind: str, settings: dict[str, Any]) -> list[str]:
             found += [container.name for container in session.engine.containers.list(all=True)]
         if kind == "manifests":
             found += session.engine.manifests.names()
+        if kind == "networks":
+            found += [network.name for network in session.engine.networks.list()]
         if kind in ("images", "any"):
             found += [tag for image in session.engine.images.list() for tag in image.tags]
         return sorted(set(found))

@@ -17,6 +17,7 @@ from minidock.containers.walls import Builder
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from minidock.containers.attaching import Networks
     from minidock.containers.record import Record
     from minidock.engine import Engine
     from minidock.spec.oci_image import ImageConfig
@@ -43,6 +44,7 @@ class Base:
         self.config = engine.config
         self.host = Host()
         self.walls = Builder(engine.config, self.paths.seccomp)
+        self._networks: Networks | None = None
         self._images: dict[str, ImageConfig] = {}
         self._helper: _native.HelperFile | None = None
         self._self: Owner | None = None
@@ -57,6 +59,15 @@ class Base:
             with translated():
                 self._helper = _native.open_helper(installed(self.paths))
         return self._helper
+
+    @property
+    def networks(self) -> Networks:
+        """The networks that containers are on, as this engine knows them."""
+        if self._networks is None:
+            from minidock.containers.attaching import Networks
+
+            self._networks = Networks(self)
+        return self._networks
 
     def owner(self) -> Owner:
         """This process, as the kernel knows it."""

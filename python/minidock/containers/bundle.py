@@ -43,10 +43,17 @@ class Start(msgspec.Struct, kw_only=True):
     owner: document.Owner | None = None
     runtime: document.Runtime | None = None
     """None is minidock's own."""
+    files_of: str = ""
+    """The container whose hosts, hostname and resolv.conf this one shares; empty is itself."""
+    gateways: list[str] = []
+    """What ``host-gateway`` means."""
+    linked: list[tuple[str, str]] = []
+    """Address and names of the containers that it is linked to."""
+    network: document.Network | None = None
 
 
-def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
-    """Return the bundle's files by name, but for ``minidock.json``.
+def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
+    """Return the bundle's files by name that do not depend on its networks.
 
     Raises InvalidArgument for a device that this host does not have.
     """
@@ -56,7 +63,7 @@ def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, b
         record,
         Inputs(
             host=host,
-            bundle=directory,
+            bundle=directory if not start.files_of else paths.container(start.files_of),
             capabilities=walls.capabilities,
             no_new_privileges=walls.no_new_privileges,
             apparmor_profile=record.app_armor_profile,
@@ -68,12 +75,33 @@ def files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, b
             seccomp=None if start.runtime is None else _seccomp(walls),
         ),
     )
-    made = {"config.json": _encode(spec)}
+    return {"config.json": _encode(spec)}
+
+
+def late_files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
+    """Return the bundle's other files, once the container has its endpoints; the record's ``snapshot`` is there too."""
+    record = start.record
+    made = {"minidock.json": supervisor_document(start, paths)}
+    if start.files_of:
+        return made
     on_host = record.host_config.network_mode == "host"
     host_hosts = (read("/etc/hosts") or b"").decode(errors="replace") if on_host else ""
-    for name, text in network_files.contents(record, config, host_hosts, host.resolv_conf()):
+    more = [*network_files.extra_hosts(record, start.gateways), *start.linked, *host_lines(record)]
+    for name, text in network_files.contents(record, config, host_hosts, host.resolv_conf(), more):
         made[name] = text.encode()
     return made
+
+
+def host_lines(record: Record) -> list[tuple[str, str]]:
+    """Return address and names of the lines that /etc/hosts has of the container itself."""
+    hostname, domainname = record.config.hostname, record.config.domainname
+    shown = f"{hostname}.{domainname} {hostname}" if domainname else hostname
+    return [
+        (address.partition("/")[0], shown)
+        for one in record.endpoints.values()
+        for address in (one.ipv4, one.ipv6)
+        if address
+    ]
 
 
 def _seccomp(walls: Walls) -> Seccomp | None:
@@ -105,6 +133,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         restart=_restart(record),
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
+        network=start.network,
         health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,

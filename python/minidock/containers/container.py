@@ -9,6 +9,7 @@ from minidock.errors import Conflict, ContainerNotFound, MinidockError
 
 if TYPE_CHECKING:
     import os
+    import re
     from collections.abc import Iterator, Sequence
     from typing import BinaryIO, Unpack
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from minidock.containers.options import UpdateOptions
     from minidock.containers.parse.times import Time
     from minidock.containers.processes import Top
+    from minidock.containers.readiness import HostPort
     from minidock.containers.record import Record
     from minidock.containers.result import ExecResult, ExitStatus, Usage
     from minidock.containers.stats import Stats, StatsStream
@@ -106,7 +108,8 @@ class Container:
         from minidock.containers import inspect
         from minidock.containers.listing import ImageNames
 
-        found = inspect.summary(self.record, self.state, image=ImageNames(self._lifecycle.engine).shown(self.record))
+        image = ImageNames(self._lifecycle.engine).shown(self.record)
+        found = inspect.summary(self.record, self.state, self._lifecycle.paths, image=image)
         if size:
             found.size_rw, found.size_root_fs = self._sizes()
         return found
@@ -412,6 +415,54 @@ class Container:
         from minidock.containers.exits import usage
 
         return usage(self.record.usage) if self.record.usage and not self.state.running else None
+
+    @property
+    def ports(self) -> dict[str, list[dict[str, str]] | None]:
+        """Where its ports are published, as docker-py has it: ``{"80/tcp": [{"HostIp": …, "HostPort": …}]}``.
+
+        As of its making or the last :meth:`reload`. None for a port that is exposed only; empty while it does not run.
+        """
+        found: dict[str, list[dict[str, str]] | None] = self.attrs["NetworkSettings"]["Ports"]
+        return found
+
+    @property
+    def ip(self) -> str:
+        """Its first address, while it runs; empty without one."""
+        shown = (one.ipv4 or one.ipv6 for one in self.record.endpoints.values()) if self.state.running else ()
+        return next((address.partition("/")[0] for address in shown if address), "")
+
+    def wait_for_port(self, port: int | str, timeout: float = 60.0) -> HostPort:
+        """Wait until something in it listens on a port (80, ``"53/udp"``); return what to connect to from this host.
+
+        That is a number, the host's port, which also has ``host`` and ``address``; of a port that is not published it
+        is the port itself, and ``host`` the container's own address. Nothing is connected to for this.
+
+        Raises Conflict when the container ends, or cannot be reached on the port from here, Timeout, InvalidArgument.
+        """
+        from minidock.containers.readiness import wait_for_port
+
+        return wait_for_port(self, self._lifecycle, port, timeout)
+
+    def wait_for_log(self, text: str | re.Pattern[str], timeout: float = 60.0) -> str:
+        """Wait until it has written a line with ``text`` in it, or that a pattern finds, and return that line.
+
+        Lines of the current run count, also those from before this call. Raises Conflict when it ends without,
+        Timeout, Unsupported for a log driver that cannot be read.
+        """
+        from minidock.containers.readiness import wait_for_log
+
+        return wait_for_log(self, self._lifecycle, text, timeout)
+
+    def wait_for_http(
+        self, path: str = "/", *, port: int | str = 80, status: int | range | None = 200, timeout: float = 60.0
+    ) -> HostPort:
+        """Wait until a GET of ``path`` is answered with ``status`` (None: any); return what to connect to.
+
+        Raises as :meth:`wait_for_port`; the error of a timeout says what the last answer was.
+        """
+        from minidock.containers.readiness import wait_for_http
+
+        return wait_for_http(self, self._lifecycle, path, port=port, status=status, timeout=timeout)
 
     def port(self, private_port: int | str | None = None) -> dict[str, list[PortBinding]]:
         """Return where its ports are published, by ``PORT/PROTOCOL``; with ``private_port`` (80, "80/udp") only that's.

@@ -16,6 +16,7 @@ import msgspec
 from minidock import _native
 from minidock._errors import translate
 from minidock.containers import liveness, names, states
+from minidock.containers import record as records
 from minidock.containers.base import translated
 from minidock.containers.exits import exit_status
 from minidock.containers.parse import signals
@@ -251,6 +252,10 @@ def rename(lifecycle: Lifecycle, key: str, name: str) -> None:
         if new == now_record.name:
             raise InvalidArgument("renaming a container with the same name as its current name")
         old, now_record.name = now_record.name, new
+        if now_record.endpoints:
+            from minidock.containers import networking
+
+            networking.rename(now_record)
 
     record = lifecycle.modify(record.id, change) or record
     tell_name(lifecycle, record)
@@ -259,17 +264,19 @@ def rename(lifecycle: Lifecycle, key: str, name: str) -> None:
 
 def tell_name(lifecycle: Base, record: Record) -> None:
     """Tell the supervisor the container's name, for events; of several who rename it at once, the last says it last."""
-    told = record.name
     while True:
+        request: dict[str, Any] = {"op": "update", "name": record.name}
+        if names_by_network := {one.network: one.names for one in record.endpoints.values() if one.names}:
+            request["names"] = names_by_network
         try:
-            if not tell(lifecycle, record, {"op": "update", "name": told}):
+            if not tell(lifecycle, record, request):
                 return
         except (Timeout, Conflict):
             return  # it reads what it was told when it can
         row = lifecycle.store.containers.find(record.id)
-        if row is None or row.name == told:
+        if row is None or row.name == record.name:
             return
-        told = row.name
+        record = records.decode(row.record)
 
 
 def restart(lifecycle: Lifecycle, key: str, timeout: float | None = None, signal: str | int | None = None) -> list[str]:

@@ -46,6 +46,52 @@ class Events(msgspec.Struct):
     attributes: dict[str, str]
 
 
+class Endpoint(msgspec.Struct):
+    """An interface on a network."""
+
+    network: dict[str, Any]
+    """The content of the network's live file."""
+    interface: str
+    host_interface: str
+    """Empty with drivers whose interfaces have no other end."""
+    mac: str | None
+    addresses: list[str]
+    gateways: list[str]
+    names: list[str]
+    sysctls: dict[str, str]
+    serves_ports: bool
+
+
+class Port(msgspec.Struct):
+    """A port to publish. No address is all of the host's; port 0 is any, ``host_port_end`` the end of a range."""
+
+    protocol: str
+    container_port: int
+    host_ip: str
+    host_port: int
+    host_port_end: int
+
+
+class Dns(msgspec.Struct):
+    """Where the container's name server looks up what no container is called."""
+
+    upstream: list[str]
+    """Asked from the container's network."""
+    loopback_upstream: list[str]
+    """Asked from the host's."""
+    forward: bool
+
+
+class Network(msgspec.Struct):
+    """Section ``network``."""
+
+    run_networks: str
+    table: str
+    endpoints: list[Endpoint]
+    ports: list[Port]
+    dns: Dns | None
+
+
 class Document(msgspec.Struct):
     """The document; paths are absolute, times in milliseconds."""
 
@@ -65,6 +111,8 @@ class Document(msgspec.Struct):
     events: Events | None = None
     log: Log | None = None
     """As :mod:`minidock.containers.logging` makes it."""
+    network: Network | None = None
+    """As :mod:`minidock.containers.networking` makes it; none with the host's or another container's network."""
     health: dict[str, Any] | None = None
     """As :mod:`minidock.containers.health` makes it."""
     exit_command: list[str] = []

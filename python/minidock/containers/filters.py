@@ -153,6 +153,11 @@ class Choice:
         """Whether a container passes every filter."""
         return all(_TESTS[name](self, values, record, state) for name, values in self._filters.items())
 
+    def _summary(self, record: AnyRecord, state: ContainerState) -> ContainerSummary:
+        from minidock.containers.inspect import summary
+
+        return summary(record, state, self._engine.store.paths)
+
     # One test for each filter
 
     def _passes_created(self, _values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
@@ -188,17 +193,17 @@ class Choice:
         return True  # it tells kinds of containers of Windows apart
 
     def _passes_network(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
-        networks = _summary(record, state).network_settings.networks
+        networks = self._summary(record, state).network_settings.networks
         return any(
             value == name or one.network_id.startswith(value) for name, one in networks.items() for value in values
         )
 
     def _passes_volume(self, values: list[str], record: AnyRecord, state: ContainerState) -> bool:
-        mounts = _summary(record, state).mounts
+        mounts = self._summary(record, state).mounts
         return any(value in (mount.destination, mount.name or mount.source) for mount in mounts for value in values)
 
     def _passes_ports(self, _values: list[str], record: AnyRecord, state: ContainerState) -> bool:
-        found = _summary(record, state).ports if state.running else []
+        found = self._summary(record, state).ports if state.running else []
         return any(_has(self._publish, port, port.public_port) or _has(self._expose, port, port.private_port)
                    for port in found)  # fmt: skip
 
@@ -248,12 +253,6 @@ _TESTS: dict[str, Callable[[Choice, list[str], AnyRecord, ContainerState], bool]
     "status": Choice._passes_status,
     "volume": Choice._passes_volume,
 }
-
-
-def _summary(record: AnyRecord, state: ContainerState) -> ContainerSummary:
-    from minidock.containers.inspect import summary
-
-    return summary(record, state)
 
 
 def _has(wanted: list[tuple[range, str]], port: Port, number: object) -> bool:

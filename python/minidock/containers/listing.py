@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from minidock.containers import states
+from minidock.containers.endpoints import Endpoint, Wanted
 from minidock.errors import ContainerNotFound, MinidockError
 from minidock.spec import decoding
 from minidock.spec.docker import ContainerState
@@ -37,12 +38,16 @@ class BriefConfig(msgspec.Struct, rename="pascal"):
     entrypoint: list[str] | None = None
     labels: dict[str, str] | None = None
     healthcheck: Any = None
+    hostname: str = ""
+    exposed_ports: dict[str, Any] | msgspec.UnsetType | None = msgspec.UNSET
 
 
 class BriefHostConfig(msgspec.Struct, rename="pascal"):
     """The part of ``HostConfig`` that lists show."""
 
     network_mode: str = "default"
+    port_bindings: dict[str, Any] | None = None
+    publish_all_ports: bool = False
 
 
 class Brief(msgspec.Struct):
@@ -57,6 +62,8 @@ class Brief(msgspec.Struct):
     rootfs: str | None = None
     state: ContainerState = msgspec.field(default_factory=ContainerState)
     starter: Any = None
+    networks: dict[str, Wanted] = {}
+    endpoints: dict[str, Endpoint] = {}
 
     @property
     def args(self) -> list[str]:
@@ -97,7 +104,7 @@ def summaries(
     names = ImageNames(engine)
     found = []
     for record, state in _chosen(engine, _Look(engine).settle, all=all, filters=filters, limit=limit):
-        shown = summary(record, state, image=names.shown(record))
+        shown = summary(record, state, engine.store.paths, image=names.shown(record))
         if size:
             from minidock.containers.sizes import sizes
 

@@ -7,7 +7,7 @@ text, so that ``64m`` means the same in both.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict
+from typing import Any, TypedDict
 
 Size = int | str
 """Bytes, or text with a unit such as ``64m`` (binary units, as in Docker)."""
@@ -82,7 +82,27 @@ class CreateOptions(TypedDict, total=False):
     stop_timeout: int
     runtime: str
     gpus: str
-    network: str
+    network: str | Sequence[str]
+    """``bridge``, ``none``, ``host``, ``container:NAME``, or names of networks, which may have settings behind them:
+    ``name=web,alias=db,ip=10.0.0.9``. What is said of addresses and aliases elsewhere is for the first."""
+    network_mode: str
+    """docker-py's other word for one network."""
+    networking_config: Mapping[str, Any]
+    """docker-py's form of several: Docker's ``EndpointSettings`` by name."""
+    network_aliases: Sequence[str]
+    ip: str
+    ip6: str
+    link_local_ips: Sequence[str]
+    mac_address: str
+    links: Mapping[str, str] | Sequence[str | tuple[str, str]]
+    """``CONTAINER[:ALIAS]``: its address is in /etc/hosts."""
+    ports: Mapping[Any, Any]
+    """docker-py's form of what is published: ``{"80/tcp": 8080}``, ``{80: ("0.0.0.0", 8080)}``, a list of such, None
+    for any port. Here, and only here, an address that is not given is 127.0.0.1."""
+    publish: Sequence[str]
+    """As the flag: ``[IP:][HOST[-RANGE]:]PORT[-RANGE][/PROTOCOL]``; no address means all of the host's."""
+    publish_all_ports: bool
+    expose: Sequence[int | str]
     extra_hosts: Mapping[str, str] | Sequence[str]
     dns: Sequence[str]
     dns_opt: Sequence[str]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from minidock.containers.walls import Walls
     from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
+    from minidock.store.workspace import Workspace
 
 _NAME_ATTEMPTS = 12
 
@@ -94,8 +96,13 @@ class Planning(Settling):
             rootfs=made.rootfs,
             timeout_ms=made.timeout_ms,
             health_on_failure=made.health_on_failure,
+            networks=made.networks,
             owned=made.owned,
         )
+        if made.endpoint_given or host_config.network_mode not in ("bridge", "none", "host"):
+            from minidock.containers import attaching
+
+            attaching.checked(self, record)
         if host_config.userns_mode == "remap":
             if made.rootfs is not None:
                 raise Unsupported("rootfs: a directory of the host cannot be remapped; use userns host, or an image")
@@ -164,26 +171,14 @@ class Planning(Settling):
         """
         record = planned.record
         table = self.store.containers
-        contents = {} if start is None else bundle.files(start, self.paths, self.config, self.host)
+        contents = {} if start is None else bundle.files(start, self.paths, self.host)
         for attempt in range(_NAME_ATTEMPTS):
             workspace = table.workspace(record.id)
             try:
                 directory = workspace.join(record.id)
                 self._prepare(planned, directory)
-                if start is not None:
-                    contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
                 bundle.make(directory, contents, root_ids(record))
-                row = ContainerRow(
-                    id=record.id,
-                    name=record.name,
-                    image_id=record.image or None,
-                    created=time.time_ns(),
-                    state=state,
-                    record=records.encode(record),
-                )
-                with self.store.database.transaction():
-                    self._require_layers(record)
-                    table.insert(row, workspace)
+                self.patiently(record, functools.partial(self._insert_row, record, workspace, state, start))
             except NameInUse:
                 workspace.close()
                 if planned.named or attempt == _NAME_ATTEMPTS - 1:
@@ -195,6 +190,32 @@ class Planning(Settling):
             else:
                 cleaner.later(workspace)
                 return
+
+    def _insert_row(self, record: Record, workspace: Workspace, state: str, start: bundle.Start | None) -> None:
+        with self.store.database.transaction():
+            self._require_layers(record)
+            if start is not None:
+                self.attach(record)
+                self.write_late(start, workspace.join(record.id))
+            row = ContainerRow(
+                id=record.id,
+                name=record.name,
+                image_id=record.image or None,
+                created=time.time_ns(),
+                state=state,
+                record=records.encode(record),
+            )
+            self.store.containers.insert(row, workspace)
+
+    def write_late(self, start: bundle.Start, directory: str) -> None:
+        """Write what of a bundle depends on the container's endpoints."""
+        record = start.record
+        if record.endpoints:
+            from minidock.containers import attaching
+
+            start.network = attaching.section(self, record)
+        contents = bundle.late_files(start, self.paths, self.config, self.host)
+        bundle.rewrite(directory, contents, root_ids(record))
 
     def _prepare(self, planned: Planned, directory: str) -> None:
         """Make the container's directory and its writable layer."""

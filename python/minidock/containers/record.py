@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from minidock.containers.document import Owner
+from minidock.containers.endpoints import Endpoint, Wanted
 from minidock.spec import decoding
 from minidock.spec.docker import ContainerConfig, ContainerState, HostConfig
 
@@ -46,6 +47,10 @@ class Record(msgspec.Struct, omit_defaults=True):
     restart_count: int = 0
     has_been_manually_stopped: bool = False
     """Somebody has stopped or killed it since it was started: ``unless-stopped`` does not start it after a boot."""
+    networks: dict[str, Wanted] = {}
+    """What it is to have on each network, by name; none in the network of another container."""
+    endpoints: dict[str, Endpoint] = {}
+    """What it has on each network while it runs, by name, in the order of its interfaces."""
     usage: dict[str, Any] | None = None
     """What the last run used, as in the exit record."""
     version: int = VERSION

@@ -6,7 +6,7 @@ import contextlib
 import errno
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from minidock import _native
 from minidock.containers import liveness, states
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from minidock.containers.record import Record
     from minidock.store.containers import ContainerRow
 
+_Result = TypeVar("_Result")
 KILLED = 128 + 9
 _LAST_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
@@ -37,6 +38,45 @@ class _OtherRun(Exception):  # noqa: N818 - control flow in this module
 
 class Settling(Base):
     """What finds out how containers are, and removes them."""
+
+    @staticmethod
+    def is_networked(record: Record) -> bool:
+        """Whether a container gets interfaces of its own besides that of the loopback."""
+        return any(name not in ("none", "host") for name in record.networks)
+
+    def patiently(self, record: Record, act: Callable[[], _Result]) -> _Result:
+        """Return what ``act`` returns, which calls :meth:`attach` in a transaction of its own.
+
+        An address that is being taken down is waited for.
+        """
+        if not self.is_networked(record):
+            return act()
+        from minidock.networks.leases import patiently
+
+        self.networks.prepare(record)
+        return patiently(act)
+
+    def attach(self, record: Record) -> None:
+        """Give a container that is about to start what it has of networks; part of the caller's transaction.
+
+        Raises as :func:`minidock.containers.attaching.attach`, and :func:`minidock.containers.attaching.donor`.
+        """
+        record.endpoints = {}
+        if record.host_config.network_mode.startswith("container:"):
+            from minidock.containers import attaching
+
+            attaching.share(self, record)
+        elif self.is_networked(record):
+            from minidock.containers import attaching
+
+            attaching.attach(self, record)
+
+    def release(self, record: Record) -> None:
+        """Give back what a container has of networks; part of the caller's transaction."""
+        if record.endpoints:
+            record.endpoints = {}
+            with contextlib.suppress(NoSpace):  # given back with the next change of the record, or its removal
+                self.store.networks.release(record.id)
 
     def settle(self, row: ContainerRow) -> tuple[Record, ContainerState]:
         """Return a container's record and its true state; what has changed since the last look is recorded.
@@ -144,6 +184,7 @@ class Settling(Base):
             if not now_record.owned:
                 now_record.starter = None
             now_record.restart_count = ended.restart_count
+            self.release(now_record)
             now_record.usage = ended.usage or None
             before = now_record.state
             now_record.state = ContainerState(
@@ -226,6 +267,10 @@ class Settling(Base):
         with translated():
             _native.cgroup_kill(path)
             _native.cgroup_remove(path)
+        if record.endpoints:
+            from minidock.containers import attaching
+
+            attaching.forget_live(self, record)
         return file
 
     def _leave_exit_record(self, container_id: str, ended: liveness.ExitRecord) -> None:

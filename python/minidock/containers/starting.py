@@ -37,6 +37,8 @@ from minidock.spec.docker import ContainerState
 if TYPE_CHECKING:
     from minidock.containers.walls import Walls
 
+_NO_NETWORK = 128
+"""What Docker records as exit code of a container whose networks could not be set up."""
 _CLEANING_SECONDS = 15.0
 _LOOK_SECONDS = 0.1
 
@@ -56,7 +58,9 @@ class Starting(Planning):
         owned: bool = False,
     ) -> bundle.Start:
         """Return what is decided anew at every start. ``stdin``: whether there is one, if the record is not to say."""
-        return bundle.Start(
+        host_config = record.host_config
+        shared = host_config.network_mode.startswith("container:")
+        start = bundle.Start(
             record=record,
             walls=walls,
             stdio=stdio,
@@ -69,6 +73,25 @@ class Starting(Planning):
             exit_command=self._exit_command(record),
             events=event_attributes(record),
         )
+        if shared or host_config.extra_hosts or host_config.links or any(one.links for one in record.networks.values()):
+            self._near(start)
+        return start
+
+    def _near(self, start: bundle.Start) -> None:
+        """Find out what a container's files say of others, and of this host. Raises Conflict, Unsupported."""
+        from minidock.containers import attaching
+
+        record = start.record
+        found = attaching.donor(self, record)
+        if found is None:
+            start.gateways = attaching.host_gateways(self, record)
+            start.linked = attaching.linked(self, record)
+            return
+        donor, state = found
+        attaching.share(self, record)
+        start.joined = {**start.joined, "network": state.pid}
+        # Its own donor's, if it has one.
+        start.files_of = donor.host_config.network_mode.partition(":")[2] or donor.id
 
     def _exit_command(self, record: Record) -> list[str]:
         """Return what the supervisor starts at the end, where something is left to do then that nobody else may do."""
@@ -106,6 +129,7 @@ class Starting(Planning):
         """
         before = record.state.status
         states.require("start", before, record.id)
+        failed: list[MinidockError] = []
 
         def mark(now_record: Record) -> None:
             now_record.starter = self.owner()
@@ -114,15 +138,40 @@ class Starting(Planning):
             now_record.usage = None
             finished = now_record.state.finished_at
             now_record.state = ContainerState(status=states.RUNNING, started_at=now(), finished_at=finished)
+            try:
+                self.attach(now_record)
+            except MinidockError as error:
+                failed.append(error)
+                raise
 
         # Who has its files mounted for a copy holds this lock: no two mounts write to the same layer.
-        with held(self.paths, record.id), self.store.database.transaction():
-            begun = self.modify(record.id, mark, state=states.RUNNING, expected_state=before)
-            if begun is None:
-                raise Conflict(f"container {record.id} is already running")
-            # Before anybody can see that it runs: the end of the run before is not that of this one.
-            self.unlink_exit_record(record.id)
-        return begun
+        def begin() -> Record:
+            failed.clear()
+            with held(self.paths, record.id), self.store.database.transaction():
+                begun = self.modify(record.id, mark, state=states.RUNNING, expected_state=before)
+                if begun is None:
+                    raise Conflict(f"container {record.id} is already running")
+                # Before anybody can see that it runs: the end of the run before is not that of this one.
+                self.unlink_exit_record(record.id)
+            return begun
+
+        try:
+            return self.patiently(record, begin)
+        except MinidockError as error:
+            if failed and error is failed[-1]:
+                self._not_begun(record, error)
+            raise
+
+    def _not_begun(self, record: Record, error: MinidockError) -> None:
+        """Record why a container cannot be started, or remove it if it asked for that."""
+        if record.host_config.auto_remove:
+            self.delete(record.id)
+            return
+
+        def note(now_record: Record) -> None:
+            now_record.state.error, now_record.state.exit_code = str(error), _NO_NETWORK
+
+        self.modify(record.id, note, expected_state=record.state.status)
 
     def start(
         self,
@@ -151,10 +200,13 @@ class Starting(Planning):
         spawned = False
         try:
             start = self._start(record, walls, attached=attached, detach_keys=detach_keys)
-            contents = bundle.files(start, self.paths, self.config, self.host)
-            contents["minidock.json"] = bundle.supervisor_document(start, self.paths)
             directory = self.paths.container(record.id)
-            bundle.rewrite(directory, contents, root_ids(record))
+            bundle.rewrite(directory, bundle.files(start, self.paths, self.host), root_ids(record))
+            if record.host_config.network_mode == "none" and not record.endpoints:
+                from minidock.containers import attaching
+
+                start.network = attaching.nothing(self)  # it may be connected to a network later
+            self.write_late(start, directory)
             if attached:
                 self.emit(record, "attach")
             with translated():
@@ -163,7 +215,7 @@ class Starting(Planning):
             try:
                 with translated():
                     first = _decode(supervisor.wait_started())
-                warnings = _check_started(first)
+                warnings = self._check_started(record, first)
             except BaseException:
                 supervisor.close()
                 raise
@@ -238,7 +290,7 @@ class Starting(Planning):
             first, stdout, stderr, packet = _native.run_captured(
                 helper, self.paths.container(record.id), input=data, limit=limit
             )
-            warnings = _check_started(_decode(first))
+            warnings = self._check_started(record, _decode(first))
         except MinidockError as error:
             self._not_started(record, error)
             raise
@@ -267,6 +319,15 @@ class Starting(Planning):
             warnings=(*planned.warnings, *warnings),
         )
 
+    def _check_started(self, record: Record, first: dict[str, Any]) -> list[str]:
+        """Return the warnings of a ``started`` packet; raise what an ``error`` packet says."""
+        try:
+            return _check_started(first)
+        except Conflict as error:
+            from minidock.containers import attaching
+
+            raise attaching.explained(self, record, error) from error
+
     def _broken_off(self, record: Record) -> None:
         """Record the end of a container whose run was interrupted; nothing of it runs any more afterwards."""
         ended = self.exit_record(record.id)
@@ -291,6 +352,7 @@ class Starting(Planning):
         def undo(now_record: Record) -> None:
             if not now_record.owned:
                 now_record.starter = None
+            self.release(now_record)
             now_record.state = ContainerState(status=status, error=str(error or ""), exit_code=code)
             if before is not None:
                 now_record.state.started_at, now_record.state.finished_at = before.started_at, before.finished_at

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,7 +13,8 @@ import msgspec
 from minidock import _native
 from minidock.containers import states
 from minidock.containers.base import translated
-from minidock.errors import ContainerNotFound
+from minidock.errors import ContainerNotFound, Timeout
+from minidock.store.locks import lock
 
 if TYPE_CHECKING:
     from minidock.containers.lifecycle import Lifecycle
@@ -22,23 +22,27 @@ if TYPE_CHECKING:
     from minidock.store.paths import Paths
 
 _ANSWER_SECONDS = 5.0
+_HELD_SECONDS = 60.0
 
 
 @contextmanager
 def held(paths: Paths, container_id: str, *, shared: bool = False) -> Iterator[None]:
     """Hold the lock of a container's directory for a ``with`` block: nobody starts it meanwhile.
 
-    Who writes to its files while it does not run holds it alone. Raises ContainerNotFound.
+    Who writes to its files while it does not run holds it alone. Raises ContainerNotFound, and Timeout when somebody
+    else has held it for a minute.
     """
-    try:
-        fd = os.open(paths.container(container_id), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        raise ContainerNotFound(f"no such container: {container_id}") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(lock(paths.container(container_id), shared=shared, timeout=_HELD_SECONDS))
+        except FileNotFoundError as error:
+            raise ContainerNotFound(f"no such container: {container_id}") from error
+        except Timeout as error:
+            raise Timeout(
+                f"container {container_id}: another process has been copying or changing its files for "
+                f"{_HELD_SECONDS:g} s; wait for it, or end it"
+            ) from error
         yield
-    finally:
-        os.close(fd)
 
 
 @contextmanager

@@ -32,7 +32,13 @@ class Database:
         self._connection: sqlite3.Connection | None = None
         self._pid = 0
         self._depth = 0
+        self._writer = 0
         self._undo: list[Callable[[], None]] = []
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether this thread is inside a :meth:`transaction`."""
+        return self._depth > 0 and self._pid == os.getpid() and self._writer == threading.get_ident()
 
     def rows(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Run one statement and return all its rows."""
@@ -72,6 +78,7 @@ class Database:
             with _translated(self.paths.database):
                 connection.execute("BEGIN IMMEDIATE")
             self._depth = 1
+            self._writer = threading.get_ident()
             self._undo = [] if undo is None else [undo]
             try:
                 yield
@@ -222,9 +229,12 @@ def reserve(data: str) -> None:
 
 def _run_steps(connection: sqlite3.Connection, version: int) -> None:
     for step in MIGRATIONS[version:]:
-        for statement in step.split(";"):
-            if statement.strip():
+        statement = ""
+        for piece in step.split(";"):
+            statement += f"{piece};"
+            if sqlite3.complete_statement(statement):  # of a trigger, its end
                 connection.execute(statement)
+                statement = ""
     connection.execute(f"PRAGMA user_version={len(MIGRATIONS)}")
 
 

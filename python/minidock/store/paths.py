@@ -24,6 +24,7 @@ class Paths:
         "layers",
         "run",
         "run_containers",
+        "run_networks",
         "seccomp",
         "tmp",
     )
@@ -48,6 +49,7 @@ class Paths:
         self.bin = data_root + "/bin"
         self.tmp = data_root + "/tmp"  # noqa: S108 - ours, below the data root
         self.run_containers = run_root + "/containers"
+        self.run_networks = run_root + "/networks"
 
     def container(self, container_id: str) -> str:
         """The bundle of a container."""

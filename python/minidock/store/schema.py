@@ -144,4 +144,43 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE containers_by_row RENAME TO containers;
     CREATE INDEX containers_image ON containers (image_id);
     """,
+    """
+    -- cursor4, cursor6: the address given last. The search begins behind it: one that was given back is used last.
+    -- reused: what comes next may have been used before.
+    CREATE TABLE networks (
+        id TEXT PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        created INTEGER NOT NULL,       -- nanoseconds since 1970
+        record BLOB NOT NULL,
+        cursor4 INTEGER NOT NULL DEFAULT 0,
+        cursor6 BLOB NOT NULL DEFAULT x'00',
+        reused INTEGER NOT NULL DEFAULT 0
+    );
+
+    -- Which addresses networks have: 4 or 16 bytes each.
+    CREATE TABLE network_subnets (
+        first BLOB NOT NULL,
+        last BLOB NOT NULL,
+        network_id TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+        PRIMARY KEY (first, network_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX network_subnets_network ON network_subnets (network_id);
+
+    -- Containers on networks, which is who has which address.
+    CREATE TABLE endpoints (
+        container_id TEXT NOT NULL,
+        network_id TEXT NOT NULL REFERENCES networks (id),
+        id TEXT NOT NULL,               -- Docker's EndpointID
+        ipv4 INTEGER,
+        ipv6 BLOB,
+        mac TEXT NOT NULL,
+        record BLOB NOT NULL,
+        PRIMARY KEY (container_id, network_id)
+    ) WITHOUT ROWID;
+    CREATE UNIQUE INDEX endpoints_ipv4 ON endpoints (network_id, ipv4);
+    CREATE UNIQUE INDEX endpoints_ipv6 ON endpoints (network_id, ipv6) WHERE ipv6 IS NOT NULL;
+    CREATE TRIGGER containers_endpoints AFTER DELETE ON containers BEGIN
+        DELETE FROM endpoints WHERE container_id = OLD.id;
+    END;
+    """,
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 from minidock.store import recovery
 from minidock.store.blobs import BlobTable
@@ -12,6 +13,9 @@ from minidock.store.images import ImageTable
 from minidock.store.layers import LayerTable
 from minidock.store.names import NameTable
 from minidock.store.paths import Paths
+
+if TYPE_CHECKING:
+    from minidock.store.networks import NetworkTable
 
 
 class Store:
@@ -30,6 +34,7 @@ class Store:
         self._checking = False
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
+        self._networks: NetworkTable | None = None
 
     @property
     def database(self) -> Database:
@@ -58,6 +63,16 @@ class Store:
         """The table of images."""
         _ = self.database
         return self._images
+
+    @property
+    def networks(self) -> NetworkTable:
+        """The tables of networks and of containers on them."""
+        _ = self.database
+        if self._networks is None:
+            from minidock.store.networks import NetworkTable
+
+            self._networks = NetworkTable(self._database)
+        return self._networks
 
     @property
     def layers(self) -> LayerTable:

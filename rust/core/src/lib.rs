@@ -11,6 +11,7 @@ pub mod layer;
 pub mod log;
 pub mod mount;
 pub mod namespace;
+pub mod net;
 pub mod path;
 pub mod probe;
 pub mod process;

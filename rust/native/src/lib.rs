@@ -11,6 +11,7 @@ mod snapshot;
 
 mod layer;
 mod log;
+mod network;
 mod spool;
 
 mod helper;
@@ -51,6 +52,11 @@ mod _native {
     use super::supervisor::{Supervisor, run_captured};
     #[pymodule_export]
     use super::survey::survey;
+    // Networks of the host.
+    #[pymodule_export]
+    use super::network::{
+        firewall_ensure, firewall_problems, host_network, network_ensure, networks_remove,
+    };
     // What happened.
     #[pymodule_export]
     use super::events::{EventReader, event_append};

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod hello;
+pub mod network;
 pub mod oci;
 pub mod probe;
 pub mod supervise;

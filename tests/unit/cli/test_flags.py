@@ -138,7 +138,7 @@ def test_h_of_run_is_the_hostname() -> None:
 
 def test_hidden_spellings_of_docker() -> None:
     values, _ = parse(RUN, ["--net", "host", "--dns-opt=ndots:1", "i"])
-    assert values.options() == {"network": "host", "dns_opt": ["ndots:1"]}
+    assert values.options() == {"network": ["host"], "dns_opt": ["ndots:1"]}
 
 
 def test_every_option_is_a_keyword_of_create() -> None:

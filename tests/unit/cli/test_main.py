@@ -206,4 +206,5 @@ def test_completes_commands_and_flags() -> None:
     assert {"container", "image", "run", "ps", "images"} <= set(_complete(""))
     assert _complete("container", "r") == ["rename", "restart", "rm", "run"]
     assert "--read-only" in _complete("run", "--re")
-    assert "--publish" not in _complete("run", "--p")
+    assert "--volume" not in _complete("run", "--v")
+    assert "--publish" in _complete("run", "--p")

@@ -67,7 +67,7 @@ def test_docker_defaults() -> None:
     assert config.attach_stdout
     assert config.attach_stderr
     assert not config.attach_stdin
-    assert (host.network_mode, host.ipc_mode, host.pid_mode, host.uts_mode) == ("none", "private", "", "")
+    assert (host.network_mode, host.ipc_mode, host.pid_mode, host.uts_mode) == ("bridge", "private", "", "")
     assert (host.cgroupns_mode, host.userns_mode) == ("host", "")
     assert host.shm_size == 64 << 20
     assert host.masked_paths is not None
@@ -216,12 +216,10 @@ def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
     ("options", "message"),
     [
         ({"gpus": "all"}, "GPUs are not supported"),
-        ({"network": "mynet"}, "network mynet not found"),
-        ({"network": "bridge"}, "network bridge not found"),
         ({"storage_opt": {"size": "1g"}}, "pquota"),
         ({"devices": ["vendor.com/gpu=0"]}, "CDI"),
-        ({"extra_hosts": ["a:host-gateway"]}, "host-gateway"),
         ({"userns_mode": "remap", "pid_mode": "container:x"}, "cannot join"),
+        ({"userns_mode": "remap", "network": "container:x"}, "cannot join"),
     ],
 )
 def test_what_comes_later_is_a_clear_error(options: dict[str, Any], message: str) -> None:
@@ -241,7 +239,7 @@ def test_values_arrive() -> None:
     assert [(limit.name, limit.soft, limit.hard) for limit in host.ulimits or ()] == [("nofile", 3, 4)]
     assert (host.cap_add, host.cap_drop) == (["CAP_NET_ADMIN"], ["ALL"])
     assert (host.group_add, host.init, host.readonly_rootfs, host.auto_remove) == (["5", "audio"], True, True, True)
-    assert (host.extra_hosts, host.dns, host.network_mode) == (["a:1.1.1.1"], ["1.1.1.1"], "none")
+    assert (host.extra_hosts, host.dns, host.network_mode) == (["a:1.1.1.1"], ["1.1.1.1"], "bridge")
     result = made(timeout=1.5, stop_timeout=3, stdin_open=True, tty=True, platform="linux/amd64", cidfile="/x")
     assert (result.timeout_ms, result.config.stop_timeout, result.cidfile) == (1500, 3, "/x")
     assert result.config.stdin_once

@@ -12,6 +12,7 @@ from minidock import Engine
 from minidock.config import Config
 from minidock.containers import filters
 from minidock.containers import record as records
+from minidock.containers.endpoints import Wanted
 from minidock.containers.filters import Choice
 from minidock.containers.inspect import port_list
 from minidock.containers.record import Record
@@ -35,7 +36,10 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def record(**changes: Any) -> Record:
     fields = {"id": ID, "name": "web_1", "created": "2026-01-01T00:00:00Z", **changes}
     return Record(
-        config=ContainerConfig(labels={"a": "b", "c": ""}), host_config=HostConfig(network_mode="none"), **fields
+        config=ContainerConfig(labels={"a": "b", "c": ""}),
+        host_config=HostConfig(network_mode="none"),
+        networks={"none": Wanted()},
+        **fields,
     )
 
 

@@ -263,6 +263,7 @@ def test_supervisor_document() -> None:
         "stop_signal_chosen": True, "stdin_once": True, "attached": [], "detach_keys": None, "exit_command": [],
         "restart": {"name": "no", "maximum_retry_count": 0}, "events": {"dir": "/d/events", "attributes": {}},
         "stop_timeout_ms": 3000, "annotations": {}, "owner": {"pid": 1, "start_time": 2}, "runtime": None,
+        "network": None,
     }  # fmt: skip
 
 
@@ -270,10 +271,14 @@ RESOLV = "# x\nnameserver 127.0.0.53\nnameserver 9.9.9.9\nsearch a b\noptions ed
 
 
 def test_hosts_file() -> None:
-    text = network_files.hosts(record(extra_hosts=["a:1.2.3.4", "b=::1"]), "HOST\n")
+    def hosts(host: str, **options: Any) -> str:
+        made = record(**options)
+        return network_files.hosts(made, host, network_files.extra_hosts(made, ()))
+
+    text = hosts("HOST\n", extra_hosts=["a:1.2.3.4", "b=::1"])
     assert text.startswith("127.0.0.1\tlocalhost\n")
     assert text.endswith("ff02::2\tip6-allrouters\n1.2.3.4\ta\n::1\tb\n")
-    assert network_files.hosts(record(network="host", extra_hosts=["a:1.2.3.4"]), "HOST") == "HOST\n1.2.3.4\ta\n"
+    assert hosts("HOST", network="host", extra_hosts=["a:1.2.3.4"]) == "HOST\n1.2.3.4\ta\n"
 
 
 def test_resolv_conf() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidock.cli.flags import Flag
-from minidock.cli.surface import NETWORKS, NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
+from minidock.cli.surface import NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
 
 RESTART = Flag(
     "restart", "string", "When to start it again: no, on-failure[:N], always, unless-stopped", option="restart"
@@ -55,20 +55,32 @@ PROCESS = [
 ]
 
 NETWORK = [
-    Flag("add-host", "list", "Line for /etc/hosts, HOST:IP", option="extra_hosts"),
+    Flag("add-host", "list", "Line for /etc/hosts, HOST:IP; host-gateway is this host's address", option="extra_hosts"),
     Flag("dns", "list", "Name server", option="dns"),
     Flag("dns-option", "list", "Option for resolv.conf", option="dns_opt", aliases=("dns-opt",)),
     Flag("dns-search", "list", "Search domain for resolv.conf", option="dns_search"),
-    Flag("network", "string", "Network: none (the default) or host", option="network", aliases=("net",)),
-    Flag("expose", "list", reason=NETWORKS),
-    Flag("ip", "string", reason=NETWORKS),
-    Flag("ip6", "string", reason=NETWORKS),
-    Flag("link", "list", reason=NETWORKS),
-    Flag("link-local-ip", "list", reason=NETWORKS),
-    Flag("mac-address", "string", reason=NETWORKS),
-    Flag("network-alias", "list", reason=NETWORKS, aliases=("net-alias",)),
-    Flag("publish", "list", short="p", reason=NETWORKS),
-    Flag("publish-all", short="P", reason=NETWORKS),
+    Flag("expose", "list", "Port or range of ports that the container listens on, PORT[/PROTO]", option="expose"),
+    Flag("ip", "string", "IPv4 address (172.30.100.104)", option="ip"),
+    Flag("ip6", "string", "IPv6 address (2001:db8::33)", option="ip6"),
+    Flag("link", "list", "Put another container's address into /etc/hosts, CONTAINER[:ALIAS]", option="links"),
+    Flag("link-local-ip", "list", "Further address, link-local or any other", option="link_local_ips"),
+    Flag("mac-address", "string", "MAC address (92:d0:c6:0a:29:33)", option="mac_address"),
+    Flag(
+        "network",
+        "list",
+        "Network: bridge (the default), none, host, container:NAME, a name, or name=NAME,alias=…,ip=…",
+        option="network",
+        aliases=("net",),
+    ),
+    Flag(
+        "network-alias",
+        "list",
+        "Another name of the container on its network",
+        option="network_aliases",
+        aliases=("net-alias",),
+    ),
+    Flag("publish", "list", "Publish ports, [IP:][HOST[-RANGE]:]PORT[-RANGE][/PROTO]", short="p", option="publish"),
+    Flag("publish-all", "bool", "Publish all exposed ports on any ports", short="P", option="publish_all_ports"),
 ]
 
 RESOURCES = [

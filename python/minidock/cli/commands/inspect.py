@@ -1,11 +1,11 @@
-"""``inspect``, ``container inspect`` and ``image inspect``."""
+"""``inspect``, ``container inspect``, ``image inspect`` and ``network inspect``."""
 
 from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import show_documents
 from minidock.cli.output import complain
-from minidock.cli.surface import NETWORKS, NO_PLUGINS, NO_SWARM, VOLUMES
+from minidock.cli.surface import NO_PLUGINS, NO_SWARM, VOLUMES
 from minidock.cli.words import UsageError
 from minidock.errors import MinidockError, NotFound
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from minidock.cli.session import Session
 
 _LATER = {
-    "network": NETWORKS,
     "volume": VOLUMES,
     "plugin": NO_PLUGINS,
     "config": NO_SWARM,
@@ -44,6 +43,10 @@ def _image_for(session: Session, name: str, values: Values) -> dict[str, Any]:
     return session.engine.images.get(name, platform=values["platform"]).attrs
 
 
+def _network(session: Session, name: str, values: Values) -> dict[str, Any]:
+    return session.engine.networks.get(name).attrs
+
+
 def _any(session: Session, name: str, values: Values) -> dict[str, Any]:
     try:
         return _container(session, name, values)
@@ -51,6 +54,10 @@ def _any(session: Session, name: str, values: Values) -> dict[str, Any]:
         pass
     try:
         return _image(session, name, values)
+    except MinidockError:
+        pass
+    try:
+        return _network(session, name, values)
     except MinidockError:
         raise NotFound(f"no such object: {name}") from None
 
@@ -98,9 +105,9 @@ def _by_type(session: Session, values: Values, arguments: list[str]) -> int:
     kind = values["type"]
     if kind in _LATER:
         raise UsageError(_LATER[kind].sentence(f"--type {kind}"))
-    readers = {None: _any, "": _any, "container": _container, "image": _image}
+    readers = {None: _any, "": _any, "container": _container, "image": _image, "network": _network}
     if kind not in readers:
-        words = ", ".join(f'"{word}"' for word in sorted((*_LATER, "container", "image")))
+        words = ", ".join(f'"{word}"' for word in sorted((*_LATER, "container", "image", "network")))
         raise UsageError(f'unknown type: "{kind}": must be one of {words}', 1)
     return _inspect(session, values, arguments, readers[kind])
 
@@ -124,10 +131,18 @@ IMAGE = Command(
     minimum=1,
     complete="images",
 )
+NETWORK = Command(
+    "[OPTIONS] NETWORK [NETWORK...]",
+    "Show all details of networks as JSON, with the running containers that are on them.",
+    [_FORMAT, Flag("verbose", "bool", "Show what a swarm knows of them too, which is nothing here", short="v")],
+    _show(_network),
+    minimum=1,
+    complete="networks",
+)
 ANY = Command(
     "[OPTIONS] NAME|ID [NAME|ID...]",
-    "Show all details of containers or images as JSON.",
-    [_FORMAT, _SIZE, Flag("type", "string", "Look only for a container or an image")],
+    "Show all details of containers, images or networks as JSON.",
+    [_FORMAT, _SIZE, Flag("type", "string", "Look only for a container, an image or a network")],
     _by_type,
     minimum=1,
     complete="any",

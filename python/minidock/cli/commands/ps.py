@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
-    from minidock.spec.docker import ContainerSummary
+    from minidock.spec.docker import ContainerSummary, Port
 
 
 def _ports(it: ContainerSummary) -> str:
     """Ports as Docker shows them, ranges together: ``99-102/tcp, 0.0.0.0:8080->80/tcp``."""
     groups: dict[tuple[str, str], list[tuple[int, int]]] = {}
     lone: list[str] = []
-    for port in sorted(it.ports, key=lambda port: (port.private_port, port.type, _number(port.public_port))):
-        address = port.ip if isinstance(port.ip, str) else ""
+    for port in sorted(it.ports, key=_port_order):
+        address = _address(port)
         public = _number(port.public_port)
         if address and public != port.private_port:
             host = f"[{address}]" if ":" in address else address
@@ -41,6 +41,14 @@ def _ports(it: ContainerSummary) -> str:
             text = str(first) if first == last else f"{first}-{last}"
             shown.append(f"{host}:{text}->{text}/{protocol}" if host else f"{text}/{protocol}")
     return ", ".join([*shown, *lone])
+
+
+def _address(port: Port) -> str:
+    return port.ip if isinstance(port.ip, str) else ""
+
+
+def _port_order(port: Port) -> tuple[int, str, int, str]:
+    return port.private_port, _address(port), _number(port.public_port), port.type
 
 
 def _size(it: ContainerSummary) -> str:

@@ -115,6 +115,9 @@ def _lines(it: dict[str, Any]) -> list[str]:
     ]
     if registries["Mirrors"]:
         lines += ["Registry Mirrors:", *(f" {mirror}" for mirror in registries["Mirrors"])]
+    if it["DefaultAddressPools"]:
+        pools = (f"  Base: {pool['Base']}, Size: {pool['Size']}" for pool in it["DefaultAddressPools"])
+        lines += ["Default Address Pools:", *pools]
     return lines
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from minidock.containers.endpoints import Wanted
 from minidock.spec.docker import ContainerConfig, HostConfig, LogConfig
 
 if TYPE_CHECKING:
@@ -70,6 +71,12 @@ class Draft:
         self.label_file_entries: dict[str, str] = {}
         self.entrypoint_given = False
         self.health_on_failure = "none"
+        self.networks: dict[str, Wanted] = {}
+        """By name; the first is the container's network mode."""
+        self.endpoint = Wanted()
+        """What was said of the container as a whole, for its first network."""
+        self.endpoint_given = False
+        """Something was said of an endpoint."""
         self.warnings: list[str] = []
 
 

@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 from minidock.containers import logging
-from minidock.containers.draft import health
+from minidock.containers.draft import health, network
 from minidock.containers.draft.base import SHM_SIZE
 from minidock.containers.draft.resources import check_cgroup_parent
 from minidock.containers.draft.restart import check_restart
@@ -29,6 +29,7 @@ def merge(draft: Draft, image: ImageConfig | None, host: Host) -> None:
     hostile, and when there is no command.
     """
     config = draft.config
+    network.complete(draft)
     config.env = draft.env_file_entries + (config.env or [])
     config.labels = draft.label_file_entries | (config.labels or {})
     if image is not None:
@@ -76,7 +77,8 @@ def _merge_image(draft: Draft, image: ExecutionConfig) -> None:
     if not config.stop_signal and image.stop_signal:
         config.stop_signal = image.stop_signal
     if image.exposed_ports:
-        config.exposed_ports = dict(image.exposed_ports)
+        own = config.exposed_ports
+        config.exposed_ports = dict(sorted({**image.exposed_ports, **(own if isinstance(own, dict) else {})}.items()))
     health.merge(draft, image.healthcheck)
     if image.shell:
         config.shell = list(image.shell)
@@ -190,7 +192,7 @@ def _check_namespaces(config: ContainerConfig, host_config: HostConfig) -> None:
     for mode, noun in ((host_config.network_mode, "network"), (host_config.pid_mode, "PID")):
         if mode == "host":
             raise InvalidArgument(f"cannot share the host's {noun} namespace when user namespaces are enabled")
-    for mode in (host_config.pid_mode, host_config.ipc_mode):
+    for mode in (host_config.pid_mode, host_config.ipc_mode, host_config.network_mode):
         if mode.startswith("container:"):
             raise Unsupported(f"{mode}: cannot join a container's namespace from a user namespace; use userns host")
 

@@ -24,16 +24,25 @@ pub fn take_fd(number: RawFd) -> Result<OwnedFd> {
 ///
 /// For a process about to end or to execute: owners of those descriptors must not be used or dropped afterwards.
 pub fn close_from(first: RawFd) -> Result<()> {
-    // SAFETY: takes integers only; the caller gives up the owners.
-    check(unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            first as libc::c_uint,
-            libc::c_uint::MAX,
-            0,
-        )
-    })
-    .map(drop)
+    close_range(first as libc::c_uint, libc::c_uint::MAX)
+}
+
+/// Closes every descriptor from 3 upwards that is not among `kept`; as for [`close_from`].
+pub fn close_all_but(kept: &mut [RawFd]) -> Result<()> {
+    kept.sort_unstable();
+    let mut first = 3;
+    for number in kept.iter().map(|number| *number as libc::c_uint) {
+        if number > first {
+            close_range(first, number - 1)?;
+        }
+        first = first.max(number + 1);
+    }
+    close_range(first, libc::c_uint::MAX)
+}
+
+fn close_range(first: libc::c_uint, last: libc::c_uint) -> Result<()> {
+    // SAFETY: takes integers only; the callers give up the owners.
+    check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) }).map(drop)
 }
 
 /// Marks every descriptor from `first` upwards to be closed by `execve`.
@@ -179,9 +188,20 @@ pub fn set_mempolicy(mode: i32, nodes: &[u64]) -> Result<()> {
 
 /// Default disposition for every signal, and none blocked: what an executed program expects.
 pub fn reset_signals() {
-    for signal in 1..=64 {
-        // SAFETY: sets SIG_DFL, which runs no code of ours; numbers that cannot be changed give EINVAL.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // The kernel's `struct sigaction` is four words on all our architectures; all zero is SIG_DFL without flags. (libc keeps
+    // signals 32 and 33 for itself, and whoever has spawned us may have them ignored.)
+    let default = [0u64; 4];
+    for signal in 1..=64i64 {
+        // SAFETY: the structure is alive during the call; SIG_DFL runs no code of ours; what cannot be changed gives EINVAL.
+        let _ = check(unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                std::ptr::null_mut::<u64>(),
+                8,
+            )
+        });
     }
     let none = 0u64;
     // SAFETY: the kernel's signal set is 8 bytes, alive during the call. (libc's wrapper hides signals 32 and 33.)

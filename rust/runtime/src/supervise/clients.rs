@@ -17,7 +17,7 @@ use super::relay::{Kind, private};
 /// More at a time wait until others go: each has descriptors here.
 const MOST: usize = 200;
 /// The longest request.
-const LONGEST: usize = 4096;
+const LONGEST: usize = 16384;
 /// Descriptors that one request may carry.
 const FDS: usize = 4;
 

@@ -1,14 +1,18 @@
 //! The control socket: one JSON object per packet (docs/supervisor.md).
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
+use minidock_core::net::endpoint::Settings;
 use minidock_core::process::Failure;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use serde::Deserialize;
 
 use super::clients::StreamName;
+use super::network::{DnsDocument, Taken};
 use super::restart::Policy;
+use crate::network::ports::Wanted;
 
 /// The longest packet.
 const LONGEST: usize = 65536;
@@ -56,6 +60,35 @@ pub enum Request {
         /// The container's name, for events.
         #[serde(default)]
         name: Option<String>,
+        /// Its names by network.
+        #[serde(default)]
+        names: Option<BTreeMap<String, Vec<String>>>,
+    },
+    /// One more network.
+    Connect {
+        /// The interface on it.
+        endpoint: Box<Settings>,
+        /// Ports to publish, where it is the one that serves them.
+        #[serde(default)]
+        ports: Vec<Wanted>,
+        /// For a container that had no name server of its own.
+        #[serde(default)]
+        dns: Option<DnsDocument>,
+    },
+    /// One network less.
+    Disconnect {
+        /// Its id.
+        network: String,
+    },
+    /// The default routes go by a network that it is on; published ports lead there if there are any.
+    Route {
+        /// Its id.
+        network: String,
+        /// Where the routes lead.
+        gateways: Vec<std::net::IpAddr>,
+        /// What is published on it from now on.
+        #[serde(default)]
+        ports: Vec<Wanted>,
     },
     /// The client freezes the container for as long as it is connected: who dies meanwhile leaves it running.
     Hold {
@@ -122,8 +155,11 @@ pub fn tell(socket: Option<&OwnedFd>, text: &str) {
 
 /// The `started` event.
 #[must_use]
-pub fn started(pid: i32, start_time: u64, warnings: &[String]) -> String {
-    serde_json::json!({"event": "started", "pid": pid, "start_time": start_time, "warnings": warnings}).to_string()
+pub fn started(pid: i32, start_time: u64, warnings: &[String], ports: &[Taken]) -> String {
+    serde_json::json!({
+        "event": "started", "pid": pid, "start_time": start_time, "warnings": warnings, "ports": ports,
+    })
+    .to_string()
 }
 
 /// The `error` event.

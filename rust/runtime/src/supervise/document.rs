@@ -11,6 +11,7 @@ use serde::Deserialize;
 use super::clients::StreamName;
 use super::events::EventsDocument;
 use super::health::HealthDocument;
+use super::network::NetworkDocument;
 use super::restart::Policy;
 
 /// The version of the document that this supervisor reads.
@@ -86,6 +87,9 @@ pub struct Document {
     /// Another OCI runtime, which makes the container instead of ours.
     #[serde(default)]
     pub runtime: Option<RuntimeDocument>,
+    /// Its networks; null where it has the host's or another container's.
+    #[serde(default)]
+    pub network: Option<NetworkDocument>,
 }
 
 /// An OCI runtime.

@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use minidock_core::events::{self, Event};
+use minidock_core::net::live::Network;
 use serde::Deserialize;
 
 /// Section `events` of the document.
@@ -52,6 +53,26 @@ impl Events {
             action,
             id: &self.id,
             attributes: &attributes,
+        };
+        let _ = events::append(&document.dir, &event);
+    }
+
+    /// Appends one of a network: the container has come (`connect`), or gone (`disconnect`).
+    pub fn add_network(&self, action: &str, network: &Network) {
+        let Some(document) = &self.document else {
+            return;
+        };
+        let attributes = [
+            ("container", &self.id),
+            ("name", &network.name),
+            ("type", &network.driver),
+        ];
+        let attributes = attributes.map(|(key, value)| (key.to_owned(), value.clone()));
+        let event = Event {
+            kind: "network",
+            action,
+            id: &network.id,
+            attributes: &attributes.into(),
         };
         let _ = events::append(&document.dir, &event);
     }

@@ -6,6 +6,7 @@ pub mod document;
 pub mod events;
 mod foreign;
 mod health;
+mod network;
 pub mod record;
 pub mod relay;
 mod requests;
@@ -34,6 +35,7 @@ use clients::{Client, StreamName, serve_slow};
 use document::{Document, Owner};
 use events::Events;
 use health::{Health, Target};
+use network::Network;
 use record::{Ended, Exit, PidFile, Start};
 use restart::Restarts;
 use run::Run;
@@ -122,20 +124,28 @@ fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<()
         Ok(begun) => begun,
         Err(failure) => {
             life.remove();
+            if let Some(mut network) = life.watch.network.take() {
+                network.close();
+                network.clean();
+            }
             return Err(failure);
         }
     };
     let command = std::mem::take(&mut document.exit_command);
     let foreground = !document.attached.is_empty();
     drop(document);
-    life.live(begun)?;
+    let lived = life.live(begun);
     // A client in the foreground sees the end, and does what is to be done.
     let attended = foreground && life.watch.clients.iter().any(|client| client.first);
+    let network = life.watch.network.take();
     drop(life);
-    if !attended {
+    if !attended && lived.is_ok() {
         start::call(&command);
     }
-    Ok(())
+    if let Some(network) = network {
+        network.clean();
+    }
+    lived
 }
 
 impl Life {
@@ -156,7 +166,12 @@ impl Life {
             .contains(&StreamName::Stdin)
             .then(|| rustix::io::fcntl_dupfd_cloexec(sys::borrow_fd(0), 3).ok())
             .flatten();
-        let started = start::start(&self.bundle, document, &mut self.traces, input.as_ref())?;
+        if let Some(section) = document.network.take() {
+            let network = Network::new(section, &document.id, &self.run_dir)?;
+            self.watch.network = Some(network);
+        }
+        let (traces, network) = (&mut self.traces, self.watch.network.as_mut());
+        let started = start::start(&self.bundle, document, traces, network, input.as_ref())?;
         let warnings = started.warnings.clone();
         let (begun, pid, start_time) = self.run(document, started)?;
         if let Err(error) = self.connect(document, control) {
@@ -164,8 +179,16 @@ impl Life {
             return Err(error.into());
         }
         start::protect(true);
+        self.watch.tell_networks("connect");
         self.watch.events.add("start", &[]);
-        control::tell(control, &control::started(pid, start_time, &warnings));
+        let ports = self.watch.network.as_ref().map_or(&[][..], Network::ports);
+        control::tell(
+            control,
+            &control::started(pid, start_time, &warnings, ports),
+        );
+        if let Some(network) = &self.watch.network {
+            network.redirect_strays();
+        }
         Ok(begun)
     }
 
@@ -301,6 +324,9 @@ impl Life {
         if let Some(health) = self.watch.health.take() {
             health.end();
         }
+        if let Some(network) = &mut self.watch.network {
+            network.run_ended();
+        }
         let mut run = self.watch.run.take();
         let (mut timed_out, mut usage) = (false, None);
         if let Some(run) = &mut run {
@@ -320,6 +346,7 @@ impl Life {
         }
         let lasted = ended.lasted.as_secs().to_string();
         let code = ended.exit.code.to_string();
+        self.watch.tell_networks("disconnect");
         events.add("die", &[("execDuration", lasted), ("exitCode", code)]);
     }
 
@@ -354,6 +381,9 @@ impl Life {
         // Nobody is to come any more, and who looks sees that all is told.
         self.watch.listener = None;
         let _ = std::fs::remove_file(self.run_dir.join("sock"));
+        if let Some(network) = &mut self.watch.network {
+            network.close();
+        }
         self.tell(&text);
         if let Err(error) = recorded {
             // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.
@@ -369,9 +399,11 @@ impl Life {
         let _ = std::fs::remove_file(&self.exit_file);
         start::protect(false);
         let mut document = Document::load(&self.bundle)?;
-        let started = start::start(&self.bundle, &mut document, &mut self.traces, None)?;
+        let (traces, network) = (&mut self.traces, self.watch.network.as_mut());
+        let started = start::start(&self.bundle, &mut document, traces, network, None)?;
         let (begun, ..) = self.run(&document, started)?;
         start::protect(true);
+        self.watch.tell_networks("connect");
         self.watch.events.add("start", &[]);
         Ok(begun)
     }

@@ -10,6 +10,9 @@ use super::health::OnFailure;
 use super::streams::Input;
 use super::watch::{Watch, now_ms};
 
+/// Why a network cannot be connected.
+const NO_NETWORK: &str = "the container has the network of the host, or of another container";
+
 impl Watch {
     /// Carries out a request of a client and answers it.
     pub(super) fn serve(&mut self, at: usize, request: Request, fds: &[OwnedFd]) {
@@ -20,22 +23,17 @@ impl Watch {
         if !client.first {
             match answer {
                 Ok(()) => client.tell(control::DONE),
-                Err(why) => client.tell(&control::refused(why)),
+                Err(why) => client.tell(&control::refused(&why)),
             }
         }
     }
 
-    fn carry_out(
-        &mut self,
-        at: usize,
-        request: Request,
-        fds: &[OwnedFd],
-    ) -> Result<(), &'static str> {
+    fn carry_out(&mut self, at: usize, request: Request, fds: &[OwnedFd]) -> Result<(), String> {
         match request {
             Request::Ping => {}
             Request::Hold { unless } => {
                 if self.run.is_none() {
-                    return Err("the container is not running");
+                    return Err("the container is not running".to_owned());
                 }
                 if let Some(client) = self.clients.get(at) {
                     client.holds = Some(unless);
@@ -62,7 +60,7 @@ impl Watch {
             Request::Resize { rows, cols } => {
                 let Some(console) = self.run.as_ref().and_then(|r| r.launched.console.as_ref())
                 else {
-                    return Err("the container has no terminal, or is not running");
+                    return Err("the container has no terminal, or is not running".to_owned());
                 };
                 let size = Winsize {
                     ws_row: rows,
@@ -85,13 +83,45 @@ impl Watch {
                 streams,
                 detach_keys,
             } => return self.attach(at, &streams, fds, detach_keys.as_deref()),
-            Request::Update { restart, name } => {
+            Request::Connect {
+                endpoint,
+                ports,
+                dns,
+            } => {
+                let network = self.network.as_mut();
+                let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
+                let done = network.connect(*endpoint, &ports, dns);
+                return done.map_err(|e| e.to_string());
+            }
+            Request::Disconnect { network: id } => {
+                let network = self.network.as_mut();
+                let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
+                return network.disconnect(&id).map_err(|e| e.to_string());
+            }
+            Request::Route {
+                network: id,
+                gateways,
+                ports,
+            } => {
+                let network = self.network.as_mut();
+                let network = network.ok_or_else(|| NO_NETWORK.to_owned())?;
+                let done = network.route(&id, gateways, &ports);
+                return done.map_err(|e| e.to_string());
+            }
+            Request::Update {
+                restart,
+                name,
+                names,
+            } => {
                 if let Some(policy) = restart {
                     self.restarts.set_policy(policy);
                     self.stopped |= self.run.is_none() && policy.is_none();
                 }
                 if let Some(name) = name {
                     self.events.rename(name);
+                }
+                if let (Some(network), Some(names)) = (&mut self.network, names) {
+                    return network.rename(&names).map_err(|e| e.to_string());
                 }
             }
         }
@@ -104,17 +134,17 @@ impl Watch {
         streams: &[StreamName],
         fds: &[OwnedFd],
         keys: Option<&str>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), String> {
         let Some(run) = &self.run else {
-            return Err("the container is not running");
+            return Err("the container is not running".to_owned());
         };
         if streams.len() != fds.len() {
-            return Err("as many descriptors as names are needed");
+            return Err("as many descriptors as names are needed".to_owned());
         }
         let keys = keys
             .map(Keys::parse)
             .transpose()
-            .map_err(|_| "the detach keys make no sense")?;
+            .map_err(|_| "the detach keys make no sense".to_owned())?;
         let input = run.input.is_some();
         let Some(client) = self.clients.get(at) else {
             return Ok(());

@@ -15,6 +15,7 @@ use rustix::net::{
 
 use super::document::Document;
 use super::foreign;
+use super::network::Network;
 use super::record::{PidFile, Start};
 use super::streams::{Ends, Streams};
 use crate::oci::bundle;
@@ -58,12 +59,13 @@ pub fn start(
     bundle: &Path,
     document: &mut Document,
     traces: &mut Traces,
+    network: Option<&mut Network>,
     size: Option<&OwnedFd>,
 ) -> std::result::Result<Started, Failure> {
     let path = bundle.join("config.json");
     let text = std::fs::read(&path).context("read", || path.display().to_string())?;
     if document.runtime.is_some() {
-        return foreign::start(bundle, document, &text, traces);
+        return foreign::start(bundle, document, &text, traces, network);
     }
     let mut spec: Spec = parse(&path, &text)?;
     drop(text);
@@ -92,6 +94,10 @@ pub fn start(
     };
     request.seccomp = seccomp;
     request.init = document.init;
+    let mut connect = network.map(|network| move |pid| network.set_up(pid));
+    if let Some(connect) = &mut connect {
+        request.on_namespaces = Some(connect);
+    }
     let (stdio, ends) = streams.split();
     request.stdio = stdio;
     let begun = Start::now();

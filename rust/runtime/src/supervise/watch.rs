@@ -11,6 +11,7 @@ use rustix::time::{ClockId, clock_gettime};
 use super::clients::{Clients, Interest, Typed};
 use super::events::Events;
 use super::health::Health;
+use super::network::Network;
 use super::record::Exit;
 use super::restart::Restarts;
 use super::run::Run;
@@ -41,6 +42,7 @@ enum Token {
     Input,
     Log,
     Health,
+    Network,
     Client(Interest),
 }
 
@@ -57,6 +59,7 @@ pub struct Watch {
     pub log: Option<Logger>,
     /// The checks of this run.
     pub health: Option<Health>,
+    pub network: Option<Network>,
     pub stop_signal: i32,
     /// Other signals than that do not mean that it should stay stopped.
     pub stop_signal_chosen: bool,
@@ -67,6 +70,13 @@ pub struct Watch {
 }
 
 impl Watch {
+    /// Tells the host's events that the container has come to its networks, or left them.
+    pub fn tell_networks(&self, action: &str) {
+        for network in self.network.iter().flat_map(Network::joined) {
+            self.events.add_network(action, network);
+        }
+    }
+
     /// A watch without connections, and nothing that runs yet.
     #[must_use]
     pub fn new(events: Events, restarts: Restarts) -> Self {
@@ -79,6 +89,7 @@ impl Watch {
             events,
             log: None,
             health: None,
+            network: None,
             stop_signal: libc::SIGTERM,
             stop_signal_chosen: false,
             stop_timeout_ms: 10_000,
@@ -158,6 +169,9 @@ impl Watch {
     fn turn(&mut self, until: Option<u64>) -> bool {
         let ready = self.poll(until);
         let mut ended = false;
+        if let Some(network) = &mut self.network {
+            network.turn(ready.contains(&Token::Network));
+        }
         for token in ready {
             match token {
                 Token::Pid => ended = true,
@@ -175,8 +189,8 @@ impl Watch {
                 Token::Signals => self.serve_own_signal(),
                 Token::Output(at) => self.pump(at),
                 Token::Input => self.with_input(Input::flush),
-                // Looked at after every turn.
-                Token::Health => {}
+                // Looked at after every turn, and before.
+                Token::Health | Token::Network => {}
                 Token::Log => {
                     if let Some(log) = &mut self.log {
                         log.flush();
@@ -251,6 +265,11 @@ impl Watch {
         if let Some(fd) = self.health.as_ref().and_then(Health::fd) {
             add(Token::Health, fd, read);
         }
+        if let Some(network) = &self.network {
+            for fd in network.fds() {
+                add(Token::Network, fd, read);
+            }
+        }
         if let Some(owner) = &self.owner {
             add(Token::Owner, owner.as_fd(), read);
         }
@@ -293,10 +312,11 @@ impl Watch {
     }
 
     fn next_deadline(&self) -> Option<u64> {
-        let run = self.run.as_ref()?;
+        let network = self.network.as_ref().and_then(Network::deadline_ms);
+        let Some(run) = &self.run else { return network };
         let check = self.health.as_ref().and_then(Health::deadline_ms);
         let deadlines = run.deadline.into_iter().chain(run.kill_at);
-        deadlines.chain(check).min()
+        deadlines.chain(check).chain(network).min()
     }
 
     fn expire(&mut self) {

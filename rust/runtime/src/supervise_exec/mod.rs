@@ -202,7 +202,7 @@ fn connect(watch: &mut Watch<'_>, streams: Streams, control: &OwnedFd) -> Result
     let pid = watch.launched.pid;
     // It may have ended already: then it has no start time that anybody could compare.
     let start_time = common::start_time(pid).unwrap_or(0);
-    let told = control::started(pid, start_time, &watch.launched.warnings);
+    let told = control::started(pid, start_time, &watch.launched.warnings, &[]);
     control::tell(Some(control), &told);
     Ok(())
 }

@@ -28,6 +28,7 @@ use call::{Call, Ended};
 use console::Console;
 
 use super::document::{Document, StdioMode};
+use super::network::Network;
 use super::record::Start;
 use super::start::{Started, Traces};
 use super::streams::Streams;
@@ -39,6 +40,7 @@ pub(super) fn start(
     document: &mut Document,
     text: &[u8],
     traces: &mut Traces,
+    network: Option<&mut Network>,
 ) -> std::result::Result<Started, Failure> {
     let Some(given) = document.runtime.take() else {
         return Err(Error::new(Kind::Invalid, "start container", "", "no runtime").into());
@@ -60,7 +62,7 @@ pub(super) fn start(
     let runtime = traces.runtime.insert(runtime);
     let launched = {
         let outputs: Vec<&OwnedFd> = ends.outputs.iter().collect();
-        runtime.launch(bundle, &config, stdio, &outputs)
+        runtime.launch(bundle, &config, stdio, &outputs, network)
     };
     // The runtime has made it; it is looked at and removed by us.
     traces.cgroup = config
@@ -131,6 +133,7 @@ impl Runtime {
         config: &Config,
         stdio: Stdio,
         outputs: &[&OwnedFd],
+        network: Option<&mut Network>,
     ) -> std::result::Result<Launched, Failure> {
         let console = match stdio {
             Stdio::Fds(_) => None,
@@ -153,6 +156,9 @@ impl Runtime {
         self.check(&created?, "create container", config)?;
         let launched = self.adopt(&pid_file)?;
         let start = || {
+            if let Some(network) = network {
+                network.set_up(launched.pid)?;
+            }
             let console = console.map(Console::receive).transpose()?;
             self.check(
                 &self.call_alone(&["start".into()])?,

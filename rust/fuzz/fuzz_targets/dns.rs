@@ -1,0 +1,5 @@
+#![no_main]
+#[path = "../dns_targets.rs"]
+mod dns_targets;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| dns_targets::dns(data));

@@ -1,0 +1,104 @@
+//! Networks of the host: bridges and the packet filter.
+use std::path::PathBuf;
+
+use minidock_core::net::firewall::Firewall;
+use minidock_core::net::live::{self, Network};
+use minidock_core::net::{bridge, route::Socket};
+use minidock_core::{Error, Kind};
+use pyo3::prelude::*;
+
+use crate::error::raise;
+
+fn parse(document: &[u8]) -> Result<Network, Error> {
+    let invalid = |e: serde_json::Error| {
+        Error::new(Kind::Invalid, "read network", String::new(), e.to_string())
+    };
+    serde_json::from_slice(document).map_err(invalid)
+}
+
+/// Makes a network's bridge and firewall, where they are not there; see the stub.
+#[pyfunction]
+#[pyo3(signature = (document, networks, *, forward=true))]
+pub fn network_ensure(
+    py: Python<'_>,
+    document: &[u8],
+    networks: PathBuf,
+    forward: bool,
+) -> PyResult<Vec<&'static str>> {
+    py.detach(|| {
+        let network = parse(document)?;
+        bridge::ensure(&mut Socket::open()?, &network)?;
+        if network.driver != "bridge" {
+            return Ok(Vec::new());
+        }
+        Firewall::new(&network.table).add(&networks, std::slice::from_ref(&network), &[])?;
+        if !forward || network.internal {
+            return Ok(Vec::new());
+        }
+        let v6 = network
+            .subnets
+            .iter()
+            .any(|subnet| subnet.address.is_ipv6());
+        Ok(bridge::forward(v6))
+    })
+    .map_err(|e: Error| raise(&e))
+}
+
+/// Removes networks' bridges and their part of the firewall; see the stub.
+#[pyfunction]
+pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBuf) -> PyResult<()> {
+    py.detach(|| {
+        let all: Vec<Network> = documents
+            .iter()
+            .map(|document| parse(document))
+            .collect::<Result<_, _>>()?;
+        bridge::remove(&mut Socket::open()?, &all)?;
+        let mut tables: Vec<&str> = all
+            .iter()
+            .filter(|network| network.driver == "bridge")
+            .map(|network| network.table.as_str())
+            .collect();
+        tables.sort_unstable();
+        tables.dedup();
+        let empty = live::all(&networks)?.is_empty();
+        tables.into_iter().try_for_each(|table| {
+            let firewall = Firewall::new(table);
+            if empty {
+                return firewall.remove();
+            }
+            // Without a table there is nothing to take out of it.
+            match firewall.remove_networks(&all) {
+                Err(error) if error.kind == Kind::NotFound => Ok(()),
+                other => other,
+            }
+        })
+    })
+    .map_err(|e: Error| raise(&e))
+}
+
+/// Makes the firewall what the live files say; see the stub.
+#[pyfunction]
+pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResult<bool> {
+    py.detach(|| Firewall::new(table).ensure(&networks))
+        .map_err(|e| raise(&e))
+}
+
+/// What keeps packets of containers from being forwarded; see the stub.
+#[pyfunction]
+pub fn firewall_problems(py: Python<'_>, table: &str) -> PyResult<Vec<String>> {
+    py.detach(|| Firewall::new(table).problems())
+        .map_err(|e| raise(&e))
+}
+
+/// The host's routes and interfaces, as JSON; see the stub.
+#[pyfunction]
+pub fn host_network(py: Python<'_>) -> PyResult<Vec<u8>> {
+    py.detach(|| {
+        let mut socket = Socket::open()?;
+        let routes: Vec<String> = socket.routes()?.iter().map(ToString::to_string).collect();
+        let interfaces: Vec<String> = socket.links()?.into_iter().map(|link| link.1).collect();
+        let document = serde_json::json!({"routes": routes, "interfaces": interfaces});
+        Ok(document.to_string().into_bytes())
+    })
+    .map_err(|e: Error| raise(&e))
+}
