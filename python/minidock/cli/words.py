@@ -76,7 +76,7 @@ def parse_float(text: str) -> str:
 
 
 def parse_duration(text: str, *, bare: bool = False) -> float:
-    """Seconds in Go's syntax (``1h30m``, ``500ms``); a ``bare`` number is seconds, if it may be. ``ValueError`` else."""
+    """Seconds in Go's syntax (``1h30m``, ``500ms``); a ``bare`` number is seconds. Else ValueError."""
     from minidock.containers.parse import times
 
     if bare and text[:1].isdigit() and text[-1:].isdigit():
