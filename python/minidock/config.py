@@ -23,9 +23,19 @@ DEFAULT_RUN_ROOT = "/run/minidock"
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
+# Values of dockerd's keys that would change what our firewall and our listeners always do, and why they cannot.
+_ALWAYS: tuple[tuple[str, str, str], ...] = (
+    ("allow-direct-routing", "True", "give the network the gateway mode nat-unprotected instead"),
+    ("iptables", "False", "networks are kept apart by minidock's own nf_tables table, and need it"),
+    ("ip6tables", "False", "networks are kept apart by minidock's own nf_tables table, and need it"),
+    ("userland-proxy", "False", "ports on loopback are served by the container's supervisor"),
+    ("firewall-backend", "iptables", "minidock has nf_tables alone"),
+)
+
 # Keys of dockerd that cannot mean anything here, and why.
 REFUSED: dict[str, str] = {
     "authorization-plugins": "minidock has no plug-ins",
+    "bridge-accept-fwmark": "minidock's firewall looks at interfaces and addresses only",
     "cdi-spec-dirs": "CDI devices are not supported",
     "containerd": "minidock needs no containerd",
     "containerd-namespace": "minidock needs no containerd",
@@ -125,7 +135,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     bip: str = ""
     bip6: str = ""
     bridge: str = ""
-    bridge_accept_fwmark: str = ""
     default_address_pools: tuple[AddressPool, ...] = ()
     default_gateway: str = ""
     default_gateway_v6: str = msgspec.field(default="", name="default-gateway-v6")
@@ -203,6 +212,9 @@ def _check(config: Config, file: str) -> None:
     ):
         if value and value not in allowed:
             raise errors.InvalidArgument(f'configuration {file}: {key}: "{value}" is not one of {", ".join(allowed)}')
+    for key, refused, reason in _ALWAYS:
+        if str(getattr(config, key.replace("-", "_"))) == refused:
+            raise errors.InvalidArgument(f"configuration {file}: {key}: {refused.lower()} is not supported: {reason}")
     for option in config.storage_opts:
         if option not in ("keep-blobs=true", "keep-blobs=false"):
             raise errors.InvalidArgument(

@@ -18,7 +18,7 @@ def test_keys_have_daemon_jsons_names() -> None:
         "log-opts": {"max-size": "10m"}, "default-ulimits": {"nofile": {"Name": "nofile", "Hard": 2, "Soft": 1}},
         "default-shm-size": "128M", "runtimes": {"crun": {"path": "/usr/bin/crun", "runtimeArgs": ["--debug"]}},
         "data-root": "/data", "exec-root": "/exec", "dns": ["1.1.1.1"], "fixed-cidr-v6": "fd00::/64", "mtu": 1400,
-        "proxies": {"http-proxy": "http://p"}, "features": {"buildkit": true}, "ip6tables": false}""",
+        "proxies": {"http-proxy": "http://p"}, "features": {"buildkit": true}, "ipv6": true}""",
         "f",
     )
     assert parsed.userns_remap == "default"
@@ -32,7 +32,7 @@ def test_keys_have_daemon_jsons_names() -> None:
     assert parsed.fixed_cidr_v6 == "fd00::/64"
     assert parsed.proxies is not None
     assert parsed.proxies.http_proxy == "http://p"
-    assert not parsed.ip6tables
+    assert parsed.ipv6
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,9 @@ def test_keys_have_daemon_jsons_names() -> None:
         (b'{"log-level": "loud"}', 'log-level: "loud" is not one of trace, debug'),
         (b'{"data-root": "relative"}', 'data-root: "relative" is not an absolute path'),
         (b'{"storage-driver": "btrfs"}', 'storage-driver: "btrfs" is not one of'),
+        (b'{"iptables": false}', "iptables: false is not supported: networks are kept apart"),
+        (b'{"userland-proxy": false}', "userland-proxy: false is not supported: ports on loopback"),
+        (b'{"firewall-backend": "iptables"}', "firewall-backend: iptables is not supported"),
     ],
 )
 def test_what_makes_no_sense_is_an_error_that_names_file_and_key(text: bytes, message: str) -> None:

@@ -94,7 +94,14 @@ fn one(host: &mut Socket, ns: BorrowedFd<'_>, settings: &Settings) -> Result<()>
         let name = settings.host_interface.as_str();
         host.one(route::new_veth(name, inside, ns, mac, network.mtu))?;
         let _ = std::fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1");
-        host.one(route::join_bridge(name, below))?;
+        host.one(route::join_bridge(name, below))
+            .map_err(|error| match error.errno {
+                Some(libc::EXFULL) => {
+                    let why = "a bridge has 1,023 ports at most; use another network for more containers";
+                    Error::new(Kind::Limit, "join bridge", &network.bridge, why)
+                }
+                _ => error,
+            })?;
         host.one(route::set_port(name, !network.icc))?;
     } else {
         let (driver, mode) = (network.driver.as_str(), network.mode.as_str());
