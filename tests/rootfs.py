@@ -96,3 +96,19 @@ def debian_tar() -> Path:
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", "bookworm", str(made)], check=True)
         _publish(made, target)
     return target
+
+
+SERVERS = ("nginx-light", "redis-server", "postgresql")
+
+
+@cache
+def servers_tar() -> Path:
+    """A tar of a minimal Debian with real servers: nginx, redis and PostgreSQL."""
+    target = CACHE / f"debian-bookworm-{'-'.join(SERVERS)}.tar"
+    if not target.exists():
+        CACHE.mkdir(parents=True, exist_ok=True)
+        made = target.with_suffix(f".{os.getpid()}.tar")
+        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(SERVERS)}", "bookworm", str(made)]
+        subprocess.run(words, check=True)
+        _publish(made, target)
+    return target
