@@ -74,6 +74,26 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
+@pytest.fixture(scope="session", autouse=True)
+def the_host_s_network_stays_as_it_is() -> Iterator[None]:
+    """When all tests are over, interfaces, routes, tables and namespaces of the host are what they were before."""
+    from tests import leaks, net
+
+    if not leaks.ALONE or os.geteuid() != 0:
+        yield
+        return
+    before = net.host()
+    yield
+
+    def changed() -> dict[str, set[str]]:
+        return {name: now ^ before[name] for name, now in net.host().items() if now != before[name]}
+
+    end = time.monotonic() + 5
+    while changed() and time.monotonic() < end:
+        time.sleep(0.1)
+    assert not changed()
+
+
 @dataclass(frozen=True)
 class Roots:
     """A data root, a run root and a cgroup parent that belong to one test alone."""

@@ -63,6 +63,18 @@ def _names(attributes: bytes) -> set[str]:
     return found
 
 
+def host() -> dict[str, set[str]]:
+    """What the host has of interfaces, nf_tables tables, routes, and network namespaces with a process in them."""
+    namespaces = set()
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        with contextlib.suppress(OSError):
+            namespaces.add(os.readlink(f"/proc/{pid}/ns/net"))
+    v4 = {tuple(line.split()[:3]) for line in Path("/proc/net/route").read_text().splitlines()[1:]}
+    v6 = {tuple(line.split()[:2] + line.split()[-1:]) for line in Path("/proc/net/ipv6_route").read_text().splitlines()}
+    routes = {" ".join(words) for words in v4 | v6}
+    return {"interfaces": interfaces(), "tables": tables(), "routes": routes, "namespaces": namespaces}
+
+
 def leaks(roots: Roots, bridges: set[str]) -> list[str]:
     """What is left of a test's networks."""
     digits = mark(roots.run)
