@@ -97,7 +97,8 @@ fn one(host: &mut Socket, ns: BorrowedFd<'_>, settings: &Settings) -> Result<()>
         host.one(route::join_bridge(name, below))
             .map_err(|error| match error.errno {
                 Some(libc::EXFULL) => {
-                    let why = "a bridge has 1,023 ports at most; use another network for more containers";
+                    let why =
+                        "a bridge has 1,023 ports at most; use another network for more containers";
                     Error::new(Kind::Limit, "join bridge", &network.bridge, why)
                 }
                 _ => error,

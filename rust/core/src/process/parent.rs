@@ -1,5 +1,5 @@
 //! The parent's side of a start: opens and plans, clones, answers, and waits for the `execve`.
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use oci_spec::runtime::Spec;
@@ -266,7 +266,7 @@ pub(super) fn start(
     warnings: &mut Vec<String>,
 ) -> std::result::Result<Started, Failure> {
     let (ours, theirs) = channel::pair()?;
-    let (pid, pidfd) = spawn(request, plan, theirs)?;
+    let (pid, pidfd) = spawn(request, plan, &ours, theirs)?;
     let talked = talk(request, plan, ours.as_fd(), pid, warnings);
     match talked {
         Ok(console) => Ok((pid, pidfd, console)),
@@ -280,7 +280,12 @@ pub(super) fn start(
 }
 
 /// Clones the child into its namespaces. Those that only a later child of a process can enter are joined for the clone.
-fn spawn(request: &LaunchRequest<'_>, plan: &Plan<'_>, theirs: OwnedFd) -> Result<(i32, OwnedFd)> {
+fn spawn(
+    request: &LaunchRequest<'_>,
+    plan: &Plan<'_>,
+    ours: &OwnedFd,
+    theirs: OwnedFd,
+) -> Result<(i32, OwnedFd)> {
     // The time namespace is entered by the next child, the cgroup namespace shows the cgroup that one is in: see child.rs.
     let flags = (plan.namespaces.new & !(libc::CLONE_NEWCGROUP | libc::CLONE_NEWTIME)) as u32;
     let own_pid = match plan.namespaces.joined(libc::CLONE_NEWPID) {
@@ -298,11 +303,14 @@ fn spawn(request: &LaunchRequest<'_>, plan: &Plan<'_>, theirs: OwnedFd) -> Resul
         None => None,
     };
     let made = match plan.namespaces.joined(libc::CLONE_NEWUSER) {
-        Some(user) => spawn_in_user_namespace(request, plan, user, flags, theirs),
+        Some(user) => spawn_in_user_namespace(request, plan, user, flags, (ours, theirs)),
         None => match sys::clone3(u64::from(flags), request.cgroup.unified)
             .context("make process in new namespaces", String::new)?
         {
-            sys::Forked::Child => child::run(plan, ChildEnd(theirs)),
+            sys::Forked::Child => {
+                close(ours);
+                child::run(plan, ChildEnd(theirs))
+            }
             sys::Forked::Parent { pid, pidfd } => Ok((pid, pidfd)),
         },
     };
@@ -312,19 +320,25 @@ fn spawn(request: &LaunchRequest<'_>, plan: &Plan<'_>, theirs: OwnedFd) -> Resul
     made
 }
 
+/// Closes the parent's end of the channel in the child: as long as that has it, it does not see that the parent has died.
+fn close(ours: &OwnedFd) {
+    drop(sys::take_fd(ours.as_raw_fd()));
+}
+
 /// An existing user namespace must own the new ones, so a process in between joins it and clones for us (`CLONE_PARENT`).
 fn spawn_in_user_namespace(
     request: &LaunchRequest<'_>,
     plan: &Plan<'_>,
     user: &OwnedFd,
     flags: u32,
-    theirs: OwnedFd,
+    (ours, theirs): (&OwnedFd, OwnedFd),
 ) -> Result<(i32, OwnedFd)> {
     let (read, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
         .context("make pipe", String::new)?;
     match sys::clone3(0, None).context("make process", String::new)? {
         sys::Forked::Child => {
             drop(read);
+            close(ours);
             let joined =
                 sys::setns(user.as_fd(), libc::CLONE_NEWUSER).context("join namespace", || "user");
             let cloned = joined.and_then(|()| {
