@@ -40,7 +40,8 @@ class _Check:
         self.found: list[str] = []
 
     def run(self, downloads: int | None) -> list[str]:
-        assert self.rows("PRAGMA integrity_check") == [("ok",)]
+        sound = self.rows("PRAGMA integrity_check")
+        assert sound == [("ok",)], sound
         self.expect(not self.rows("PRAGMA foreign_key_check"), "foreign keys")
         self.expect(not self.names("tmp"), f"tmp has {self.names('tmp')}")
         self.expect(not self.rows("SELECT * FROM leases"), f"leases {self.rows('SELECT * FROM leases')}")

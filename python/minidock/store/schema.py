@@ -157,11 +157,11 @@ MIGRATIONS: tuple[str, ...] = (
         reused INTEGER NOT NULL DEFAULT 0
     );
 
-    -- Which addresses networks have: 4 or 16 bytes each.
+    -- Which addresses networks have: 4 or 16 bytes each. (Keys first: the integrity check of SQLite 3.40 errs otherwise.)
     CREATE TABLE network_subnets (
         first BLOB NOT NULL,
-        last BLOB NOT NULL,
         network_id TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
+        last BLOB NOT NULL,
         PRIMARY KEY (first, network_id)
     ) WITHOUT ROWID;
     CREATE INDEX network_subnets_network ON network_subnets (network_id);

@@ -375,6 +375,10 @@ impl Life {
     fn finish(&mut self, ended: &Ended, news: bool) -> std::result::Result<(), Failure> {
         let text = ended.to_json(true, self.watch.restarts.count);
         let recorded = record::write_renamed(&self.exit_file, &text);
+        // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.
+        let kept = recorded.map_err(|error| {
+            record::write_renamed(&self.run_dir.join("exit.json"), &text).map_err(|_| error)
+        });
         if news {
             self.report(ended);
         }
@@ -385,11 +389,9 @@ impl Life {
             network.close();
         }
         self.tell(&text);
-        if let Err(error) = recorded {
-            // The data root is full, perhaps by this very container: the run root, in memory, keeps the record instead.
-            let kept = record::write_renamed(&self.run_dir.join("exit.json"), &text);
+        if let Err(kept) = kept {
             self.traces.remove();
-            return kept.map_err(|_| error.into());
+            return kept.map_err(Into::into);
         }
         self.remove();
         Ok(())
