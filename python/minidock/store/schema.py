@@ -157,7 +157,7 @@ MIGRATIONS: tuple[str, ...] = (
         reused INTEGER NOT NULL DEFAULT 0
     );
 
-    -- Which addresses networks have: 4 or 16 bytes each. (Keys first: the integrity check of SQLite 3.40 errs otherwise.)
+    -- Which addresses networks have: 4 or 16 bytes each. (Keys first, or SQLite 3.40 finds faults that are none.)
     CREATE TABLE network_subnets (
         first BLOB NOT NULL,
         network_id TEXT NOT NULL REFERENCES networks (id) ON DELETE CASCADE,
