@@ -45,7 +45,7 @@ def test_any_order(roots: Roots, make_registry: Callable[..., Registry], seed: i
     containers: list[minidock.Container] = []
     failures = 0
     if seed % 3 == 1:
-        roots.config.write_text('{"storage-opts": ["keep-blobs=false"]}')
+        roots.config.write_text('{"bridge": "none", "storage-opts": ["keep-blobs=false"]}')
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
         images = engine.images
         images.list()

@@ -195,7 +195,7 @@ def test_a_full_disk_in_the_middle(
     """A pull that does not fit gives all its space back, wherever the disk was full, and others' images stay."""
     hostile = make_hostile()
     if not keep:
-        roots.config.write_text('{"storage-opts": ["keep-blobs=false"]}')
+        roots.config.write_text('{"bridge": "none", "storage-opts": ["keep-blobs=false"]}')
     hostile.add(REPO, "small", build_image([layer(90, 1_000_000)]))
     outcomes = []
     with opened(roots) as engine:

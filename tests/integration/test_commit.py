@@ -175,7 +175,7 @@ def test_what_cannot_be_committed(engine: minidock.Engine, busybox: str, roots: 
     other = engine.containers.create(None, ["true"], rootfs=str(tmp_path / "rootfs"))
     with pytest.raises(Unsupported, match="export"):
         other.commit("x")
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
+    roots.config.write_text(f'{{"bridge": "none", "cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as plain:
         copied = plain.containers.create(busybox, ["true"])
         with pytest.raises(Unsupported, match="plain copy"):

@@ -428,7 +428,7 @@ def test_plain_copies(roots: Roots, tmp_path: Path) -> None:
     import minidock
     from tests.rootfs import busybox_tar
 
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
+    roots.config.write_text(f'{{"bridge": "none", "cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
         engine.images.import_(str(busybox_tar()), repository="busybox")
         container = engine.containers.create("busybox", ["sh", "-c", "cat /new; rm -r /home; echo x >/etc/motd"])

@@ -75,7 +75,7 @@ def test_plain_copies_and_directories_of_the_host(
     import minidock
 
     wanted = read_tree(busybox_tar().read_bytes())
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
+    roots.config.write_text(f'{{"bridge": "none", "cgroup-parent": "{roots.cgroup_parent}", "storage-driver": "vfs"}}')
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as plain:
         copied = plain.containers.create(busybox, ["true"])
         assert read_tree(exported(copied)) == wanted

@@ -46,7 +46,7 @@ def shared() -> Iterator[Roots]:
     base.mkdir(mode=0o700)
     parent = f"/{base.name}"
     config = base / "config.json"
-    config.write_text(f'{{"cgroup-parent": "{parent}"}}')
+    config.write_text(f'{{"bridge": "none", "cgroup-parent": "{parent}"}}')
     before = Snapshot.take()
     yield Roots(base / "data", base / "run", parent, config)
     leaks = Snapshot.leaks_of(base, parent, before)

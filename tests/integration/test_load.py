@@ -262,7 +262,9 @@ def test_layers_that_are_there_are_not_read_again(engine: minidock.Engine) -> No
 def test_blobs_are_not_kept_where_the_configuration_says_so(roots: Roots) -> None:
     import minidock
 
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "storage-opts": ["keep-blobs=false"]}}')
+    roots.config.write_text(
+        f'{{"bridge": "none", "cgroup-parent": "{roots.cgroup_parent}", "storage-opts": ["keep-blobs=false"]}}'
+    )
     image = sample_image()
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
         (loaded,) = engine.images.load(oci_archive([(image, ["app:1"])]))

@@ -207,7 +207,7 @@ def test_the_configuration(roots: Roots, scripts: Path) -> None:
     assert runc
     log = scripts / "calls"
     logging = script(scripts, f'echo "$@" >> {log}\nexec {runc} "$@"')
-    config = {"cgroup-parent": roots.cgroup_parent, "default-runtime": "other"}
+    config = {"bridge": "none", "cgroup-parent": roots.cgroup_parent, "default-runtime": "other"}
     config["runtimes"] = {"other": {"path": logging, "runtimeArgs": ["--debug"]}, "named": {"path": "runc"}}  # type: ignore[assignment]
     roots.config.write_text(json.dumps(config))
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:

@@ -111,7 +111,9 @@ def test_what_was_imported_is_put_together_again(engine: minidock.Engine, other:
 def test_without_kept_blobs_the_manifest_is_another(roots: Roots) -> None:
     import minidock
 
-    roots.config.write_text(f'{{"cgroup-parent": "{roots.cgroup_parent}", "storage-opts": ["keep-blobs=false"]}}')
+    roots.config.write_text(
+        f'{{"bridge": "none", "cgroup-parent": "{roots.cgroup_parent}", "storage-opts": ["keep-blobs=false"]}}'
+    )
     image = sample_image()
     with minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config)) as engine:
         engine.images.load(oci_archive([(image, ["app:1"])]))

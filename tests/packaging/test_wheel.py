@@ -81,3 +81,5 @@ def test_wheel_works_in_a_fresh_venv(dist: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert "PID" in done.stdout
+        remove = "import minidock; it = minidock.Engine().networks; it.take([network.record for network in it.list()])"
+        subprocess.run([venv / "bin/python", "-c", remove], check=True, env=env, cwd=tmp_path)
