@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from minidock import _native
 from minidock.containers import attaching, bundle, liveness, network_files, networking, states
-from minidock.containers.base import translated
 from minidock.containers.draft.network import is_user_defined
 from minidock.containers.endpoints import Wanted
 from minidock.containers.planning import root_ids
-from minidock.errors import Conflict, InvalidArgument, NotFound, Timeout
+from minidock.errors import Conflict, InvalidArgument, Timeout
 from minidock.networks.leases import check_static, patiently
 
 if TYPE_CHECKING:
@@ -23,7 +21,6 @@ if TYPE_CHECKING:
     from minidock.networks.record import Record as Network
     from minidock.spec.docker import ContainerState
 
-_ANSWER_SECONDS = 10.0
 _PATIENCE = 10.0
 _LOOK_SECONDS = 0.02
 
@@ -77,7 +74,7 @@ def disconnect(lifecycle: Lifecycle, key: str, network: Network, *, force: bool 
     runs = state.status in states.ALIVE and network.name in record.endpoints
     if runs:
         try:
-            _request(lifecycle, record, {"op": "disconnect", "network": network.id})
+            lifecycle.tell(record, {"op": "disconnect", "network": network.id})
         except Timeout:
             if not force:
                 raise
@@ -150,7 +147,7 @@ def _tell_connect(lifecycle: Lifecycle, record: Record, name: str) -> None:
         "ports": msgspec.to_builtins(section.ports) if record.endpoints[name].serves_ports else [],
         "dns": msgspec.to_builtins(section.dns),
     }
-    if not _request(lifecycle, record, request):
+    if not lifecycle.tell(record, request):
         raise Conflict(f"container {record.id} is not running")
 
 
@@ -166,21 +163,7 @@ def _tell_routes(lifecycle: Lifecycle, before: Record, record: Record) -> None:
                 "gateways": one.gateways,
                 "ports": msgspec.to_builtins(section.ports) if one.serves_ports else [],
             }
-            _request(lifecycle, record, request)
-
-
-def _request(lifecycle: Lifecycle, record: Record, request: dict[str, Any]) -> bool:
-    """Have the supervisor do it; False when there is none. Raises what it says, and Timeout."""
-    try:
-        supervisor = lifecycle.connect(record.id)
-    except NotFound:
-        return False
-    with supervisor, translated():
-        try:
-            supervisor.request(msgspec.json.encode(request), timeout=_ANSWER_SECONDS)
-        except _native.SupervisorGone:
-            return False
-    return True
+            lifecycle.tell(record, request)
 
 
 def _write_files(lifecycle: Lifecycle, before: Record, record: Record) -> None:
