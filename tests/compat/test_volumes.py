@@ -37,7 +37,7 @@ STEPS = [
     "volume create -o bogus=1 @c", "volume create -o type=tmpfs @c", "volume create -o device=/x @c",
     "volume create -o o=bind @c", "volume create -o type=nfs -o o=addr=1.2.3.4 @c", "volume create -o size=-1 @c",
     "volume create -o size=abc @c", "volume create -o size=0 @zero", "volume create -o type= -o device= -o o= @empty",
-    "volume create -o type=none -o o=bind -o device=/nonexist @bind", "volume create --foo", 
+    "volume create -o type=none -o o=bind -o device=/nonexist @bind", "volume create --foo",
     "volume create --label com.docker.volume.anonymous= --label p=@ @anon",
     "volume inspect @a -f {{.Name}}{{.Driver}}{{.Scope}}{{.Labels}}{{.Options}}",
     "volume inspect @lab -f {{json\u00a0.Labels}}", "volume inspect @bind -f {{json\u00a0.Options}}",
