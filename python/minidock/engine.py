@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from minidock.snapshots.snapshots import Snapshots
     from minidock.spec.docker_system import DiskUsage
     from minidock.store.store import Store
+    from minidock.volumes.collection import VolumeCollection
 
 
 class Engine:
@@ -60,6 +61,7 @@ class Engine:
         self._store: Store | None = None
         self._lifecycle: Lifecycle | None = None
         self._registry: Client | None = None
+        self._volumes: VolumeCollection | None = None
 
     @property
     def containers(self) -> ContainerCollection:
@@ -93,6 +95,17 @@ class Engine:
                 if self._networks is None:
                     self._networks = NetworkCollection(self)
         return self._networks
+
+    @property
+    def volumes(self) -> VolumeCollection:
+        """The volumes of this data root."""
+        if self._volumes is None:
+            from minidock.volumes.collection import VolumeCollection
+
+            with self._lock:
+                if self._volumes is None:
+                    self._volumes = VolumeCollection(self)
+        return self._volumes
 
     @property
     def execs(self) -> ExecCollection:
@@ -142,7 +155,9 @@ class Engine:
 
             with self._lock:
                 if self._store is None:
-                    self._store = Store(self.data_root, self.run_root)
+                    made = Store(self.data_root, self.run_root)
+                    made.hooks.append(lambda _: _unmount_unused(made))
+                    self._store = made
         return self._store
 
     @property
@@ -242,6 +257,7 @@ class Engine:
             self._store = None
             self._lifecycle = None
             self._registry = None
+            self._volumes = None
 
 
 _default: Engine | None = None
@@ -266,6 +282,14 @@ def default_engine() -> Engine:
                 _default_key = key
     assert _default is not None  # noqa: S101 - set together with its key
     return _default
+
+
+def _unmount_unused(store: Store) -> None:
+    """After a crash: unmount volumes that nobody needs any more."""
+    if store.volumes.every_hold():
+        from minidock.volumes import mounting
+
+        mounting.heal(store.volumes)
 
 
 def _path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str | None:
