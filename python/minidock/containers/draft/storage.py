@@ -70,11 +70,11 @@ def _tmpfs(draft: Draft, value: Any) -> None:
 
     given = value.items() if hasattr(value, "items") else map(tmpfs.split, one_or_more(value))
     found = {}
-    for path, words in given:
+    for path, options in given:
         tmpfs.split(text(path))
-        words = words or ""
-        tmpfs.options(text(words) if isinstance(words, str) else ",".join(map(text, words)))
-        found[path] = words if isinstance(words, str) else ",".join(words)
+        words = text(options or "")
+        tmpfs.options(words)
+        found[path] = words
     if found:
         draft.host_config.tmpfs = found
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from minidock.containers import record as records
 from minidock.containers.mounts import points
 from minidock.containers.parse import mounts as parse
 from minidock.containers.record import Point
 from minidock.errors import ContainerNotFound, InvalidArgument
-from msgspec.structs import replace
 
 if TYPE_CHECKING:
     from minidock.containers.planning import Planning

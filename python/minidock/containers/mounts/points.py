@@ -5,14 +5,14 @@ The words of errors are Docker's.
 
 from __future__ import annotations
 
-import os
-
 from minidock.containers.parse import mounts as parse
 from minidock.containers.parse import tmpfs
 from minidock.containers.parse.mount_option import TYPES
 from minidock.containers.record import Point
 from minidock.errors import InvalidArgument
 from minidock.spec.docker import BindOptions, ImageOptions, MountRequest, TmpfsOptions, VolumeDriver, VolumeOptions
+from minidock.volumes.making import new_name
+from minidock.volumes.options import check_name
 
 _OPTIONS = (
     ("bind", "BindOptions"),
@@ -40,7 +40,7 @@ def bind(text: str, driver: str = "") -> Point:
     if mode.no_copy:
         request.volume_options = VolumeOptions(no_copy=True)
     if not is_bind:
-        parse.volume_name(spec.source)
+        check_name(spec.source)
     try:
         made = point(request)
     except InvalidArgument as error:
@@ -130,7 +130,8 @@ def _volume(made: Point, request: MountRequest) -> None:
     made.idmap = options.idmap
     made.subpath = _subpath(options.subpath, "volume")
     if request.source:
-        made.name = parse.volume_name(request.source)
+        check_name(request.source)
+        made.name = request.source
     else:
         if request.read_only:
             raise InvalidArgument("must not set ReadOnly mode when using anonymous volumes")
@@ -174,8 +175,3 @@ def anonymous(destination: str, driver: str = "") -> Point:
         anonymous=True,
         copy=True,
     )
-
-
-def new_name() -> str:
-    """Return a name for a volume without one."""
-    return os.urandom(32).hex()

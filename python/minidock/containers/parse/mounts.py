@@ -6,7 +6,6 @@ All is pure text: nothing here looks at the host. The words of errors are Docker
 from __future__ import annotations
 
 import os
-import re
 from typing import NamedTuple
 
 from minidock.errors import InvalidArgument
@@ -21,8 +20,6 @@ _KINDS = {
     **dict.fromkeys(("U", "idmap"), "owner"),
 }
 """Each word of a mode, and of what kind it is: of one kind there may be one."""
-
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]*")
 
 
 class Mode(NamedTuple):
@@ -122,22 +119,6 @@ def check_proc(path: str, *, bind: bool) -> None:
         return  # the helper lets a real procfs pass, and nothing else
     if (path == "/proc" or path.startswith("/proc/")) and not (bind and path in PROC_FILES):
         raise InvalidArgument(f"invalid mount path: '{path}': mounts on and under /proc are refused")
-
-
-def volume_name(name: str) -> str:
-    """Return the name of a volume. Raises InvalidArgument for one that is none."""
-    if len(name) < 2 and name.isascii() and name.isalnum():
-        raise InvalidArgument(
-            f"create {name}: volume name is too short, names should be at least two alphanumeric characters"
-        )
-    if _NAME.fullmatch(name) is None:
-        raise InvalidArgument(
-            f'create {name}: "{name}" includes invalid characters for a local volume name, only '
-            '"[a-zA-Z0-9][a-zA-Z0-9_.-]" are allowed. If you intended to pass a host directory, use absolute path'
-        )
-    if len(name) > 255:
-        raise InvalidArgument(f"create {name[:60]}…: a volume's name has at most 255 bytes")
-    return name
 
 
 def subpath(text: str, what: str) -> str:
