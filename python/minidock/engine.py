@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minidock.images.collection import ImageCollection
     from minidock.images.manifest_lists import ManifestLists
     from minidock.networks.collection import NetworkCollection
+    from minidock.pruning import Pruned
     from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
     from minidock.spec.docker_system import DiskUsage
@@ -227,6 +228,23 @@ class Engine:
         from minidock.usage import df
 
         return df(self)
+
+    def prune(
+        self,
+        *,
+        all: bool = False,
+        volumes: bool = False,
+        filters: Mapping[str, Any] | Sequence[str] | None = None,
+    ) -> Pruned:
+        """Remove stopped containers, networks that no container is on, and images that no container has.
+
+        Of images, only those without a name go, with ``all`` every one. With ``volumes``, anonymous volumes that no
+        container has go too; named ones never do. Filters: label, label!, until (not together with ``volumes``).
+        Raises InvalidArgument for one that makes no sense, before anything is removed.
+        """
+        from minidock.pruning import prune
+
+        return prune(self, all=all, volumes=volumes, filters=filters)
 
     def version(self) -> dict[str, Any]:
         """Return what ``docker version`` prints of the server (``GET /version``)."""

@@ -228,7 +228,7 @@ class Command:
     ``minimum``/``maximum`` bound the number of arguments (``maximum`` None: any number). With ``interspersed`` false
     the first argument ends the flags, as for ``run IMAGE COMMAND --flag-of-the-command``. ``complete`` names what the
     arguments are for shell completion: ``containers``, ``images``, ``any`` of these, ``networks``, ``manifests``,
-    ``files`` or nothing.
+    ``volumes``, ``files`` or nothing.
     """
 
     __slots__ = ("complete", "flags", "help", "interspersed", "long", "maximum", "minimum", "run", "short", "usage")

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from minidock.images.outputs import Out
     from minidock.store.volumes import VolumeTable
 
+_UNSAID = (1 << 32) - 3
+"""A user that no archive names."""
+
 In = str | os.PathLike[str] | int | bytes | BinaryIO
 
 
@@ -49,6 +52,8 @@ def import_(table: VolumeTable, record: Record, source: In) -> None:
     what = f"import into volume {record.name}"
     with sources.opened(source, f"volume import {record.name}") as stream, filling.Stage(table, record) as stage:
         stage.make()
+        # The unpacker gives a top that the archive says nothing of a mode of its own; then it stays what it was.
+        os.chown(stage.path, _UNSAID, _UNSAID)
         try:
             try:
                 _native.unpack_layer(stream.fd, stage.path, limits={"depth": DEEPEST})
@@ -58,6 +63,8 @@ def import_(table: VolumeTable, record: Record, source: In) -> None:
                 stream.check()  # what failed before the unpacker explains what it says
         except MinidockError as error:
             raise type(error)(f"{what}: {str(error).removeprefix(f'{what}: ')}") from error
+        if os.stat(stage.path).st_uid == _UNSAID:
+            stage.copy_facts()
         with locked(table, record.name):
             filling.finish(table, record)
             stage.commit(users=0)

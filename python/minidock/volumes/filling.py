@@ -80,6 +80,10 @@ class Stage:
         """Make the directory, with the owner and mode of the volume's."""
         with translated("make", self.path):
             os.mkdir(self.path, 0o700)
+        self.copy_facts()
+
+    def copy_facts(self) -> None:
+        """Give it the owner and mode of the volume's directory."""
         moving.copy_facts(f"{self._table.paths.volume(self._record.name)}/{DATA}", self.path)
 
     def commit(self, *, users: int) -> None:
