@@ -86,8 +86,10 @@ def _merge_image(draft: Draft, image: ExecutionConfig) -> None:
         theirs: Flags = {_image_path(path, "volume"): {} for path in image.volumes}
         for path in theirs:
             # CVE-2019-16884 and its kin: a mount there would hide the masks and the LSM's files.
-            if path.split("/")[1] in ("", "proc", "sys"):
-                raise InvalidArgument(f"image volume {path}: mounts on /, /proc and /sys are refused")
+            if path.split("/")[1] in ("proc", "sys"):
+                raise InvalidArgument(f"image volume {path}: mounts on /proc and /sys are refused")
+            if path == "/":
+                raise InvalidArgument("image volume /: invalid specification: destination can't be '/'")
         config.volumes = {**theirs, **(config.volumes or {})}
 
 

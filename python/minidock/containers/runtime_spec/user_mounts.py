@@ -49,16 +49,15 @@ def _mount(record: Record, one: Point, paths: Paths, maps: tuple[IdMap, IdMap] |
     options = ["rbind" if one.recursive else "bind", one.propagation or "rprivate"]
     if not one.rw:
         options.append("ro" if one.read_only == "top" or not one.recursive else "rro")
-    if one.type == "volume":
-        source = data(paths, one.name)
-    else:
-        source = one.source if one.type == "bind" else f"{paths.container(record.id)}/config.json"
+    source = "none"  # sources says it
+    if one.type in ("bind", "volume"):
+        source = one.source or data(paths, one.name)
     made = Mount(one.destination, "bind", source, options)
+    if maps is None and record.uid_map and one.type != "bind":
+        # What lies on disk has the container's ids, whichever range of the host's it runs with.
+        maps = (record.uid_map, record.gid_map)
     if maps is not None:
         made.uid_mappings, made.gid_mappings = ([IDMapping(*part) for part in ids] for ids in maps)
-        made.options = [*options, "idmap"]
-    elif record.uid_map and one.type != "bind":
-        # What lies on disk has the container's ids, whichever range of the host's it runs with.
         made.options = [*options, "idmap"]
     return made
 
