@@ -31,11 +31,12 @@ def move(source: str, target: str, trash: str) -> None:
     """
     with translated("move files to", target):
         with _opened(source) as from_fd, _opened(target) as to_fd:
+            before = os.fstat(from_fd)
             with contextlib.suppress(FileExistsError):
                 os.mkdir(trash, 0o700)
             with _opened(trash) as trash_fd:
                 _move(from_fd, to_fd, trash_fd, 0)
-            _copy_facts(from_fd, to_fd)
+            _copy_facts(from_fd, to_fd, before)
         remove_tree(trash)
         os.rmdir(source)
 
@@ -43,7 +44,7 @@ def move(source: str, target: str, trash: str) -> None:
 def copy_facts(source: str, target: str) -> None:
     """Give the directory ``target`` the owner, mode, times and attributes of the directory ``source``."""
     with translated("change", target), _opened(source) as from_fd, _opened(target) as to_fd:
-        _copy_facts(from_fd, to_fd)
+        _copy_facts(from_fd, to_fd, os.fstat(from_fd))
 
 
 @contextlib.contextmanager
@@ -65,7 +66,7 @@ def _move(source: int, target: int, trash: int, depth: int) -> None:
             if stat.S_ISDIR(new.st_mode):
                 with _opened(name, source) as from_fd, _opened(name, target) as to_fd:
                     _move(from_fd, to_fd, trash, depth + 1)
-                    _copy_facts(from_fd, to_fd)
+                    _copy_facts(from_fd, to_fd, new)
                 os.rmdir(name, dir_fd=source)
                 continue
             os.rename(name, os.urandom(8).hex(), src_dir_fd=target, dst_dir_fd=trash)
@@ -81,8 +82,8 @@ def _status(name: str, directory: int) -> os.stat_result | None:
         return None
 
 
-def _copy_facts(source: int, target: int) -> None:
-    status = os.fstat(source)
+def _copy_facts(source: int, target: int, status: os.stat_result) -> None:
+    """``status`` is what ``source`` had before entries were moved out of it, which changes its times."""
     os.fchown(target, status.st_uid, status.st_gid)
     os.fchmod(target, stat.S_IMODE(status.st_mode))
     with contextlib.suppress(OSError):  # a file system without attributes, or one that refuses these
