@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.planning import Planning
     from minidock.containers.record import Record
     from minidock.images.outputs import Out
 
@@ -207,7 +208,7 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
                     tree = _running(lifecycle, record, deadline)
                 elif alone or not _needs_alone(record, writable=writable):
                     lifecycle.wait_for_the_last_run(record.id)
-                    tree = _stopped(lifecycle, record, writable=writable)
+                    tree = view(lifecycle, record, writable=writable)
                 else:
                     alone, tree = True, None
                 if tree is not None and (alone or writable):
@@ -244,7 +245,8 @@ def _running(lifecycle: Lifecycle, record: Record, deadline: float) -> _native.C
     return None
 
 
-def _stopped(lifecycle: Lifecycle, record: Record, *, writable: bool) -> _native.ContainerTree:
+def view(lifecycle: Planning, record: Record, *, writable: bool = False) -> _native.ContainerTree:
+    """Mount the files of a container that does not run where nobody sees them; the tree's end takes that away."""
     from minidock.containers.runtime_spec.mounts import mounts
 
     if writable and record.snapshot["type"] == "host":
