@@ -18,6 +18,8 @@ from minidock.store.failures import from_os
 from minidock.volumes import using
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.containers.planning import Planning
     from minidock.containers.record import Point, Record
     from minidock.containers.runtime_spec.user_mounts import IdMap, Source
@@ -169,7 +171,21 @@ def sources_of(planning: Planning, record: Record) -> list[Source]:
     return sources(record, planning.paths, images)
 
 
-def needs_exit_command(settling: Settling, record: Record) -> bool:
+@contextlib.contextmanager
+def mounted(planning: Planning, record: Record) -> Iterator[None]:
+    """Have the volumes of a container that does not run mounted on the host for a ``with`` block."""
+    if not has_own_file_systems(planning, record):
+        yield
+        return
+    names = dict.fromkeys(one.name for one in record.mounts if one.type == "volume")
+    using.mount(planning.engine, record.id, list(names))
+    try:
+        yield
+    finally:
+        using.unmount(planning.engine, record.id)
+
+
+def has_own_file_systems(settling: Settling, record: Record) -> bool:
     """Whether something of a container's volumes is mounted on the host, and is to be unmounted at its end."""
     from minidock.volumes.record import decode
 
