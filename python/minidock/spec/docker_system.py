@@ -19,3 +19,10 @@ class DiskUsage(Struct, rename="pascal"):
     containers: list[ContainerSummary] = field(default_factory=list)
     volumes: list[VolumeInspect] = field(default_factory=list)
     build_cache: list[dict[str, Any]] = field(default_factory=list)
+
+
+class ContainersPruned(Struct, rename="pascal"):
+    """Answer of ``POST /containers/prune``; nothing removed is null."""
+
+    containers_deleted: list[str] | None = None
+    space_reclaimed: int = 0

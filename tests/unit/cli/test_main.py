@@ -206,5 +206,5 @@ def test_completes_commands_and_flags() -> None:
     assert {"container", "image", "run", "ps", "images"} <= set(_complete(""))
     assert _complete("container", "r") == ["rename", "restart", "rm", "run"]
     assert "--read-only" in _complete("run", "--re")
-    assert "--volume" not in _complete("run", "--v")
+    assert "--use-api-socket" not in _complete("run", "--us")
     assert "--publish" in _complete("run", "--p")
