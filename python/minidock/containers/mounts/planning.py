@@ -11,7 +11,7 @@ from minidock.containers import record as records
 from minidock.containers.mounts import points
 from minidock.containers.parse import mounts as parse
 from minidock.containers.record import Point
-from minidock.errors import ContainerNotFound, InvalidArgument
+from minidock.errors import ContainerNotFound, InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
     from minidock.containers.planning import Planning
@@ -44,6 +44,8 @@ def plan(planning: Planning, record: Record, *, pull: str) -> None:
         destination = parse.clean(path)
         if destination not in found and destination not in own:
             found[destination] = points.anonymous(destination, host_config.volume_driver)
+    if host_config.userns_mode == "remap" and any(one.type == "overlay" for one in found.values()):
+        raise Unsupported("a mount of type overlay cannot be remapped; use userns host, or an image")
     record.mounts = sorted(found.values(), key=lambda one: one.destination.count("/"))
 
 
