@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from minidock.containers.planning import Planning
     from minidock.containers.record import Record
     from minidock.images.outputs import Out
+    from minidock.spec.oci_runtime import Mount
 
 _STARTING_SECONDS = 30.0
 """How long a container may take to enter its root filesystem."""
@@ -208,6 +209,10 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
                     tree = _running(lifecycle, record, deadline)
                 elif alone or not _needs_alone(record, writable=writable):
                     lifecycle.wait_for_the_last_run(record.id)
+                    if record.mounts:
+                        from minidock.containers.mounts import living
+
+                        stack.enter_context(living.visible(lifecycle, record))
                     tree = view(lifecycle, record, writable=writable)
                 else:
                     alone, tree = True, None
@@ -245,21 +250,43 @@ def _running(lifecycle: Lifecycle, record: Record, deadline: float) -> _native.C
     return None
 
 
-def view(lifecycle: Planning, record: Record, *, writable: bool = False) -> _native.ContainerTree:
-    """Mount the files of a container that does not run where nobody sees them; the tree's end takes that away."""
+def view(
+    lifecycle: Planning, record: Record, *, writable: bool = False, exchange: bool = True
+) -> _native.ContainerTree:
+    """Mount the files of a container that does not run where nobody sees them; the tree's end takes that away.
+
+    Without ``exchange`` the ids of its mounts are those on disk.
+    """
     from minidock.containers.runtime_spec.mounts import mounts
 
     if writable and record.snapshot["type"] == "host":
         _require_lasting(record)
     bundle = lifecycle.paths.container(record.id)
-    binds = [
-        (mount.source, mount.destination)
-        for mount in mounts(record, bundle, None, has_mqueue=False)
-        if mount.type == "bind" and mount.source and not mount.destination.startswith("/dev/")
+    more: list[Mount] = []
+    sources: list[Any] = []
+    if record.mounts:
+        from minidock.containers.mounts import living
+        from minidock.containers.runtime_spec.user_mounts import user_mounts
+
+        maps = living.exchanged(lifecycle, record) if exchange else {}
+        more = [one for one in user_mounts(record, lifecycle.paths, maps) if one.type == "bind"]
+        sources = living.sources_of(lifecycle, record)
+    given = {one.destination for one in more}
+    shown = [
+        {
+            "destination": mount.destination,
+            "source": mount.source,
+            "read_only": bool({"ro", "rro"} & set(mount.options)) and mount.destination in given,
+            "create": mount.destination in given,
+            "idmap": _map_of(mount),
+        }
+        for mount in mounts(record, bundle, None, has_mqueue=False, more=more)
+        if mount.type == "bind" and (mount.destination in given or not mount.destination.startswith("/dev/"))
     ]
     request = {
         "rootfs": record.snapshot,
-        "binds": binds,
+        "mounts": shown,
+        "sources": sources,
         "label": record.mount_label or None,
         "writable": writable,
     }
@@ -269,6 +296,15 @@ def view(lifecycle: Planning, record: Record, *, writable: bool = False) -> _nat
         )
     except _native.NativeError as error:
         raise translate(error) from error
+
+
+def _map_of(mount: Mount) -> dict[str, Any] | None:
+    if not mount.uid_mappings:
+        return None
+    return {
+        "uid": [(one.container_id, one.host_id, one.size) for one in mount.uid_mappings],
+        "gid": [(one.container_id, one.host_id, one.size) for one in mount.gid_mappings],
+    }
 
 
 def _require_lasting(record: Record) -> None:

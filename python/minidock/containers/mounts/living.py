@@ -18,6 +18,8 @@ from minidock.store.failures import from_os
 from minidock.volumes import using
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.containers.planning import Planning
     from minidock.containers.record import Point, Record
     from minidock.containers.runtime_spec.user_mounts import IdMap, Source
@@ -175,6 +177,26 @@ def needs_exit_command(settling: Settling, record: Record) -> bool:
 
     names = [one.name for one in record.mounts if one.type == "volume"]
     return bool(names) and any(decode(row.record).is_mounted for row in settling.store.volumes.some(names))
+
+
+@contextlib.contextmanager
+def visible(settling: Settling, record: Record) -> Iterator[None]:
+    """Have those volumes mounted for a ``with`` block that driver options say are, of a container that does not run."""
+    from minidock.store.workspace import Workspace
+    from minidock.volumes import mounting
+    from minidock.volumes.record import decode
+
+    names = [one.name for one in record.mounts if one.type == "volume"]
+    found = [decode(row.record) for row in settling.store.volumes.some(names)] if names else []
+    found = [volume for volume in found if volume.is_mounted]
+    if not found:
+        yield
+        return
+    with contextlib.ExitStack() as stack:
+        work = stack.enter_context(Workspace(settling.paths, "copy"))
+        for volume in found:
+            stack.enter_context(mounting.mounted(settling.store.volumes, volume, work.name))
+        yield
 
 
 def after_end(settling: Settling, record: Record) -> None:
