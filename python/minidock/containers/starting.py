@@ -99,7 +99,7 @@ class Starting(Planning):
         if not needed and record.mounts:
             from minidock.containers.mounts import living
 
-            needed = living.needs_exit_command(self, record)
+            needed = living.has_own_file_systems(self, record)
         if not needed or not sys.executable:
             return []
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::path::clean;
 use minidock_core::process::Failure;
-use minidock_core::rootfs::{self, BindSource, OfflineMount, Rootfs};
+use minidock_core::rootfs::{self, BindSource, OfflineMount, Origin, Rootfs};
 use minidock_core::sys;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -58,10 +58,23 @@ struct MountDocument {
     idmap: Option<IdMapDocument>,
 }
 
+/// Without `writable` nothing else than a look: the container may be started meanwhile.
+fn read_only(origin: Origin) -> Origin {
+    match origin {
+        Origin::Overlay { mut overlay, path } => {
+            let upper = overlay.upper.take().map(|(upper, _)| upper);
+            let lower = upper.into_iter().chain(overlay.lower).collect();
+            Origin::Layers { lower, path }
+        }
+        other => other,
+    }
+}
+
 /// The mounts with their sources.
 fn mounts(
     documents: Vec<MountDocument>,
     sources: Vec<SourceDocument>,
+    writable: bool,
 ) -> Result<Vec<OfflineMount>> {
     for source in &sources {
         source.check()?;
@@ -72,7 +85,12 @@ fn mounts(
         let origin = sources
             .iter()
             .position(|s| clean(&s.destination) == clean(&document.destination))
-            .map(|at| sources.remove(at).origin);
+            .map(|at| sources.remove(at).origin)
+            .map(|origin| match document.idmap {
+                // Only as one overlay can the two kinds of owners be shown.
+                None if !writable => read_only(origin),
+                _ => origin,
+            });
         OfflineMount {
             destination: document.destination,
             source: document.source,
@@ -109,7 +127,7 @@ impl Request {
                 layers.lower.insert(0, upper);
             }
         }
-        let mounts = mounts(self.mounts, self.sources)?;
+        let mounts = mounts(self.mounts, self.sources, self.writable)?;
         rootfs::offline(&rootfs, &mounts, self.label.as_deref())
     }
 }

@@ -171,32 +171,26 @@ def sources_of(planning: Planning, record: Record) -> list[Source]:
     return sources(record, planning.paths, images)
 
 
-def needs_exit_command(settling: Settling, record: Record) -> bool:
+@contextlib.contextmanager
+def mounted(planning: Planning, record: Record) -> Iterator[None]:
+    """Have the volumes of a container that does not run mounted on the host for a ``with`` block."""
+    if not has_own_file_systems(planning, record):
+        yield
+        return
+    names = dict.fromkeys(one.name for one in record.mounts if one.type == "volume")
+    using.mount(planning.engine, record.id, list(names))
+    try:
+        yield
+    finally:
+        using.unmount(planning.engine, record.id)
+
+
+def has_own_file_systems(settling: Settling, record: Record) -> bool:
     """Whether something of a container's volumes is mounted on the host, and is to be unmounted at its end."""
     from minidock.volumes.record import decode
 
     names = [one.name for one in record.mounts if one.type == "volume"]
     return bool(names) and any(decode(row.record).is_mounted for row in settling.store.volumes.some(names))
-
-
-@contextlib.contextmanager
-def visible(settling: Settling, record: Record) -> Iterator[None]:
-    """Have those volumes mounted for a ``with`` block that driver options say are, of a container that does not run."""
-    from minidock.store.workspace import Workspace
-    from minidock.volumes import mounting
-    from minidock.volumes.record import decode
-
-    names = [one.name for one in record.mounts if one.type == "volume"]
-    found = [decode(row.record) for row in settling.store.volumes.some(names)] if names else []
-    found = [volume for volume in found if volume.is_mounted]
-    if not found:
-        yield
-        return
-    with contextlib.ExitStack() as stack:
-        work = stack.enter_context(Workspace(settling.paths, "copy"))
-        for volume in found:
-            stack.enter_context(mounting.mounted(settling.store.volumes, volume, work.name))
-        yield
 
 
 def after_end(settling: Settling, record: Record) -> None:
