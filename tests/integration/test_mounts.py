@@ -381,7 +381,7 @@ def test_images_are_mounted(engine: Engine, image: str) -> None:
     for force in (False, True):
         with pytest.raises(ImageInUse, match=container.id[:12]):
             engine.images.remove(engine.images.get("vol").id, force=force)
-    engine.images.prune(filters={"dangling": "false"})
+    engine.images.prune(filters={"dangling": ["false"]})
     assert engine.images.get("vol").id == shown["Source"]
     container.remove()
     engine.images.remove("vol")
