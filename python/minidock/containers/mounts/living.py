@@ -103,7 +103,7 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
         fill(planning, record)  # whoever made it may have died before
     for one in record.mounts:
         if one.type == "bind":
-            _require_source(one)
+            _require_source(planning, one)
     volumes = [one for one in record.mounts if one.type == "volume"]
     if volumes:
         using.mount(planning.engine, record.id, list(dict.fromkeys(one.name for one in volumes)))
@@ -127,7 +127,7 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
         )
 
 
-def _require_source(one: Point) -> None:
+def _require_source(planning: Planning, one: Point) -> None:
     if not os.path.lexists(one.source):
         if not one.create:
             raise InvalidArgument(
@@ -140,8 +140,11 @@ def _require_source(one: Point) -> None:
             raise InvalidArgument(f"error while creating mount source path '{one.source}': {reason}") from error
     if one.propagation.lstrip("r") in ("shared", "slave"):
         from minidock.containers.mounts import propagation
+        from minidock.containers.mounts.planning import roots_near
 
-        propagation.check(one.source, one.propagation)
+        # Nobody asked for a slave of what the engine's own directories lie in; where it cannot be one, none is needed.
+        if one.propagation != "rslave" or not roots_near(planning, one.source):
+            propagation.check(one.source, one.propagation)
 
 
 def _make_directory(path: str) -> None:

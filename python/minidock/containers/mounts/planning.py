@@ -11,9 +11,10 @@ from minidock.containers import record as records
 from minidock.containers.mounts import points
 from minidock.containers.parse import mounts as parse
 from minidock.containers.record import Point
-from minidock.errors import ContainerNotFound, InvalidArgument
+from minidock.errors import ContainerNotFound, InvalidArgument, Unsupported
 
 if TYPE_CHECKING:
+    from minidock.containers.base import Base
     from minidock.containers.planning import Planning
     from minidock.containers.record import Record
 
@@ -44,6 +45,8 @@ def plan(planning: Planning, record: Record, *, pull: str) -> None:
         destination = parse.clean(path)
         if destination not in found and destination not in own:
             found[destination] = points.anonymous(destination, host_config.volume_driver)
+    if host_config.userns_mode == "remap" and any(one.type == "overlay" for one in found.values()):
+        raise Unsupported("a mount of type overlay cannot be remapped; use userns host, or an image")
     record.mounts = sorted(found.values(), key=lambda one: one.destination.count("/"))
 
 
@@ -82,9 +85,7 @@ def _check(planning: Planning, one: Point, pull: str) -> None:
 
 def _propagation(planning: Planning, one: Point) -> str:
     """Return a bind's propagation: what holds the engine's own mounts must let go of them when the host does."""
-    roots = (os.path.realpath(planning.paths.data), os.path.realpath(planning.paths.run))
-    source = os.path.realpath(one.source)
-    near = [root for root in roots if _is_below(root, source) or _is_below(source, root)]
+    near = roots_near(planning, one.source)
     if not near:
         return one.propagation or "rprivate"
     if one.propagation not in ("", "rslave", "rshared"):
@@ -94,6 +95,13 @@ def _propagation(planning: Planning, one: Point) -> str:
             f'propagation: "{one.propagation}"'
         )
     return one.propagation or "rslave"
+
+
+def roots_near(base: Base, source: str) -> list[str]:
+    """Return which of the engine's directories a path of the host lies in, or has in it."""
+    roots = (os.path.realpath(base.paths.data), os.path.realpath(base.paths.run))
+    path = os.path.realpath(source)
+    return [root for root in roots if _is_below(root, path) or _is_below(path, root)]
 
 
 def _is_below(path: str, directory: str) -> bool:
