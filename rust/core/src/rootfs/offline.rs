@@ -22,6 +22,8 @@ pub struct OfflineMount {
     pub destination: PathBuf,
     /// The path of the host that is there. A missing one is left out.
     pub source: PathBuf,
+    /// With what is mounted below it.
+    pub recursive: bool,
     /// What is there instead.
     pub origin: Option<Origin>,
     /// Nothing may be written to it, or what is mounted below it.
@@ -38,11 +40,11 @@ impl OfflineMount {
         let mut idmap = self.idmap.as_ref();
         let opened = match &self.origin {
             Some(origin) => {
-                let opened = origin.open(true, idmap, label);
+                let opened = origin.open(self.recursive, idmap, label);
                 idmap = idmap.filter(|_| !origin.maps_owners());
                 opened
             }
-            None => mount::open_bind(&self.source, true),
+            None => mount::open_bind(&self.source, self.recursive),
         };
         let fd = match opened {
             Err(e) if e.kind == Kind::NotFound => return Ok(None),

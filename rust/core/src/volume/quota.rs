@@ -41,7 +41,9 @@ pub fn set(directory: &Path, size: u64) -> Result<()> {
     };
     let failed = |errno: Errno| match errno {
         // Built without, or older; then: no quota of this kind is on, none at all, no such attributes.
-        Errno::NOSYS => lacks("this kernel has no quotas for it (quotactl_fd of Linux 5.14; CONFIG_QUOTACTL, CONFIG_XFS_QUOTA)"),
+        Errno::NOSYS => lacks(
+            "this kernel has no quotas for it (quotactl_fd of Linux 5.14; CONFIG_QUOTACTL, CONFIG_XFS_QUOTA)",
+        ),
         Errno::SRCH | Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL => lacks(how),
         other => Error::errno("limit the size of", shown(), other.raw_os_error()),
     };
