@@ -95,6 +95,9 @@ impl OfflineMount {
 pub fn offline(rootfs: &Rootfs, mounts: &[OfflineMount], label: Option<&str>) -> Result<OwnedFd> {
     sys::unshare(libc::CLONE_NEWNS).context("create mount namespace", String::new)?;
     pivot::isolate()?;
+    // Before anything is mounted over the root: no user namespace can be made then.
+    let opened = mounts.iter().map(|m| m.open(label));
+    let opened: Vec<Option<OwnedFd>> = opened.collect::<Result<_>>()?;
     let (mut top, mut below) = whole(rootfs, label)?;
     if let Some(rootfs) = with_places(rootfs, &top, mounts)? {
         (top, below) = whole(&rootfs, label)?;
@@ -112,8 +115,8 @@ pub fn offline(rootfs: &Rootfs, mounts: &[OfflineMount], label: Option<&str>) ->
             .and_then(|()| mount::attach(source.as_fd(), at.as_fd()))
             .context("mount", || text(target))?;
     }
-    for wanted in mounts {
-        let Some(source) = wanted.open(label)? else {
+    for (wanted, source) in mounts.iter().zip(opened) {
+        let Some(source) = source else {
             continue;
         };
         if let Some(at) = wanted.place(&root, &source)? {
