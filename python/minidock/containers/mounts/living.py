@@ -140,10 +140,10 @@ def _require_source(planning: Planning, one: Point) -> None:
             raise InvalidArgument(f"error while creating mount source path '{one.source}': {reason}") from error
     if one.propagation.lstrip("r") in ("shared", "slave"):
         from minidock.containers.mounts import propagation
-        from minidock.containers.mounts.planning import roots_near
+        from minidock.containers.mounts.planning import engine_roots, near_to
 
         # Nobody asked for a slave of what the engine's own directories lie in; where it cannot be one, none is needed.
-        if one.propagation != "rslave" or not roots_near(planning, one.source):
+        if one.propagation != "rslave" or not near_to(one.source, engine_roots(planning)):
             propagation.check(one.source, one.propagation)
 
 
