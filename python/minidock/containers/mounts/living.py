@@ -18,7 +18,7 @@ from minidock.store.failures import from_os
 from minidock.volumes import using
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from minidock.containers.planning import Planning
     from minidock.containers.record import Point, Record
@@ -74,10 +74,27 @@ def claim(planning: Planning, record: Record) -> list[str]:
 
 def fill(planning: Planning, record: Record) -> None:
     """Copy what the image has into those of its volumes that are empty and may have it."""
-    lower = _layers(planning, record)
+    lower = _layers(planning, record) if any(one.copy for one in record.mounts) else []
     for one in record.mounts:
-        if one.copy and lower:
+        if one.copy and _may_have(lower, one.destination):
             using.fill(planning.engine, one.name, lower, one.destination)
+
+
+def _may_have(lower: Sequence[str], path: str) -> bool:
+    """Whether one of these directories has something at ``path``, or a link on the way there: seen at a glance."""
+    for layer in lower:
+        place = layer
+        for part in path.split("/")[1:]:
+            place = f"{place}/{part}"
+            try:
+                status = os.lstat(place)
+            except OSError:
+                break
+            if not stat.S_ISDIR(status.st_mode):
+                return True
+        else:
+            return True
+    return False
 
 
 def _layers(planning: Planning, record: Record) -> list[str]:
