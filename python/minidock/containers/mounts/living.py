@@ -10,6 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from minidock.containers.mounts.planning import is_below
 from minidock.containers.parse.mounts import clean
 from minidock.containers.runtime_spec.user_mounts import data, sources, writable
 from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
@@ -76,8 +77,16 @@ def fill(planning: Planning, record: Record) -> None:
     """Copy what the image has into those of its volumes that are empty and may have it."""
     lower = _layers(planning, record) if any(one.copy for one in record.mounts) else []
     for one in record.mounts:
-        if one.copy and _may_have(lower, one.destination):
+        if one.copy and not _is_engine_s(record, one.destination) and _may_have(lower, one.destination):
             using.fill(planning.engine, one.name, lower, one.destination)
+
+
+def _is_engine_s(record: Record, path: str) -> bool:
+    """Whether the engine's own directories are at or below ``path``, in a root filesystem that is the host's."""
+    roots = record.snapshot.get("mask") or ()
+    top = record.rootfs or ""
+    there = {top.rstrip("/") + path, os.path.realpath(top + path)}
+    return any(is_below(root, one) or is_below(one, root) for root in roots for one in there)
 
 
 def _may_have(lower: Sequence[str], path: str) -> bool:

@@ -107,7 +107,7 @@ def engine_roots(base: Base) -> list[str]:
 def near_to(source: str, roots: Sequence[str]) -> list[str]:
     """Return which of the engine's directories a path of the host lies in, or has in it."""
     path = _real(source)
-    return [root for root in roots if _is_below(root, path) or _is_below(path, root)]
+    return [root for root in roots if is_below(root, path) or is_below(path, root)]
 
 
 def _real(path: str) -> str:
@@ -122,5 +122,6 @@ def _real(path: str) -> str:
         os.close(fd)
 
 
-def _is_below(path: str, directory: str) -> bool:
+def is_below(path: str, directory: str) -> bool:
+    """Whether a path is a directory or lies in it, by their names."""
     return directory in ("/", path) or path.startswith(directory.rstrip("/") + "/")
