@@ -9,7 +9,7 @@ leaves the rest to the next user of the volume.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from minidock import _native
@@ -113,9 +113,12 @@ class Stage:
 
 
 @contextmanager
-def settled(table: VolumeTable, record: Record, holder: str) -> Iterator[str]:
+def settled(table: VolumeTable, record: Record) -> Iterator[str]:
     """The path of a volume's files, mounted and whole, for as long as a ``with`` block lasts."""
-    with mounted(table, record, holder) as data:
+    with ExitStack() as stack:
+        # On a full disk there is no place for a workspace, and data can be saved from there.
+        holder = stack.enter_context(Workspace(table.paths, "read")).name if record.is_mounted else ""
+        data = stack.enter_context(mounted(table, record, holder))
         if record.is_mounted or not is_whole(table.paths.volume(record.name)):
             with locked(table, record.name):
                 finish(table, record)
