@@ -23,7 +23,7 @@ from minidock.errors import (
     Unsupported,
     VolumeInUse,
 )
-from tests.conftest import Cli, Roots
+from tests.conftest import Cli, Roots, wait_for
 
 
 @pytest.fixture
@@ -341,13 +341,44 @@ def test_options_of_volumes(engine: Engine, busybox: str) -> None:
 
 def test_a_mounted_volume_is_unmounted_when_its_container_ends(engine: Engine, busybox: str) -> None:
     """Nobody looks at the container: what its supervisor starts at the end does it."""
-    from tests.conftest import wait_for
-
     mount = "src=mem,dst=/x,volume-opt=type=tmpfs,volume-opt=device=tmpfs"
     container = engine.containers.run("busybox", "sleep 0.2", detach=True, network="none", mounts=[mount])
     place = engine.volumes.get("mem").mountpoint
     wait_for(lambda: not os.path.ismount(place), 20, "the end of the mount")
     container.remove()
+
+
+def test_volumes_of_what_ends_by_itself(engine: Engine, busybox: str) -> None:
+    """``--rm`` in the background takes the volumes without a name along."""
+    engine.containers.run("busybox", "sleep 0.1", detach=True, remove=True, network="none", volumes=["/a", "kept:/b"])
+    wait_for(lambda: names(engine) == {"kept"}, 20, "the end of the volume")
+
+
+def test_a_root_of_the_host(engine: Engine, busybox: str, source: Path) -> None:
+    """Its directories are copied into volumes as an image's are, but never the engine's own."""
+    script = f"cat {source}/file; touch {source}/x; cat /mnt/file; echo /var/l*"
+    result = engine.containers.run(
+        None,
+        ["sh", "-c", script],
+        rootfs="/",
+        network="none",
+        remove=True,
+        volumes=[f"data:{source}", f"{source}:/mnt", "var:/var"],
+    )
+    assert result.stdout == b"host\nhost\n/var/l*\n", result.stderr
+    assert [path.name for path in source.iterdir()] == ["file"]
+
+
+def test_another_runtime(engine: Engine, busybox: str, source: Path) -> None:
+    runtime = str(Path(minidock.__file__).parent / "_bin" / "minidock-runtime")
+    out = run(
+        engine,
+        "cat /b/file /o/file /i/bin/../nothing 2>&1; touch /ro/x 2>/dev/null || echo no; touch /v/x; ls /v",
+        runtime=runtime,
+        volumes=[f"{source}:/b", f"{source}:/ro:ro", "data:/v"],
+        mounts=[f"type=overlay,src={source},dst=/o", "type=image,src=busybox,dst=/i"],
+    )
+    assert out == "host\nhost\ncat: can't open '/i/bin/../nothing': No such file or directory\nno\nx\n"
 
 
 def test_parts_of_volumes(engine: Engine, busybox: str, source: Path) -> None:
