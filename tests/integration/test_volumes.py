@@ -247,8 +247,13 @@ def test_clone(full: Volume, volumes: VolumeCollection) -> None:
         with pytest.raises(kind):
             full.clone(name)
     full.remove()
-    with pytest.raises(VolumeNotFound):
-        full.clone("again")
+    for attempt in (lambda: full.clone("again"), lambda: full.export(str(os.devnull)), lambda: full.import_(b"")):
+        with pytest.raises(VolumeNotFound):
+            attempt()
+        volumes.create("full")  # another one
+        with pytest.raises(VolumeNotFound, match="removed meanwhile"):
+            attempt()
+        volumes.get("full").remove()
     assert len(volumes.list()) == 2
 
 
