@@ -29,6 +29,9 @@ pub struct Settings {
     pub gateways: Vec<IpAddr>,
     /// Its names on this network.
     pub names: Vec<String>,
+    /// Names that only this container has for others on this network: alias to name.
+    #[serde(default)]
+    pub links: std::collections::BTreeMap<String, String>,
     /// Kernel parameters; `IFNAME` stands for the interface.
     pub sysctls: std::collections::BTreeMap<String, String>,
     /// Published ports lead to its addresses.
