@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use minidock_core::net::live::{self, Endpoint, Network};
-use network::in_namespace;
 use minidock_runtime::network::dns::Link;
+use network::in_namespace;
 use network::names::{Answer, Container, query};
 use simple_dns::{Packet, PacketFlag, RCODE};
 

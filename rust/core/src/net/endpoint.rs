@@ -296,6 +296,29 @@ mod tests {
     }
 
     #[test]
+    fn a_bridge_is_full() {
+        in_new_namespace(|| {
+            let (a, b) = (namespace(), namespace());
+            let mut host = Socket::open().unwrap();
+            connect(&mut host, a.as_fd(), &[settings(2, true)]).unwrap();
+            let below = bridge::ensure(&mut host, &settings(2, true).network).unwrap();
+            let own = own_namespace().unwrap();
+            for number in 0..1_022 {
+                // The other ends stay apart and down: two in one bridge would be a loop.
+                let name = format!("p{number}");
+                let pair = route::new_veth(&name, &format!("q{number}"), own.as_fd(), None, 1500);
+                host.one(pair).unwrap();
+                host.one(route::join_bridge(&name, below)).unwrap();
+            }
+            let error = connect(&mut host, b.as_fd(), &[settings(3, true)]).unwrap_err();
+            assert_eq!(error.kind, Kind::Limit);
+            assert!(error.to_string().contains("1,023 ports"), "{error}");
+            let links = host.links().unwrap();
+            assert!(links.iter().all(|link| link.1 != "veth3"));
+        });
+    }
+
+    #[test]
     fn a_failure_leaves_nothing() {
         in_new_namespace(|| {
             let a = namespace();
