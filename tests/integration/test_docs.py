@@ -38,6 +38,8 @@ PYTHON = examples(
     "docs/logs.md",
     "docs/copying.md",
     "docs/observing.md",
+    "docs/mounts.md",
+    "docs/volumes.md",
 )
 WITH_REGISTRY = examples("docs/images.md")
 

@@ -16,6 +16,7 @@ from minidock.store.paths import Paths
 
 if TYPE_CHECKING:
     from minidock.store.networks import NetworkTable
+    from minidock.store.volumes import VolumeTable
 
 
 class Store:
@@ -35,6 +36,7 @@ class Store:
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
         self._networks: NetworkTable | None = None
+        self._volumes: VolumeTable | None = None
 
     @property
     def database(self) -> Database:
@@ -73,6 +75,16 @@ class Store:
 
             self._networks = NetworkTable(self._database)
         return self._networks
+
+    @property
+    def volumes(self) -> VolumeTable:
+        """The tables of volumes, and of who uses them."""
+        _ = self.database
+        if self._volumes is None:
+            from minidock.store.volumes import VolumeTable
+
+            self._volumes = VolumeTable(self._database)
+        return self._volumes
 
     @property
     def layers(self) -> LayerTable:
