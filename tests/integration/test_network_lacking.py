@@ -51,7 +51,7 @@ def test_a_host_without_nf_tables(net_roots: Roots, net_busybox: minidock.Engine
         assert b"--network none" in done.stderr
         assert done.stderr.count(b"\n") == 1
     assert cli.ok("ps", "-aq") == ""
-    assert [network.name for network in net_busybox.networks.list()] == ["bridge", "host", "none"]
+    assert {network.name for network in net_busybox.networks.list()} == {"bridge", "host", "none"}
     assert "bridge networks, published ports and NAT are not possible" in cli("doctor").stdout.decode()
 
 
@@ -76,7 +76,8 @@ def test_a_host_with_a_strict_rp_filter(net_roots: Roots, strict_host: int, net_
     cli.ok("run", "-d", "--name", "one", "-p", "8098:80", "busybox", *serving("here"))
     for address in ("127.0.0.1", "192.0.2.1"):
         wait_for(lambda address=address: in_namespace(strict_host, lambda: get(address, 8098)) == "here\n", 5)
-    fetch = ("busybox", "wget", "-q", "-T", "5", "-O", "-")
-    assert cli.ok("run", "--rm", *fetch, "http://192.0.2.1:8098/") == "here\n"
-    assert cli.ok("exec", "one", *fetch[1:], "http://192.0.2.1:8098/") == "here\n"
+    # Not wget: Debian's static one falls over names of protocols.
+    fetch = ("sh", "-c", "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 192.0.2.1 8098")
+    assert "here\n" in cli.ok("run", "--rm", "busybox", *fetch)
+    assert "here\n" in cli.ok("exec", "one", *fetch)
     cli.ok("rm", "-f", "one")
