@@ -110,6 +110,17 @@ def mariadb_tar() -> Path:
     return _packages_tar("mariadb-server")
 
 
+def tree(tar: Path) -> Path:
+    """The files of one of these tars, used copy-on-write by ``--rootfs``: nothing is imported or removed."""
+    target = tar.with_suffix("")
+    if not target.exists():
+        made = tar.with_suffix(f".{os.getpid()}")
+        made.mkdir()
+        subprocess.run(["tar", "-xpf", str(tar), "-C", str(made), "--numeric-owner", "--xattrs"], check=True)
+        _publish(made, target)
+    return target
+
+
 def _packages_tar(*packages: str) -> Path:
     target = CACHE / f"debian-bookworm-{'-'.join(packages)}.tar"
     if not target.exists():

@@ -9,16 +9,21 @@ import os
 import random
 import threading
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 import minidock
 from tests.conftest import wait_for
-from tests.rootfs import mariadb_tar, servers_tar
+from tests.rootfs import mariadb_tar, servers_tar, tree
+
+if TYPE_CHECKING:
+    from minidock.containers.options import CreateOptions as Options
 
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("MINIDOCK_SOAK") else 400)
 
-CYCLES = 100 if os.environ.get("MINIDOCK_SOAK") else 4
+CYCLES = 100 if os.environ.get("MINIDOCK_SOAK") else 3
 ROWS = 200_000
 
 POSTGRES = """
@@ -36,7 +41,7 @@ MARIADB = """
     mariadb-install-db --user=mysql --datadir=/data/new --auth-root-authentication-method=normal >/dev/null
     mv /data/new /data/my
 }
-exec mariadbd --user=mysql --datadir=/data/my --skip-networking --socket=/tmp/my.sock
+exec mariadbd --user=mysql --datadir=/data/my --skip-networking --socket=/tmp/my.sock --pid-file=/tmp/my.pid
 """
 MARIADB_LOAD = """
 seq $0 $1 | sed 's/.*/insert into t values (&, repeat(md5(&), 20)); select &;/' |
@@ -47,18 +52,19 @@ seq $0 $1 | sed 's/.*/insert into t values (&, repeat(md5(&), 20)); select &;/' 
 class Database:
     """A container with a database on the volume ``data``, and one like it after each kill."""
 
-    def __init__(self, engine: minidock.Engine, image: str, script: str, client: Sequence[str], user: str) -> None:
+    def __init__(self, engine: minidock.Engine, files: Path, script: str, client: Sequence[str], user: str) -> None:
         self.engine = engine
         self.client = client
-        self._run = {"command": ["sh", "-ec", script], "user": user}
-        self._image = image
+        self._command = ["sh", "-ec", script]
+        self._options: Options = {"rootfs": str(files), "network": "none", "volumes": {"data": {"bind": "/data"}}}
+        self._user = user
+        engine.volumes.create("data")
+        engine.containers.run(None, ["chown", user, "/data"], remove=True, **self._options)
         self.stored: set[int] = set()
 
     def start(self) -> None:
         """Run it on the volume, and wait until it answers."""
-        self.container = self.engine.containers.run(
-            self._image, self._run["command"], user=self._run["user"], detach=True, volumes={"data": {"bind": "/data"}}
-        )
+        self.container = self.engine.containers.run(None, self._command, user=self._user, detach=True, **self._options)
         wait_for(lambda: self._asked("select 1").exit_code == 0, 120, "the database")
 
     def ask(self, statement: str) -> str:
@@ -81,7 +87,7 @@ class Database:
         writer = threading.Thread(target=write)
         writer.start()
         wait_for(lambda: int(self.ask("select count(*) from t")) > len(self.stored), 30, "the first row")
-        threading.Event().wait(random.uniform(0, 0.5))  # noqa: S311
+        threading.Event().wait(random.uniform(0, 0.5))
         self.container.kill()
         self.container.remove(force=True, volumes=True)  # a named volume stays
         writer.join()
@@ -97,11 +103,8 @@ class Database:
 
 
 def test_postgresql(engine: minidock.Engine) -> None:
-    engine.images.import_(str(servers_tar()), repository="servers")
-    engine.volumes.create("data")
-    engine.containers.run("servers", ["chown", "postgres", "/data"], volumes={"data": {"bind": "/data"}}, remove=True)
     client = ["psql", "-qAt", "-v", "ON_ERROR_STOP=1", "-h", "/tmp", "-U", "postgres", "-c"]
-    database = Database(engine, "servers", POSTGRES, client, "postgres")
+    database = Database(engine, tree(servers_tar()), POSTGRES, client, "postgres")
     database.start()
     database.ask("create table t (id int primary key, text text)")
     database.ask("create extension amcheck")
@@ -115,9 +118,8 @@ def test_postgresql(engine: minidock.Engine) -> None:
 
 
 def test_mariadb(engine: minidock.Engine) -> None:
-    engine.images.import_(str(mariadb_tar()), repository="mariadb")
-    engine.volumes.create("data")
-    database = Database(engine, "mariadb", MARIADB, ["mariadb", "-NB", "-S", "/tmp/my.sock", "test", "-e"], "")
+    client = ["mariadb", "-NB", "-S", "/tmp/my.sock", "test", "-e"]
+    database = Database(engine, tree(mariadb_tar()), MARIADB, client, "root")
     database.start()
     database.ask("create table t (id int primary key, text text) engine=innodb")
     for _ in range(CYCLES):
