@@ -69,7 +69,7 @@ REFUSED = [
     [MOUNT, 'type=bind,src="/tmp",dst=/x'],
 ]
 SEEN = [
-    (["-v", "@v:/x"], "ls -nd /x; ls /x; touch /x/a; ls /x"),
+    (["-v", "@v:/x"], "ls -nd /x | cut -d' ' -f1; ls /x; touch /x/a; ls /x"),
     (["-v", "@v:/x:ro"], "ls /x; touch /x/b 2>/dev/null || echo no"),
     (["-v", "@full:/bin", "-v", "@bare:/usr:nocopy"], "ls -ln /bin | wc -l; ls -nd /bin | cut -d' ' -f1; ls /usr"),
     (["-v", "/x/y"], "ls -nd /x /x/y | cut -d' ' -f1"),

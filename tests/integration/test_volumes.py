@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import os
+import signal
 import stat
 import tarfile
 import threading
@@ -22,15 +23,19 @@ from minidock.errors import (
     Denied,
     InvalidArgument,
     LimitExceeded,
+    MinidockError,
     NameInUse,
     NotFound,
+    Unsupported,
     VolumeInUse,
     VolumeNotFound,
 )
+from minidock.store.mounts import mount_id
 from minidock.volumes import using
 from minidock.volumes.collection import VolumeCollection
 from minidock.volumes.volume import Volume
 from tests.conftest import Cli, Roots
+from tests.faults.lives import supervisor
 from tests.images import tar_of
 
 
@@ -310,6 +315,96 @@ def test_an_import_that_was_cut_short_is_gone_on_with(engine: minidock.Engine, v
         found.pop("x", None)
         assert found == {"left": "2", "moved": "1"}
         assert not merge.exists()
+
+
+# --- File systems of driver options ---
+
+
+def is_mounted(volume: Volume) -> bool:
+    return mount_id(volume.mountpoint) is not None
+
+
+def test_mounted_while_it_is_needed(engine: minidock.Engine, busybox: str) -> None:
+    """From the first container's start to the last one's end, however that comes."""
+    volume = engine.volumes.create(
+        "tmp", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=7,mode=1750"}
+    )
+
+    def started() -> minidock.Container:
+        return engine.containers.run(
+            busybox, ["sleep", "1000"], detach=True, network_mode="none", volumes=["tmp:/t"], stop_signal="KILL"
+        )
+
+    assert not is_mounted(volume)
+    one, two = started(), started()
+    status = os.stat(volume.mountpoint)
+    assert (is_mounted(volume), status.st_uid, stat.S_IMODE(status.st_mode)) == (True, 7, 0o1750)
+    one.exec(["touch", "/t/file"])
+    assert os.listdir(volume.mountpoint) == ["file"]
+    one.stop()
+    assert is_mounted(volume)
+    with pytest.raises(VolumeInUse):
+        volume.remove()
+    os.kill(supervisor(two, engine), signal.SIGKILL)
+    two.wait()
+    two.reload()
+    assert two.status == "exited"
+    assert not is_mounted(volume)
+    assert os.listdir(volume.mountpoint) == []
+    one.start()
+    assert is_mounted(volume)
+    one.remove(force=True)
+    two.remove()
+    assert not is_mounted(volume)
+    assert engine.store.volumes.every_hold() == []
+    volume.remove()
+
+
+def test_what_cannot_be_mounted(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    bound = engine.volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": f"{tmp_path}/late"})
+    tmpfs = engine.volumes.create("tmpfs", driver_opts={"type": "tmpfs", "device": "tmpfs"})
+    container = engine.containers.create(
+        busybox, ["touch", "/b/file"], network_mode="none", volumes=["tmpfs:/t", "bound:/b"]
+    )
+    text = (
+        rf"error while mounting volume '{bound.mountpoint}': failed to mount local volume: mount {tmp_path}/late:"
+        rf"{bound.mountpoint}, flags: 0x1000: no such file or directory$"
+    )
+    with pytest.raises(MinidockError, match=text):
+        container.start()
+    assert not is_mounted(tmpfs)
+    (tmp_path / "late").mkdir()
+    container.start()
+    assert container.wait() == 0
+    container.reload()
+    assert container.status == "exited"
+    assert not is_mounted(bound)
+    assert os.listdir(tmp_path / "late") == ["file"]
+    container.remove()
+    bound.remove()
+    assert os.listdir(tmp_path / "late") == ["file"]
+
+
+def test_archives_of_what_is_not_mounted(volumes: VolumeCollection, tmp_path: Path) -> None:
+    """It is mounted for as long as they take."""
+    bound = volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": str(tmp_path)})
+    (tmp_path / "file").write_text("old")
+    copy = bound.clone("copy")
+    assert (tree(copy), copy.options) == ({"file": "old"}, {})
+    bound.import_(tar_of(("file", b"new"), ("dir/x", b"x")))
+    assert (tmp_path / "file").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["dir", "file"]
+    copy.import_(b"".join(bound.export() or ()))
+    assert tree(copy) == {"dir": "", "dir/x": "x", "file": "new"}
+    assert not is_mounted(bound)
+
+
+def test_a_size_needs_quotas(volumes: VolumeCollection) -> None:
+    """The data root of tests is on a file system without; the words are Docker's, and then what is missing."""
+    text = r"^create small: quota size requested but no quota support: "
+    with pytest.raises(Unsupported, match=text):
+        volumes.create("small", driver_opts={"size": "1m"})
+    assert volumes.list() == []
 
 
 # --- The command line ---

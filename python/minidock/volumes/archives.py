@@ -10,7 +10,6 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.errors import MinidockError, NameInUse
 from minidock.images import outputs, sources
-from minidock.store.workspace import Workspace
 from minidock.volumes import filling, making
 from minidock.volumes.making import locked
 from minidock.volumes.moving import DEEPEST
@@ -34,7 +33,7 @@ def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int)
     table.get(record.name)
 
     def write(fd: int) -> None:
-        with Workspace(table.paths, "export") as work, filling.settled(table, record, work.name) as data:
+        with filling.settled(table, record) as data:
             try:
                 _native.tar_tree(data, fd)
             except _native.NativeError as error:
@@ -83,7 +82,7 @@ def clone(table: VolumeTable, source: Record, name: str | None) -> Record:
     record = Record(name=name or making.new_name(), created=time.time_ns(), labels=labels or None, anonymous=not name)
     with table.workspace() as work:
         target = making.stage(record, work)
-        with filling.settled(table, source, work.name) as data:
+        with filling.settled(table, source) as data:
             try:
                 _native.copy_tree(data, target)
             except _native.NativeError as error:
