@@ -295,6 +295,7 @@ def _offline(record: Record, bundle: str, more: Sequence[Mount]) -> list[dict[st
         if one.type != "bind" or not one.source or one.destination.startswith(("/dev/", "/proc/", "/sys/")):
             continue
         entry: dict[str, Any] = {"destination": one.destination, "source": one.source}
+        entry["recursive"] = "rbind" in (one.options or ())
         entry["read_only"] = bool({"ro", "rro"} & set(one.options or ()))
         entry["create"] = one.destination in given
         if one.uid_mappings and one.gid_mappings:

@@ -104,7 +104,7 @@ class Planning(Settling):
         if config.volumes or host_config.binds or host_config.mounts or host_config.tmpfs or host_config.volumes_from:
             from minidock.containers.mounts import planning
 
-            planning.plan(self, record, pull=made.pull)
+            planning.plan(self, record, made.points, pull=made.pull)
         if made.endpoint_given or host_config.network_mode not in ("bridge", "none", "host"):
             from minidock.containers import attaching
 

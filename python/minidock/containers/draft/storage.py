@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidock.containers.draft.base import Draft, Handler, flag, one_or_more, text
 from minidock.errors import InvalidArgument, Unsupported
+
+if TYPE_CHECKING:
+    from minidock.containers.record import Point
 
 
 def _platform(draft: Draft, value: object) -> None:
@@ -41,17 +44,18 @@ def _volumes(draft: Draft, value: Any) -> None:
     from minidock.containers.mounts.python import volume_texts
     from minidock.containers.parse import mounts
 
-    binds = []
+    binds: dict[str, Point] = {}
     for entry in volume_texts(value):
         spec = mounts.split(text(entry))
         if spec.source:
             bind = mounts.absolute(entry)
-            points.bind(bind)
-            binds.append(bind)
+            if bind not in binds:
+                binds[bind] = points.bind(bind)
         else:
             mounts.check_proc(mounts.destination(spec.destination), bind=False)
             draft.config.volumes = {**(draft.config.volumes or {}), spec.destination: {}}
-    draft.host_config.binds = [*(draft.host_config.binds or ()), *dict.fromkeys(binds)] or None
+    draft.host_config.binds = list(binds) or None
+    draft.points = [*binds.values(), *draft.points]
 
 
 def _mounts(draft: Draft, value: Any) -> None:
@@ -59,8 +63,7 @@ def _mounts(draft: Draft, value: Any) -> None:
     from minidock.containers.mounts.python import request
 
     found = [request(entry) for entry in value]
-    for one in found:
-        points.point(one)
+    draft.points = [*draft.points, *map(points.point, found)]
     if found:
         draft.host_config.mounts = found
 
