@@ -447,6 +447,8 @@ def test_commands(cli: Cli, tmp_path: Path, roots: Roots) -> None:
     cli.ok("volume", "import", "v9", "-", input=tar.read_bytes())
     assert (roots.data / "volumes" / "v9" / "_data" / "file").read_text() == "x"
     assert cli.ok("volume", "clone", "v9", "v11") == "v11\n"
+    words = {"_MINIDOCK_COMPLETE": "bash_complete", "COMP_WORDS": "minidock volume rm v1", "COMP_CWORD": "3"}
+    assert cli(env=words).stdout == b"plain,v10\nplain,v11\n"
     done = cli("volume", "rm", "v9", "nosuch", "v11")
     assert (done.returncode, done.stdout) == (1, b"v9\nv11\n")
     assert done.stderr == b"minidock: get nosuch: no such volume\n"
