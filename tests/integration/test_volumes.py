@@ -365,6 +365,25 @@ def test_mounted_while_it_is_needed(engine: minidock.Engine, busybox: str) -> No
     volume.remove()
 
 
+def test_events_of_containers(engine: minidock.Engine, busybox: str) -> None:
+    """However a container ends and goes, what happens to its volumes is told in Docker's order."""
+    engine.volumes.create("data")
+    options = {"network_mode": "none", "volumes": ["data:/data:ro"]}
+    engine.containers.run(busybox, ["true"], remove=True, **options)
+    ended = engine.containers.run(busybox, ["true"], detach=True, **options)
+    ended.wait()
+    ended.remove()
+    engine.containers.run(busybox, ["sleep", "1000"], detach=True, **options).remove(force=True)
+    actions = ("create", "start", "die", "mount", "unmount", "destroy")
+    told = [
+        f"{event.type[0]}:{event.action}"
+        for event in engine.events(since="1h", until="-1s")
+        if event.action in actions and event.type in ("container", "volume")
+    ]
+    once = ["c:create", "v:mount", "c:start", "c:die", "v:unmount", "c:destroy"]
+    assert told == ["v:create", *once * 3]
+
+
 def test_what_cannot_be_mounted(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     bound = engine.volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": f"{tmp_path}/late"})
     tmpfs = engine.volumes.create("tmpfs", driver_opts={"type": "tmpfs", "device": "tmpfs"})
