@@ -99,7 +99,7 @@ class VolumeCollection:
             outcome.append(None if force and isinstance(error, VolumeNotFound) else error)
         return outcome
 
-    def prune(self, all: bool = False, filters: Mapping[str, Any] | Sequence[str] | None = None) -> VolumesPruned:
+    def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None, *, all: bool = False) -> VolumesPruned:
         """Remove the anonymous volumes that no container has, with ``all`` named ones too; never one with options.
 
         Filters: label, label!, all. Raises InvalidArgument for one that makes no sense.
