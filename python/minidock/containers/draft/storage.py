@@ -6,7 +6,8 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from minidock.containers.draft.base import Draft, Handler, flag, one_or_more, text
-from minidock.errors import InvalidArgument, Unsupported
+from minidock.containers.parse import sizes
+from minidock.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from minidock.containers.record import Point
@@ -34,9 +35,13 @@ def _read_only(draft: Draft, value: object) -> None:
     draft.host_config.readonly_rootfs = flag(value)
 
 
-def _storage_opt(_draft: Draft, value: Any) -> None:
-    if value:
-        raise Unsupported("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+def _storage_opt(draft: Draft, value: Any) -> None:
+    for key, limit in value.items():
+        if text(key) != "size":
+            raise InvalidArgument(f"unknown option {key}")
+        if sizes.size(text(limit)) == 0:
+            raise InvalidArgument(f"storage option size: '{limit}': it must be more than nothing")
+    draft.host_config.storage_opt = dict(value) or None
 
 
 def _volumes(draft: Draft, value: Any) -> None:
