@@ -247,8 +247,13 @@ def test_clone(full: Volume, volumes: VolumeCollection) -> None:
         with pytest.raises(kind):
             full.clone(name)
     full.remove()
-    with pytest.raises(VolumeNotFound):
-        full.clone("again")
+    for attempt in (lambda: full.clone("again"), lambda: full.export(str(os.devnull)), lambda: full.import_(b"")):
+        with pytest.raises(VolumeNotFound):
+            attempt()
+        volumes.create("full")  # another one
+        with pytest.raises(VolumeNotFound, match="removed meanwhile"):
+            attempt()
+        volumes.get("full").remove()
     assert len(volumes.list()) == 2
 
 
@@ -360,6 +365,25 @@ def test_mounted_while_it_is_needed(engine: minidock.Engine, busybox: str) -> No
     volume.remove()
 
 
+def test_events_of_containers(engine: minidock.Engine, busybox: str) -> None:
+    """However a container ends and goes, what happens to its volumes is told in Docker's order."""
+    engine.volumes.create("data")
+    options = {"network_mode": "none", "volumes": ["data:/data:ro"]}
+    engine.containers.run(busybox, ["true"], remove=True, **options)
+    ended = engine.containers.run(busybox, ["true"], detach=True, **options)
+    ended.wait()
+    ended.remove()
+    engine.containers.run(busybox, ["sleep", "1000"], detach=True, **options).remove(force=True)
+    actions = ("create", "start", "die", "mount", "unmount", "destroy")
+    told = [
+        f"{event.type[0]}:{event.action}"
+        for event in engine.events(since="1h", until="-1s")
+        if event.action in actions and event.type in ("container", "volume")
+    ]
+    once = ["c:create", "v:mount", "c:start", "c:die", "v:unmount", "c:destroy"]
+    assert told == ["v:create", *once * 3]
+
+
 def test_what_cannot_be_mounted(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     bound = engine.volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": f"{tmp_path}/late"})
     tmpfs = engine.volumes.create("tmpfs", driver_opts={"type": "tmpfs", "device": "tmpfs"})
@@ -442,6 +466,8 @@ def test_commands(cli: Cli, tmp_path: Path, roots: Roots) -> None:
     cli.ok("volume", "import", "v9", "-", input=tar.read_bytes())
     assert (roots.data / "volumes" / "v9" / "_data" / "file").read_text() == "x"
     assert cli.ok("volume", "clone", "v9", "v11") == "v11\n"
+    words = {"_MINIDOCK_COMPLETE": "bash_complete", "COMP_WORDS": "minidock volume rm v1", "COMP_CWORD": "3"}
+    assert cli(env=words).stdout == b"plain,v10\nplain,v11\n"
     done = cli("volume", "rm", "v9", "nosuch", "v11")
     assert (done.returncode, done.stdout) == (1, b"v9\nv11\n")
     assert done.stderr == b"minidock: get nosuch: no such volume\n"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import MinidockError, NameInUse
+from minidock.errors import MinidockError, NameInUse, VolumeNotFound
 from minidock.images import outputs, sources
 from minidock.volumes import filling, making
 from minidock.volumes.making import locked
@@ -30,7 +30,7 @@ In = str | os.PathLike[str] | int | bytes | BinaryIO
 
 def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int) -> Iterator[bytes] | None:
     """Write a volume's files as a tar; see :meth:`minidock.volumes.volume.Volume.export`."""
-    table.get(record.name)
+    _require(table, record)
 
     def write(fd: int) -> None:
         with filling.settled(table, record) as data:
@@ -38,6 +38,7 @@ def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int)
                 _native.tar_tree(data, fd)
             except _native.NativeError as error:
                 raise _failed(f"export volume {record.name}", error) from error
+            _require(table, record)
 
     if out is None:
         return outputs.piped(write, chunk_size)
@@ -47,7 +48,7 @@ def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int)
 
 def import_(table: VolumeTable, record: Record, source: In) -> None:
     """Unpack an archive over a volume's files; see :meth:`minidock.volumes.volume.Volume.import_`."""
-    table.get(record.name)
+    _require(table, record)
     what = f"import into volume {record.name}"
     with sources.opened(source, f"volume import {record.name}") as stream, filling.Stage(table, record) as stage:
         stage.make()
@@ -75,7 +76,7 @@ def clone(table: VolumeTable, source: Record, name: str | None) -> Record:
         check_name(name)
         if table.find(name) is not None:
             raise NameInUse(f"clone {source.name}: volume {name} already exists")
-    table.get(source.name)
+    _require(table, source)
     labels = {key: text for key, text in (source.labels or {}).items() if key != ANONYMOUS}
     if not name:
         labels[ANONYMOUS] = ""
@@ -87,9 +88,16 @@ def clone(table: VolumeTable, source: Record, name: str | None) -> Record:
                 _native.copy_tree(data, target)
             except _native.NativeError as error:
                 raise _failed(f"clone volume {source.name}", error) from error
+            _require(table, source)
         if not table.insert(record.row(), work):
             raise NameInUse(f"clone {source.name}: volume {name} already exists")
     return record
+
+
+def _require(table: VolumeTable, record: Record) -> None:
+    """Raise VolumeNotFound when a volume was removed, also if it was made again: what was read of it is not whole."""
+    if table.get(record.name).created != record.created:
+        raise VolumeNotFound(f"get {record.name}: no such volume; it was removed meanwhile")
 
 
 def _failed(what: str, error: _native.NativeError) -> MinidockError:

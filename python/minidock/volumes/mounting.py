@@ -7,7 +7,7 @@ before their start until they have ended, and work that a workspace in ``tmp/`` 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minidock import _native
@@ -82,9 +82,10 @@ def require_free(table: VolumeTable, name: str) -> None:
 
 
 def heal(table: VolumeTable) -> None:
-    """Unmount what nobody needs any more. For a repair."""
+    """Unmount what nobody needs any more. For a repair; what cannot be unmounted is tried again by the next one."""
     for name in sorted({hold.volume for hold in table.every_hold()}):
-        unmount(table, name, "")
+        with suppress(MinidockError):
+            unmount(table, name, "")
 
 
 def _drop(table: VolumeTable, name: str, directory: str, holders: set[str]) -> None:
