@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 from typing import TYPE_CHECKING
 
 from minidock import events
 from minidock.errors import MinidockError, NoSpace, VolumeInUse, VolumeNotFound
 from minidock.store.cleaner import cleaner
 from minidock.store.database import reserve
+from minidock.store.failures import translated
 from minidock.store.workspace import Workspace
 from minidock.volumes import mounting
 from minidock.volumes.record import DRIVER, decode
@@ -39,6 +42,9 @@ def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]
                 outcome[name] = error
                 continue
         wanted.append(name)
+    for name, point in _mounted_inside(table, wanted).items():
+        outcome[name] = VolumeInUse(f"remove {name}: volume is in use - {point} is mounted; unmount it first")
+    wanted = [name for name in wanted if name not in outcome]
     if not wanted:
         return outcome
     with contextlib.ExitStack() as stack:
@@ -54,6 +60,19 @@ def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]
         elif name not in removed:
             outcome[name] = VolumeNotFound(f"get {name}: no such volume")
     return outcome
+
+
+def _mounted_inside(table: VolumeTable, names: Sequence[str]) -> dict[str, str]:
+    """Where somebody has mounted something in volumes, by name: it could be taken for the volume's files."""
+    place = os.path.realpath(table.paths.volumes) + "/"
+    with translated("read", "/proc/self/mountinfo"), open("/proc/self/mountinfo", "rb") as file:
+        points = [os.fsdecode(_unescaped(line.split(b" ", 5)[4])) for line in file]
+    inside = [point.removeprefix(place) for point in points if point.startswith(place)]
+    return {name: place + point for point in inside if (name := point.partition("/")[0]) in names}
+
+
+def _unescaped(point: bytes) -> bytes:
+    return re.sub(rb"\\([0-7]{3})", lambda match: bytes([int(match[1], 8)]), point)
 
 
 def _trash(table: VolumeTable) -> Workspace:
