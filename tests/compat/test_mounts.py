@@ -73,7 +73,7 @@ SEEN = [
     (["-v", "@v:/x:ro"], "ls /x; touch /x/b 2>/dev/null || echo no"),
     (["-v", "@full:/bin", "-v", "@bare:/usr:nocopy"], "ls -ln /bin | wc -l; ls -nd /bin | cut -d' ' -f1; ls /usr"),
     (["-v", "/x/y"], "ls -nd /x /x/y | cut -d' ' -f1"),
-    (["--tmpfs", "/x"], "grep ' /x ' /proc/mounts"),
+    (["--tmpfs", "/x", "--tmpfs", "/usr"], "grep ' /x ' /proc/mounts; stat -c %a /x /usr"),
     (["--tmpfs", "/x:exec,size=1m,mode=700"], "grep ' /x ' /proc/mounts; ls -nd /x | cut -d' ' -f1"),
     ([MOUNT, "type=tmpfs,dst=/x,tmpfs-size=1m,tmpfs-mode=750,ro"], "grep ' /x ' /proc/mounts"),
     ([MOUNT, "type=image,src=IMAGE,dst=/x,image-subpath=bin"], "ls /x | head -3; touch /x/a 2>/dev/null || echo no"),

@@ -277,6 +277,8 @@ def test_tmpfs(engine: Engine, busybox: str) -> None:
     assert {"rw", "nosuid", "nodev", "size=1024k", "mode=750", "uid=5"} <= options_at(out, "/b")
     assert "noexec" not in options_at(out, "/b")
     assert {"ro", "size=64k", "mode=700"} <= options_at(out, "/c")
+    # As open as the directory that it covers, where there is one.
+    assert run(engine, "stat -c %a /usr /new /etc", tmpfs=["/usr", "/new", "/etc:mode=700"]) == "755\n1777\n700\n"
     container = engine.containers.create("busybox", tmpfs=["/a:size=1m", "/b"], network="none")
     assert container.attrs["HostConfig"]["Tmpfs"] == {"/a": "size=1m", "/b": ""}
     assert container.attrs["Mounts"] == []

@@ -25,7 +25,8 @@ _OPTIONS = (
 def bind(text: str) -> Point:
     """Return what an entry of ``HostConfig.Binds`` means; a volume's driver is left open. Raises InvalidArgument."""
     spec = parse.split(text)
-    if not spec.source or (not spec.mode and _is_mode(spec.destination)):
+    lone = not spec.mode and not spec.destination.startswith("/")
+    if not spec.source or (lone and _is_mode(spec.destination)):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
     mode = parse.mode(spec.mode)
     is_bind = spec.source.startswith("/")
