@@ -35,9 +35,12 @@ _NAME_ATTEMPTS = 12
 
 
 class Planned:
-    """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one."""
+    """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one.
 
-    __slots__ = ("cidfile", "named", "record", "tree", "walls", "warnings")
+    With ``snapshot``, the section ``rootfs`` of the supervisor's document is there already.
+    """
+
+    __slots__ = ("cidfile", "named", "record", "snapshot", "tree", "walls", "warnings")
 
     def __init__(
         self,
@@ -53,6 +56,7 @@ class Planned:
         self.named = named
         self.cidfile = cidfile
         self.tree: str | None = None
+        self.snapshot: dict[str, Any] | None = None
         self.warnings = warnings
 
 
@@ -65,12 +69,18 @@ class Planning(Settling):
         command: str | Sequence[str] | None,
         options: Mapping[str, Any],
         environ: Mapping[str, str],
+        base: ImageConfig | None = None,
     ) -> Planned:
-        """Return the container that these arguments mean. Raises as :meth:`ContainerCollection.create` says."""
+        """Return the container that these arguments mean. Raises as :meth:`ContainerCollection.create` says.
+
+        ``base``: the configuration of an image that does not exist (yet); the caller sets the plan's ``snapshot``.
+        """
         made = draft(image, command, options, self.config, environ)
         row: ImageRow | None = None
-        configuration: ImageConfig | None = None
-        if made.rootfs is None:
+        configuration = base
+        if base is not None:
+            pass
+        elif made.rootfs is None:
             if not image:
                 raise InvalidArgument("an image is needed, or the option rootfs")
             row, configuration = self._image(image, made.pull, made.platform)
@@ -224,6 +234,9 @@ class Planning(Settling):
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise from_os(error, "make", directory) from error
+        if planned.snapshot is not None:
+            record.snapshot = planned.snapshot
+            return
         if planned.tree is not None:
             record.snapshot = {"type": "directory", "path": planned.tree}
             return

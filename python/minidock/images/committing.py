@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
-from minidock import _native
-from minidock._errors import translate
 from minidock.containers.stillness import still
 from minidock.errors import Corrupt, InvalidArgument, Unsupported
 from minidock.images import changes as dockerfile
-from minidock.images import content, manifests, reproducible, tars
+from minidock.images import content, manifests, reproducible, upper
 from minidock.images.announcing import announce
 from minidock.images.inspection import format_time
 from minidock.images.writing import LAYER_TYPES, tar_size
@@ -39,10 +33,6 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
     from minidock.store.store import Store
 
-_EMPTY_TAR = 1024
-_PLACES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
-"""Files that minidock mounts over; where the image has none, an empty one is made for that."""
-_MOUNT_POINTS = ("dev", "proc", "sys")
 _encoder = msgspec.json.Encoder()
 
 
@@ -179,105 +169,10 @@ def _layer(
     store: Store, record: Record, layers: Sequence[LayerRow], directory: str, epoch: int | None
 ) -> Unpacked | None:
     """Make a layer of what the container has written; None when that is nothing."""
-    upper = record.snapshot["upper"]
-    idmap = record.snapshot.get("idmap")
     below = [store.paths.layer(layer.id) + "/fs" for layer in reversed(layers)]
-    top = idmap is None and bool(below) and not _same(upper, below[0])
-    left_out = _made_for_mounts(upper, below, is_mapped=idmap is not None)
-
-    def tar(fd: int) -> None:
-        try:
-            _native.tar_tree(upper, fd, idmap=idmap, clamp=epoch, top=top)
-        except _native.NativeError as error:
-            raise translate(error) from error
-
-    def write(fd: int) -> None:
-        if left_out:
-            _filtered(tar, fd, left_out)
-        else:
-            tar(fd)
-
-    made = reproducible.layer_of(write, directory)
-    return None if made.tar_size <= _EMPTY_TAR else made
-
-
-def _filtered(tar: Any, fd: int, left_out: frozenset[str]) -> None:
-    """Pass what ``tar`` writes on to ``fd``, but for some members."""
-    r, w = os.pipe2(os.O_CLOEXEC)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            tar(w)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            os.close(w)
-
-    thread = threading.Thread(target=run, name="minidock-commit", daemon=True)
-    thread.start()
-    try:
-        tars.copy_without(r, fd, left_out)
-    except OSError:
-        if not failures:  # nobody reads, or the tar ended early, which has a reason
-            os.close(r)
-            r = -1
-            thread.join()
-        if not failures:
-            raise
-    finally:
-        if r >= 0:
-            os.close(r)
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _made_for_mounts(upper: str, below: Sequence[str], *, is_mapped: bool) -> frozenset[str]:
-    """What is in the writable layer only because something is mounted there in every container."""
-    found: set[str] = set()
-    for path in _PLACES:
-        status = _look(f"{upper}/{path}")
-        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1:
-            found.add(path)
-    for path in _MOUNT_POINTS:
-        status = _look(f"{upper}/{path}")
-        if status is not None and stat.S_ISDIR(status.st_mode) and not _entries(f"{upper}/{path}"):
-            found.add(path)
-    etc = f"{upper}/etc"
-    if any(path.startswith("etc/") for path in found) and {f"etc/{name}" for name in _entries(etc)} <= found:
-        lower = next((f"{layer}/etc" for layer in below if _look(f"{layer}/etc") is not None), None)
-        if not _is_opaque(etc) and (lower is None or is_mapped or _same(etc, lower)):
-            found.add("etc")
-    return frozenset(found)
-
-
-def _look(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
-
-
-def _entries(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
-def _same(first: str, second: str) -> bool:
-    """Whether two directories have the same mode and owner."""
-    one, other = _look(first), _look(second)
-    if one is None or other is None:
-        return False
-    return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
-
-
-def _is_opaque(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        return os.getxattr(path, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
-    return False
+    return upper.layer_of_upper(
+        record.snapshot["upper"], below, directory, idmap=record.snapshot.get("idmap"), clamp=epoch
+    )
 
 
 def _publish(  # noqa: PLR0917 - all of what an image is
