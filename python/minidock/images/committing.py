@@ -191,9 +191,9 @@ def _publish(  # noqa: PLR0917 - all of what an image is
     blobs = [NewBlob(image_id, len(document), oci_image.CONFIG, config_path)]
     descriptors = []
     for layer in below:
-        descriptor = _descriptor(store, layer)
-        descriptors.append(descriptor)
-        blobs.append(NewBlob(descriptor.digest, descriptor.size, descriptor.media_type, None, layer.diff_id))
+        one = descriptor(store, layer)
+        descriptors.append(one)
+        blobs.append(NewBlob(one.digest, one.size, one.media_type, None, layer.diff_id))
     if made is not None:
         descriptors.append(Descriptor(oci_image.LAYER, made.diff_id, made.tar_size))
     manifest = _encoder.encode(
@@ -219,7 +219,7 @@ def _publish(  # noqa: PLR0917 - all of what an image is
     return row
 
 
-def _descriptor(store: Store, layer: LayerRow) -> Descriptor:
+def descriptor(store: Store, layer: LayerRow) -> Descriptor:
     """A layer in the form in which it travels best: as it came if that is kept, else uncompressed."""
     for blob in store.blobs.of_layer(layer.diff_id):
         if blob.kept and blob.media_type in manifests.LAYERS:

@@ -1,0 +1,351 @@
+"""Carrying out a build: the stages that its target needs, each in a thread where there are several, step by step."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from minidock.build import keys, publishing, steps
+from minidock.build.dockerfile import config as configs
+from minidock.build.dockerfile import parsing, scopes
+from minidock.build.events import Built, Finished, Started, Status, Step, Warned
+from minidock.build.failures import BuildFailed, located
+from minidock.build.merged import Merged
+from minidock.build.running import Stop
+from minidock.build.sources import Context, Source
+from minidock.errors import Cancelled, ImageNotFound, InvalidArgument, MinidockError
+from minidock.images import platforms, references
+from minidock.images.inspection import format_time
+from minidock.spec.oci_image import ImageConfig, RootFS
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minidock.build.contexts import BuildContext
+    from minidock.build.dockerfile.instructions import Dockerfile, Instruction
+    from minidock.build.events import Report
+    from minidock.build.options import Options
+    from minidock.engine import Engine
+    from minidock.store.images import ImageRow
+    from minidock.store.layers import LayerRow
+
+
+class Stage:
+    """What a stage has come to: its layers, lowest first, and its configuration."""
+
+    def __init__(self, layers: list[LayerRow], image: ImageConfig, state: configs.State | None) -> None:
+        self.layers = layers
+        self.image = image
+        """That of the base image: platform and more that no instruction changes."""
+        self.state = state
+
+    @property
+    def chain(self) -> str:
+        """What stands for the files in keys."""
+        return keys.chain([layer.diff_id for layer in self.layers])
+
+
+class Build:
+    """One build, from its Dockerfile to its image."""
+
+    def __init__(self, engine: Engine, context: BuildContext, options: Options, report: Report) -> None:
+        self.engine = engine
+        self.store = engine.store
+        self.context = context
+        self.options = options
+        self.stop = Stop()
+        self.date = None if options.epoch is None else options.epoch * 10**9
+        self.now = time.time_ns() if self.date is None else self.date
+        self._report = report
+        self._report_lock = threading.Lock()
+        self._numbers = 0
+        self._context: Context | None = None
+        self._context_lock = threading.RLock()
+        self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
+        self._images_lock = threading.RLock()
+        self._futures: dict[int, _Future] = {}
+        self.work: Workspace
+        self.dockerfile: Dockerfile
+        self.bases: Any = ()
+
+    def tell(self, event: Any) -> None:
+        """Report an event; one at a time."""
+        with self._report_lock:
+            self._report(event)
+
+    def step(self, name: str, line: int = 0) -> Step:
+        """Return the next step's name and number."""
+        with self._report_lock:
+            self._numbers += 1
+            return Step(self._numbers, name, line)
+
+    # What a build consists of
+
+    def run(self) -> ImageRow:
+        """Build, and return the image. Raises DockerfileError, BuildFailed, and others that have no line."""
+        with Workspace(self.store.paths, "build") as work:
+            self.work = work
+            try:
+                return self._run()
+            except BaseException:
+                self.stop.set()
+                raise
+            finally:
+                self._join()
+                if self._context is not None:
+                    self._context.remember()
+                self.store.layers.release(work)
+
+    def _run(self) -> ImageRow:
+        data = self.context.dockerfile
+        step = self.step(f"[internal] load build definition from {self.context.dockerfile_shown}")
+        with self.reported(step):
+            self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
+            self.dockerfile = parsing.parse(data)
+        options = self.options
+        host = platforms.host()
+        wanted = host if options.platform is None else platforms.parse(options.platform)
+        self.platform = wanted
+        arguments = scopes.Arguments(options.args, str(host), str(wanted), options.target)
+        self.arguments = arguments
+        self.bases = scopes.bases(self.dockerfile, arguments)
+        needed = scopes.needed(self.dockerfile, self.bases, options.target)
+        for warning in self.dockerfile.warnings:
+            self.tell(Warned(warning))
+        target = needed[-1]
+        self._futures = {index: _Future() for index in needed}
+        if len(needed) > 1:
+            for index in needed[:-1]:
+                self._futures[index].start(lambda index=index: self._stage(index), self.stop)
+        try:
+            done = self._stage(target)
+        except Cancelled:
+            self._raise_first()
+            raise
+        self._raise_first()
+        return self._publish(done)
+
+    def _join(self) -> None:
+        for future in self._futures.values():
+            future.join()
+
+    def _raise_first(self) -> None:
+        """Raise what made another stage fail, rather than that this one was cancelled for it."""
+        for future in self._futures.values():
+            future.join()
+            if future.error is not None and not isinstance(future.error, Cancelled):
+                raise future.error
+
+    def reported(self, step: Step) -> _Reported:
+        """A context manager that tells of a step's beginning and end."""
+        return _Reported(self, step)
+
+    # Where files come from
+
+    def build_context(self) -> Context:
+        """The build context, loaded when it is first needed."""
+        with self._context_lock:
+            if self._context is None:
+                step = self.step("[internal] load build context")
+                with self.reported(step):
+                    self._context = self.context.open(self.work, self.store.build_cache)
+            return self._context
+
+    def source(self, name: str) -> Source:
+        """What ``--from`` names: a stage, or an image. An empty name is the build context."""
+        if not name:
+            return self.build_context()
+        index = scopes.stage_index(self.dockerfile, name)
+        if index is not None:
+            stage = self.wait(index)
+            return Source(Merged(self.paths(stage.layers)), name)
+        _, _, layers = self.image(name)
+        return Source(Merged(self.paths(layers)), name)
+
+    def wait(self, index: int) -> Stage:
+        """Return what an earlier stage has come to."""
+        future = self._futures.get(index)
+        if future is None:
+            raise InvalidArgument(f"stage {index} is not built before this one")
+        return future.result()
+
+    def paths(self, layers: list[LayerRow]) -> list[str]:
+        """The directories of layers, highest first."""
+        return [f"{self.store.paths.layer(layer.id)}/fs" for layer in reversed(layers)]
+
+    def image(self, name: str, platform: str = "") -> tuple[ImageRow, ImageConfig, list[LayerRow]]:
+        """Return an image that a Dockerfile names, pulled if it is not here; its layers stay for this build."""
+        with self._images_lock:
+            known = self._images.get(f"{name} {platform}")
+            if known is None:
+                known = self._images[f"{name} {platform}"] = self._load_image(name, platform)
+            return known
+
+    def _load_image(self, name: str, platform: str) -> tuple[ImageRow, ImageConfig, list[LayerRow]]:
+        images = self.engine.images
+        reference = references.parse(name).with_default_tag()
+        step = self.step(f"[internal] load metadata for {reference.canonical}")
+        with self.reported(step):
+            wanted = platform or self.options.platform
+            row = None
+            if not self.options.pull:
+                try:
+                    row, _ = images.resolve(name, wanted)
+                except ImageNotFound:
+                    row = None
+            if row is None:
+                row = images.pull(reference.canonical, platform=wanted, progress=self._pulling(step)).row
+            layers = self.store.layers.of_image(row.id)
+            held = self.store.layers.lease(self.work, [layer.diff_id for layer in layers])
+            if len({layer.id for layer in held}) != len({layer.id for layer in layers}):
+                raise ImageNotFound(f"no such image: {name}; it was removed meanwhile")
+            return row, images.decode_config(row), layers
+
+    def _pulling(self, step: Step) -> Callable[[Any], None]:
+        def show(event: Any) -> None:
+            if not getattr(event, "total", 0):
+                self.tell(Status(step, f"{event.id}: {event.status}" if event.id else event.status))
+
+        return show
+
+    # Stages
+
+    def _stage(self, index: int) -> Stage:
+        stage = self.dockerfile.stages[index]
+        base = self.bases[index]
+        self.stop.check()
+        title = _titles(self, index)
+        with located(self, stage.from_):
+            if base.stage is not None:
+                below = self.wait(base.stage)
+                layers, image = list(below.layers), below.image
+                state = configs.State(None, self.arguments, base, stage, parent=below.state)
+            elif base.image == "scratch":
+                layers = []
+                image = ImageConfig(
+                    architecture=self.platform.architecture, os=self.platform.os, variant=self.platform.variant
+                )
+                state = configs.State(image, self.arguments, base, stage)
+            else:
+                _, image, found = self.image(base.image, base.platform)
+                layers = list(found)
+                state = configs.State(image, self.arguments, base, stage)
+                step = self.step(title(stage.from_), stage.from_.line)
+                self.tell(Started(step))
+                self.tell(Finished(step, 0.0, cached=True))
+        done = Stage(layers, image, state)
+        for instruction in (*state.triggers(), *stage.instructions):
+            self.stop.check()
+            with located(self, instruction):
+                steps.carry_out(self, done, instruction, title)
+        return done
+
+    def _publish(self, stage: Stage) -> ImageRow:
+        step = self.step("exporting to image")
+        with self.reported(step):
+            state = stage.state
+            assert state is not None  # noqa: S101 - of a stage that has come to its end
+            base = stage.image
+            config = state.config
+            if self.options.labels:
+                config.labels = {**(config.labels or {}), **self.options.labels}
+            created = format_time(self.now)
+            image = ImageConfig(
+                architecture=base.architecture,
+                os=base.os or "linux",
+                variant=base.variant,
+                os_version=base.os_version,
+                os_features=base.os_features,
+                author=state.author or base.author,
+                created=created,
+                config=config,
+                history=state.history,
+                rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
+            )
+            self.tell(Status(step, "exporting layers done"))
+            row = publishing.publish(
+                self.store, self.work, image, stage.layers, self.options.tags, self.now // 10**9
+            )
+            self.tell(Status(step, f"writing image {row.id} done"))
+            for tag in self.options.tags:
+                self.tell(Status(step, f"naming to {tag} done"))
+        self.tell(Built(row.id, tuple(self.options.tags)))
+        return row
+
+
+class _Reported:
+    def __init__(self, build: Build, step: Step) -> None:
+        self._build = build
+        self._step = step
+        self._begun = 0.0
+        self.cached = False
+
+    def __enter__(self) -> _Reported:
+        self._begun = time.monotonic()
+        self._build.tell(Started(self._step))
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """Since the step began."""
+        return time.monotonic() - self._begun
+
+    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+        text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
+        self._build.tell(Finished(self._step, self.seconds, self.cached, text))
+
+
+class _Future:
+    """A stage in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._value: Stage | None = None
+        self.error: BaseException | None = None
+
+    def start(self, work: Callable[[], Stage], stop: Stop) -> None:
+        """Begin."""
+
+        def run() -> None:
+            try:
+                self._value = work()
+            except BaseException as error:
+                self.error = error
+                stop.set()
+            finally:
+                self._done.set()
+
+        self._thread = threading.Thread(target=run, name="minidock-build-stage", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Stage:
+        """Wait for it. Raises Cancelled when it has failed."""
+        self._done.wait()
+        if self._value is None:
+            raise Cancelled("the build was cancelled") from self.error
+        return self._value
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _titles(build: Build, index: int) -> Callable[[Instruction], str]:
+    """Return what names the steps of a stage, as Docker does: ``[builder 2/5] RUN make``."""
+    stage = build.dockerfile.stages[index]
+    total = 1 + sum(one.name in ("RUN", "COPY", "ADD", "WORKDIR") for one in stage.instructions)
+    count = 0
+    many = len(build.dockerfile.stages) > 1
+    prefix = f"{stage.name or f'stage-{index}'} " if many else ""
+
+    def title(instruction: Instruction) -> str:
+        nonlocal count
+        count += 1
+        return f"[{prefix}{count}/{max(total, count)}] {instruction.original}"
+
+    return title

@@ -1,0 +1,258 @@
+"""One instruction: what it does to the stage's configuration and files, by the cache where that knows."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from minidock.build import copying, keys, missing, owners, running, sources
+from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
+from minidock.build.events import Output
+from minidock.build.failures import CommandFailed
+from minidock.build.locking import locked
+from minidock.build.merged import Merged
+from minidock.errors import InvalidArgument, Unsupported
+from minidock.images import reproducible
+from minidock.store.layers import NewLayer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minidock.build.dockerfile.instructions import Instruction, Transfer
+    from minidock.build.executor import Build, Stage, _Reported
+    from minidock.images.layers import Unpacked
+    from minidock.store.layers import LayerRow
+
+_TAIL_BYTES = 64 << 10
+_PROXIES = frozenset(("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"))
+
+Make = "Callable[[str], Unpacked | None]"
+
+
+def carry_out(build: Build, stage: Stage, instruction: Instruction, title: Callable[[Instruction], str]) -> None:
+    """Apply an instruction to a stage. Raises CommandFailed, DockerfileError, InvalidArgument and others."""
+    assert stage.state is not None  # noqa: S101 - the caller made it
+    done = stage.state.apply(instruction)
+    expanded = done.instruction
+    if isinstance(expanded, Run):
+        _run(build, stage, expanded, done, title(instruction))
+    elif isinstance(expanded, (Copy, Add)):
+        _copy(build, stage, expanded, title(instruction))
+    elif isinstance(expanded, Workdir):
+        _workdir(build, stage, expanded, title(instruction))
+
+
+def _layer(
+    build: Build,
+    stage: Stage,
+    kind: str,
+    key: str,
+    name: str,
+    line: int,
+    make: Callable[[str, _Reported], Unpacked | None],
+) -> None:
+    """Put the layer of a step on the stage: that of the cache, or the one that ``make`` makes in a directory."""
+    store, work = build.store, build.work
+    fresh = build.options.no_cache or _is_filtered(build, stage)
+    step = build.step(name, line)
+    with build.reported(step) as reported:
+        row = None if fresh else store.build_cache.find(key, work)
+        if row is None:
+            with locked(store.paths, key, build.stop):
+                row = None if fresh else store.build_cache.find(key, work)
+                if row is None:
+                    row = _register(build, make, reported)
+                    store.build_cache.put(key, kind, name, row)
+                else:
+                    reported.cached = True
+        else:
+            reported.cached = True
+    stage.layers.append(row)
+
+
+def _is_filtered(build: Build, stage: Stage) -> bool:
+    return bool(stage.name and stage.name in build.options.no_cache_filter)
+
+
+def _register(build: Build, make: Callable[[str, _Reported], Unpacked | None], reported: _Reported) -> LayerRow:
+    directory = build.work.join(f"step-{os.urandom(6).hex()}")
+    made = make(directory, reported)
+    if made is None:
+        directory += "-empty"
+        made = reproducible.layer_of(lambda fd: _write(fd, bytes(1024)), directory)
+        return build.store.layers.register(build.work, NewLayer(made.diff_id, made.size, directory, made.tar_size))
+    path = directory if os.path.isdir(f"{directory}/fs") else f"{directory}/layer"
+    return build.store.layers.register(build.work, NewLayer(made.diff_id, made.size, path, made.tar_size))
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(fd, data) :]
+
+
+# RUN
+
+
+def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> None:
+    from minidock.build import mounts
+
+    options = build.options
+    if instruction.security != "sandbox":
+        raise Unsupported("RUN --security=insecure: a build never runs privileged commands")
+    if instruction.devices:
+        raise Unsupported("RUN --device: a build gives no devices to commands")
+    network = options.network if instruction.network == "default" else instruction.network
+    network = "bridge" if network in ("", "default") else network
+    below = build.paths(stage.layers)
+    argv, env = list(done.argv), list(done.env)
+    wanted = mounts.wanted(build, stage, instruction)
+    key = keys.key(
+        "run",
+        stage.chain,
+        argv,
+        [entry for entry in env if entry.partition("=")[0].lower() not in _PROXIES],
+        stage.state.config.user,
+        stage.state.config.working_dir,
+        network,
+        options.run.get("extra_hosts") or (),
+        wanted.facts,
+        "" if build.date is None else str(build.date),
+    )
+
+    def make(directory: str, reported: _Reported) -> Unpacked | None:
+        step = reported.step
+        tail: deque[bytes] = deque()
+        kept = 0
+
+        def output(data: bytes) -> None:
+            nonlocal kept
+            tail.append(data)
+            kept += len(data)
+            while kept - len(tail[0]) > _TAIL_BYTES:
+                kept -= len(tail.popleft())
+            build.tell(Output(step, data, reported.seconds))
+
+        command = running.Command(
+            argv,
+            env=env,
+            user=stage.state.config.user,
+            working_dir=stage.state.config.working_dir,
+            options={**options.run, "network": network},
+            platform=(stage.image.os or "linux", stage.image.architecture, stage.image.variant),
+        )
+        room = running.Room(directory, below)
+        with wanted.ready(build, directory, below) as mounted:
+            code, made = running.run(
+                build.engine,
+                command,
+                room,
+                stop=build.stop,
+                output=output,
+                clamp=options.epoch,
+                mounts=mounted,
+            )
+        if code:
+            shown = " ".join(argv)
+            raise CommandFailed(
+                f'process "{shown}" did not complete successfully: exit code: {code}', code, b"".join(tail), step.name
+            )
+        return made
+
+    _layer(build, stage, "exec", key, name, instruction.line, make)
+
+
+# WORKDIR
+
+
+def _workdir(build: Build, stage: Stage, instruction: Workdir, name: str) -> None:
+    path = instruction.path
+    user = stage.state.config.user
+    if path == "/":
+        return
+    below = Merged(build.paths(stage.layers))
+    key = keys.key("workdir", stage.chain, path, user, "" if build.date is None else str(build.date))
+
+    def make(directory: str, _reported: _Reported) -> Unpacked | None:
+        node = below.look(below.resolve(path))
+        if node is not None:
+            if not node.is_directory:
+                raise InvalidArgument(f"mkdir {path}: not a directory")
+            return None
+        placing = copying.Placing(
+            below, owner=owners.owner(below, user) if user else None, mode=None, date=build.date, now=build.now
+        )
+        placing.directory(path)
+        return reproducible.layer_of(placing.write_tar, directory)
+
+    _layer(build, stage, "workdir", key, name, instruction.line, make)
+
+
+# COPY and ADD
+
+
+def _copy(build: Build, stage: Stage, instruction: Copy | Add, name: str) -> None:
+    from minidock.build import adding
+
+    below = Merged(build.paths(stage.layers))
+    destination = instruction.destination
+    if not destination.startswith("/"):
+        base = stage.state.config.working_dir or "/"
+        trailing = "/" if destination.endswith("/") or destination in (".", "") or destination.endswith("/.") else ""
+        destination = os.path.normpath(f"{base}/{destination}").replace("//", "/").rstrip("/") + (trailing or "")
+        destination = destination or "/"
+    parts = _parts(build, instruction)
+    keep = build.date is None
+    facts: list[keys.Fact] = [
+        instruction.chown,
+        instruction.chmod,
+        destination,
+        [[heredoc.name, heredoc.text()] for heredoc in instruction.heredocs],
+        "" if build.date is None else str(build.date),
+        [part.fact(times=keep) for part in parts],
+    ]
+    if isinstance(instruction, Add):
+        facts.append([str(instruction.unpack)])
+    key = keys.key("copy", stage.chain, *facts)
+
+    def make(directory: str, _reported: _Reported) -> Unpacked | None:
+        owner = owners.owner(below, instruction.chown) if instruction.chown else None
+        mode = owners.mode(instruction.chmod) if instruction.chmod else None
+        placing = copying.Placing(below, owner=owner, mode=mode, date=build.date, now=build.now)
+        with contextlib.ExitStack() as stack:
+            for part in parts:
+                part.place(placing, destination, stack)
+            for heredoc in instruction.heredocs:
+                placing.write(heredoc.name, heredoc.text().encode("utf-8", "surrogateescape"), destination)
+            if not placing.items:
+                return None
+            return reproducible.layer_of(placing.write_tar, directory)
+
+    _layer(build, stage, "copy", key, name, instruction.line, make)
+
+
+def _parts(build: Build, instruction: Copy | Add) -> list[Any]:
+    from minidock.build import adding
+
+    parts: list[Any] = []
+    source = None
+    for text in instruction.sources:
+        remote = adding.remote(build, instruction, text) if isinstance(instruction, Add) else None
+        if remote is not None:
+            parts.append(remote)
+            continue
+        if source is None:
+            source = build.source(instruction.from_ if isinstance(instruction, Copy) else "")
+        parts.append(_local(build, instruction, source, text))
+    return parts
+
+
+def _local(build: Build, instruction: Transfer, source: sources.Source, text: str) -> Any:
+    from minidock.build import adding
+
+    prune = missing.pruner(instruction.exclude) if instruction.exclude else None
+    matches = source.match(text, prune)
+    if not matches and not sources.is_pattern(text):
+        raise missing.not_found(source, text)
+    return adding.Local(instruction, source, matches)
