@@ -3,14 +3,14 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::CWD;
-use rustix::io::Result as RawResult;
+use rustix::io::{Errno, Result as RawResult};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
 use super::{Options, foreign};
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Kind, Result};
 use crate::path::text;
 use crate::sys::{AT_RECURSIVE, MountAttr, mount_setattr};
 
@@ -121,7 +121,7 @@ pub fn set_attributes(
     mount: BorrowedFd<'_>,
     options: &Options,
     idmap: Option<(BorrowedFd<'_>, bool)>,
-) -> RawResult<()> {
+) -> Result<()> {
     // `rw` on a bind keeps what the host's mount is: it must not make a read-only mount of the host writable.
     let (clear, clear_all) = (
         options.clear & !libc::MOUNT_ATTR_RDONLY,
@@ -161,18 +161,28 @@ pub fn set_attributes(
             },
         ));
     }
-    if let Some((userns, recursive)) = idmap {
-        changes.push((
-            if recursive { AT_RECURSIVE } else { 0 },
-            MountAttr {
-                idmap: Some(userns),
-                ..MountAttr::default()
-            },
-        ));
-    }
     for (flags, attr) in changes {
-        if attr.set | attr.clear | attr.propagation != 0 || attr.idmap.is_some() {
-            mount_setattr(mount, flags, &attr)?;
+        if attr.set | attr.clear | attr.propagation != 0 {
+            mount_setattr(mount, flags, &attr).context("set mount options", String::new)?;
+        }
+    }
+    if let Some((userns, recursive)) = idmap {
+        let attr = MountAttr {
+            idmap: Some(userns),
+            ..MountAttr::default()
+        };
+        let flags = if recursive { AT_RECURSIVE } else { 0 };
+        match mount_setattr(mount, flags, &attr) {
+            Err(Errno::INVAL) => {
+                let why = "its file system does not support idmapped mounts in this kernel";
+                return Err(Error::new(Kind::Unsupported, "map owners", "", why));
+            }
+            Err(Errno::PERM) => {
+                let why =
+                    "its owners are mapped already, or its file system belongs to a user namespace";
+                return Err(Error::new(Kind::Unsupported, "map owners", "", why));
+            }
+            other => other.context("map owners", String::new)?,
         }
     }
     Ok(())

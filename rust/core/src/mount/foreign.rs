@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, waitid};
 
+use super::child::made_in_child;
 use super::clone_tree;
-use crate::error::{Context, Error, Kind, Result};
+use crate::error::{Context, Result};
 use crate::path::{Root, text};
 use crate::sys;
 
@@ -31,46 +31,7 @@ pub(super) fn open(pid: i32, inside: &Path, recursive: bool) -> Result<OwnedFd> 
         Mode::empty(),
     )
     .context("open namespace", || namespace.as_str())?;
-    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
-    let (answer, answer_write) = pipe().context("make pipe", String::new)?;
-    let (hold, release) = pipe().context("make pipe", String::new)?;
-    match sys::clone3(0, None).context("make process", String::new)? {
-        sys::Forked::Child => {
-            drop(release);
-            let copied = copy(namespace.as_fd(), inside, recursive);
-            // A descriptor's number, or an errno below zero.
-            let number = match &copied {
-                Ok(fd) => std::os::fd::AsRawFd::as_raw_fd(fd),
-                Err(e) => -e.raw_os_error(),
-            };
-            let _ = rustix::io::write(&answer_write, &number.to_ne_bytes());
-            // The parent takes the descriptor out of this process; its end of the pipe closes when it has.
-            let _ = rustix::io::read(&hold, &mut [0u8; 1][..]);
-            sys::exit_now(0)
-        }
-        sys::Forked::Parent { pidfd, .. } => {
-            drop((answer_write, hold));
-            let mut raw = [0u8; 4];
-            let got = rustix::io::read(&answer, &mut raw[..]).context("open bind source", name);
-            let taken = got.and_then(|n| match (n, i32::from_ne_bytes(raw)) {
-                (4, number) if number >= 0 => pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty())
-                    .context("open bind source", name),
-                (4, errno) => Err(Error::errno("open bind source", name(), -errno)),
-                _ => {
-                    let why = "the process that copies it has ended";
-                    Err(Error::new(
-                        Kind::System(libc::EIO),
-                        "open bind source",
-                        name(),
-                        why,
-                    ))
-                }
-            });
-            drop(release);
-            let _ = waitid(WaitId::PidFd(pidfd.as_fd()), WaitIdOptions::EXITED);
-            taken
-        }
-    }
+    made_in_child(&name, || copy(namespace.as_fd(), inside, recursive))
 }
 
 fn copy(

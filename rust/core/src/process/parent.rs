@@ -119,6 +119,7 @@ fn plan<'a>(
             spec,
             &request.bundle,
             &request.rootfs,
+            &request.sources,
             &namespaces,
             warnings,
         )?)

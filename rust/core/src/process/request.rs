@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use oci_spec::runtime::{Process, Spec};
 
 use crate::error::{Error, Result};
-use crate::rootfs::Rootfs;
+use crate::rootfs::{BindSource, Rootfs};
 use crate::security::seccomp::Program;
 
 /// Everything that [`launch`](super::launch) needs to start PID 1 of one container.
@@ -18,6 +18,8 @@ pub struct LaunchRequest<'a> {
     pub bundle: PathBuf,
     /// Where the root filesystem comes from. `spec.root.path` is not looked at; `spec.root.readonly` is.
     pub rootfs: Rootfs,
+    /// What binds of `spec` show instead of the path of the host that they name.
+    pub sources: Vec<BindSource>,
     /// User and group names to resolve inside the root filesystem; replaces the numbers of `spec.process.user`.
     pub user: Option<UserNames>,
     /// The cgroups that PID 1 is born into.
@@ -53,6 +55,7 @@ impl<'a> LaunchRequest<'a> {
             spec,
             bundle,
             rootfs,
+            sources: Vec::new(),
             user: None,
             cgroup: CgroupEntry::default(),
             seccomp: None,

@@ -9,6 +9,7 @@ mod offline;
 mod overlay;
 mod pivot;
 mod prepare;
+mod sources;
 mod users;
 pub mod view;
 
@@ -18,6 +19,7 @@ pub use detached::detached;
 pub use offline::offline;
 pub use overlay::MAX_LAYERS;
 pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
+pub use sources::{BindSource, Origin};
 pub use users::{User, home, resolve as resolve_user};
 
 /// Where a root filesystem comes from.

@@ -8,7 +8,7 @@ use rustix::process::umask;
 
 use super::devices::{self, Device};
 use super::masks::{self, Places};
-use super::{Rootfs, cgroups, copy_up, detached, host, overlay, pivot};
+use super::{BindSource, Rootfs, cgroups, copy_up, detached, host, overlay, pivot};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{self, Options, Propagation, Source, Step, attach, set_attributes};
 use crate::namespace::{self, user_namespace};
@@ -33,11 +33,13 @@ pub struct Prepared {
     cgroup_namespace: bool,
 }
 
-/// Opens the root filesystem and the sources of all binds, with the caller's privileges, and plans the rest.
+/// Opens the root filesystem and the sources of all binds, with the caller's privileges, and plans the rest. `sources` says what binds
+/// show instead of their path.
 pub fn prepare(
     spec: &Spec,
     bundle: &Path,
     rootfs: &Rootfs,
+    sources: &[BindSource],
     namespaces: &namespace::Plan,
     warnings: &mut Vec<String>,
 ) -> Result<Prepared> {
@@ -56,12 +58,28 @@ pub fn prepare(
         }
     };
     let mut steps = Vec::new();
+    let mut unused: Vec<&BindSource> = sources.iter().collect();
     for step in mount::plan(spec, bundle)? {
         let fd = match &step.source {
-            Source::Bind { path, recursive } => Some(open_source(&step, path, *recursive)?),
+            Source::Bind { path, recursive } => {
+                let special = unused.iter().position(|s| s.is_for(&step.destination));
+                let special = special.map(|at| unused.remove(at));
+                Some(open_source(
+                    &step,
+                    path,
+                    *recursive,
+                    special,
+                    label.as_deref(),
+                )?)
+            }
             _ => None,
         };
         steps.push((step, fd));
+    }
+    if let Some(source) = unused.first() {
+        let why = "sources has it, but no bind of the document is mounted there";
+        let subject = text(&source.destination);
+        return Err(Error::new(Kind::Invalid, "plan mounts", subject, why));
     }
     let propagation = match linux
         .and_then(|l| l.rootfs_propagation().as_deref())
@@ -100,8 +118,34 @@ pub fn prepare(
     })
 }
 
-fn open_source(step: &Step, path: &Path, recursive: bool) -> Result<OwnedFd> {
-    let fd = mount::open_bind(path, recursive)?;
+fn open_source(
+    step: &Step,
+    path: &Path,
+    recursive: bool,
+    special: Option<&BindSource>,
+    label: Option<&str>,
+) -> Result<OwnedFd> {
+    let at = || text(&step.destination);
+    let fail = |e: Error| Error {
+        errno: e.errno,
+        ..Error::new(e.kind, "mount", at(), e.to_string())
+    };
+    let mut idmap = step.idmap.as_ref();
+    let fd = match special {
+        Some(special) => {
+            let origin = &special.origin;
+            let fd = origin.open(recursive, idmap, label).map_err(fail)?;
+            idmap = idmap.filter(|_| !origin.maps_owners());
+            fd
+        }
+        None => match mount::open_bind(path, recursive) {
+            Err(e) if e.kind == Kind::NotFound => {
+                let why = format!("bind source path does not exist: {}", text(path));
+                return Err(Error::new(Kind::NotFound, "mount", at(), why));
+            }
+            other => other?,
+        },
+    };
     if step.destination == Path::new("/proc") && !is_procfs_root(fd.as_fd())? {
         return Err(Error::new(
             Kind::Denied,
@@ -110,12 +154,11 @@ fn open_source(step: &Step, path: &Path, recursive: bool) -> Result<OwnedFd> {
             format!("{} is not a procfs", text(path)),
         ));
     }
-    let userns = step.idmap.as_ref().map(user_namespace).transpose()?;
+    let userns = idmap.map(user_namespace).transpose()?;
     let idmap = userns
         .as_ref()
         .map(|fd| (fd.as_fd(), step.options.idmap.unwrap_or(false)));
-    set_attributes(fd.as_fd(), &step.options, idmap)
-        .context("set mount options of", || text(path))?;
+    set_attributes(fd.as_fd(), &step.options, idmap).map_err(fail)?;
     Ok(fd)
 }
 

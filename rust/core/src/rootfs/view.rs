@@ -24,9 +24,18 @@ pub fn view(lower: Vec<PathBuf>) -> Result<OwnedFd> {
         lower,
         ..Overlay::default()
     };
-    let fd = match overlay::mount(&layers, None) {
+    self::layers(&layers, None)
+}
+
+/// [`view`] of layers with a map of owners, and an SELinux context for all files.
+pub(super) fn layers(layers: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
+    let fd = match overlay::mount(layers, label) {
         // Linux before 6.15 takes no empty layer that is mounted nowhere, and no single layer: that one shows itself.
-        Err(e) if e.errno == Some(libc::EINVAL) && layers.lower.len() == 1 => {
+        Err(e)
+            if e.errno == Some(libc::EINVAL)
+                && layers.lower.len() == 1
+                && layers.idmap.is_none() =>
+        {
             mount::open_bind(&layers.lower[0], false)?
         }
         other => other?,

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::log::LogDocument;
 use minidock_core::process::UserNames;
-use minidock_core::rootfs::{Host, IdMap, Overlay, Rootfs};
+use minidock_core::rootfs::{BindSource, Host, IdMap, Overlay, Rootfs};
 use serde::Deserialize;
 
 use super::clients::StreamName;
@@ -13,6 +13,7 @@ use super::events::EventsDocument;
 use super::health::HealthDocument;
 use super::network::NetworkDocument;
 use super::restart::Policy;
+use super::sources::SourceDocument;
 
 /// The version of the document that this supervisor reads.
 const VERSION: u32 = 2;
@@ -29,6 +30,9 @@ pub struct Document {
     /// Where the exit record goes.
     pub exit_file: PathBuf,
     rootfs: RootfsDocument,
+    /// What binds of config.json show instead of a path of the host.
+    #[serde(default)]
+    sources: Vec<SourceDocument>,
     /// How the streams reach the container.
     pub stdio: StdioMode,
     /// Whether the container has a stdin; without, it is `/dev/null`.
@@ -253,6 +257,9 @@ impl Document {
                 return Err(invalid("init is for minidock's own runtime".to_owned()));
             }
         }
+        for source in &document.sources {
+            source.check()?;
+        }
         if !(1..=64).contains(&document.stop_signal) {
             return Err(invalid(format!(
                 "stop_signal {} is not a signal",
@@ -268,6 +275,12 @@ impl Document {
             path: PathBuf::new(),
         };
         std::mem::replace(&mut self.rootfs, none).into_rootfs()
+    }
+
+    /// Takes what binds show out of the document.
+    pub fn take_sources(&mut self) -> Vec<BindSource> {
+        let sources = std::mem::take(&mut self.sources).into_iter();
+        sources.map(SourceDocument::into_source).collect()
     }
 
     /// The user as names, if the document has one.
@@ -338,6 +351,26 @@ mod tests {
             (r#""runtime":{"path":"r"}"#, false),
             (r#""runtime":{"path":"/r","extra":1}"#, false),
             (r#""runtime":{"path":"/r"},"init":true"#, false),
+            (
+                r#""sources":[{"destination":"/d","kind":"subpath","root":"/v","path":"a"}]"#,
+                true,
+            ),
+            (
+                r#""sources":[{"destination":"/d","kind":"subpath","root":"/v","path":"/a"}]"#,
+                false,
+            ),
+            (
+                r#""sources":[{"destination":"/d","kind":"layers","lower":["l"]}]"#,
+                false,
+            ),
+            (
+                r#""sources":[{"destination":"/d","kind":"layers","lower":["/l"],"x":1}]"#,
+                false,
+            ),
+            (
+                r#""sources":[{"destination":"d","kind":"overlay","lower":["/l"],"upper":"/u","work":"/w"}]"#,
+                false,
+            ),
         ] {
             let text = format!("{PLAIN},{more}}}");
             assert_eq!(Document::parse(text.as_bytes()).is_ok(), good, "{more}");

@@ -12,6 +12,7 @@ pub mod relay;
 mod requests;
 mod restart;
 mod run;
+pub mod sources;
 mod start;
 mod streams;
 mod watch;

@@ -86,7 +86,9 @@ pub fn start(
         .unwrap_or(false);
     let streams = Streams::make(document, terminal)?;
     let (rootfs, user) = (document.take_rootfs(), document.take_user());
+    let sources = document.take_sources();
     let mut request = LaunchRequest::new(&document.id, &spec, bundle.to_owned(), rootfs);
+    request.sources = sources;
     request.user = user;
     request.cgroup = CgroupEntry {
         unified: v2.as_ref().map(AsFd::as_fd),

@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
 use minidock_core::error::{Error, Kind, Result};
-use minidock_core::path::Root;
+use minidock_core::path::{Root, clean};
 use minidock_core::process::UserNames;
 use minidock_core::rootfs;
 use serde_json::{Value, json};
@@ -39,6 +39,25 @@ impl Config {
     pub fn mount_label(&self) -> Option<&str> {
         let label = self.0["linux"]["mountLabel"].as_str();
         label.filter(|l| !l.is_empty())
+    }
+
+    /// Has the bind on `destination` come from another path of the host.
+    ///
+    /// Fails with `Invalid` when there is none.
+    pub fn set_source(&mut self, destination: &Path, source: &Path) -> Result<()> {
+        let wanted = clean(destination);
+        let is_it = |m: &&mut Value| {
+            let there = m["destination"].as_str();
+            there.is_some_and(|d| clean(Path::new(d)) == wanted)
+        };
+        let found = self.0["mounts"].as_array_mut();
+        let Some(mount) = found.and_then(|list| list.iter_mut().find(is_it)) else {
+            let subject = destination.display().to_string();
+            let why = "sources has it, but no bind of the document is mounted there";
+            return Err(Error::new(Kind::Invalid, "plan mounts", subject, why));
+        };
+        mount["source"] = json!(source);
+        Ok(())
     }
 
     /// Puts the numbers of a user, who is looked up in the root filesystem, in the place of its names, and HOME into the

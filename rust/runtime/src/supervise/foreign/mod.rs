@@ -15,9 +15,9 @@ use std::path::{Path, PathBuf};
 use minidock_core::cgroup::{Cgroup, Hierarchies};
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{Failure, Launched, Stdio, UserNames};
-use minidock_core::rootfs::{self, Rootfs};
+use minidock_core::rootfs::{self, BindSource, Rootfs};
 use minidock_core::{mount, sys};
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, getpid, pidfd_open, pidfd_send_signal,
@@ -53,7 +53,8 @@ pub(super) fn start(
         folder: document.run_dir.clone(),
     };
     let (rootfs, user) = (document.take_rootfs(), document.take_user());
-    runtime.prepare(bundle, &mut config, &rootfs, user.as_ref())?;
+    let sources = document.take_sources();
+    runtime.prepare(bundle, &mut config, &rootfs, &sources, user.as_ref())?;
     // What the runtime itself says must not get into the container's streams.
     document.stdio = StdioMode::Relay;
     let (stdio, ends) = Streams::make(document, config.terminal())?.split();
@@ -76,6 +77,29 @@ pub(super) fn start(
     })
 }
 
+/// Puts a mount without a place on a directory, or a file, of the bundle.
+fn show(mount: &OwnedFd, place: &Path) -> Result<()> {
+    let shown = || place.display().to_string();
+    // That of the run before.
+    let _ = rustix::mount::unmount(place, rustix::mount::UnmountFlags::DETACH);
+    let stat = fstat(mount).context("look at", shown)?;
+    let is_directory = FileType::from_raw_mode(stat.st_mode).is_dir();
+    let made = if is_directory {
+        std::fs::create_dir(place)
+    } else {
+        std::fs::File::create_new(place).map(drop)
+    };
+    match made {
+        Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
+            return Err(e).context("make", shown);
+        }
+        _ => {}
+    }
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = openat(CWD, place, flags, Mode::empty()).context("open", shown)?;
+    mount::attach(mount.as_fd(), target.as_fd()).context("mount", shown)
+}
+
 /// The runtime, and what it needs to know of one container.
 #[derive(Debug)]
 pub struct Runtime {
@@ -86,33 +110,31 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Mounts the root filesystem at `BUNDLE/rootfs`, for this process and the runtime only, and completes `config.json`
+    /// Mounts the root filesystem at `BUNDLE/rootfs`, and what binds show that is no path of the host, for this process and the runtime only, and completes `config.json`
     /// with the numbers of the user.
     pub fn prepare(
         &self,
         bundle: &Path,
         config: &mut Config,
         rootfs: &Rootfs,
+        sources: &[BindSource],
         user: Option<&UserNames>,
     ) -> Result<()> {
         let tree = rootfs::detached(rootfs, config.mount_label())?;
+        let opened: Vec<OwnedFd> = sources
+            .iter()
+            .map(|source| source.detached(config.mount_label()))
+            .collect::<Result<_>>()?;
         sys::unshare(libc::CLONE_NEWNS).context("make mount namespace", String::new)?;
         // What the host unmounts goes here too, so that the supervisor does not hold it; nothing goes the other way.
         let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", slave).context("cut off mounts from the host's", || "/")?;
-        let place = bundle.join("rootfs");
-        let shown = || place.display().to_string();
-        // That of the run before.
-        let _ = rustix::mount::unmount(&place, rustix::mount::UnmountFlags::DETACH);
-        match std::fs::create_dir(&place) {
-            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => {
-                return Err(e).context("make", shown);
-            }
-            _ => {}
+        show(&tree, &bundle.join("rootfs"))?;
+        for (i, (source, fd)) in sources.iter().zip(&opened).enumerate() {
+            let place = bundle.join(format!("source-{i}"));
+            show(fd, &place)?;
+            config.set_source(&source.destination, &place)?;
         }
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let target = openat(CWD, &place, flags, Mode::empty()).context("open", shown)?;
-        mount::attach(tree.as_fd(), target.as_fd()).context("mount root filesystem", shown)?;
         if let Some(user) = user {
             config.set_user(&tree, user)?;
         }
