@@ -265,7 +265,7 @@ class Maintainer(Instruction, frozen=True, kw_only=True):
     author: str
 
 
-class Warning(Struct, frozen=True):  # noqa: A001 - it is one
+class Warning(Struct, frozen=True):
     """What ``--check`` and a build say: BuildKit's rule, its words, its page, and the lines."""
 
     rule: str
