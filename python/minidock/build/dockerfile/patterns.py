@@ -15,12 +15,12 @@ Part = object
 MAX_VALUE = 1 << 16
 
 
-class BadPattern(Exception):
+class PatternError(Exception):
     """The text says what is wrong with a pattern."""
 
 
 def parse(text: str) -> list[Part]:
-    """The parts of a pattern. Raises BadPattern for an escape of what needs none."""
+    """The parts of a pattern. Raises PatternError for an escape of what needs none."""
     parts: list[Part] = []
     characters = iter(range(len(text)))
     for index in characters:
@@ -34,7 +34,7 @@ def parse(text: str) -> list[Part]:
         else:
             escaped = text[index + 1 : index + 2]
             if escaped not in ("*", "?", "\\", "}", "/") or not escaped:
-                raise BadPattern(f"invalid escape '\\{escaped}'")
+                raise PatternError(f"invalid escape '\\{escaped}'")
             next(characters)
             parts.append(escaped)
     return parts
@@ -43,17 +43,15 @@ def parse(text: str) -> list[Part]:
 class _Value:
     """A value to match, as a mask for each character: bit n stands for the n-th character."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, parts: Sequence[Part]) -> None:
         if len(text) > MAX_VALUE:
-            raise BadPattern(f"the value is longer than {MAX_VALUE} characters")
-        self.size = len(text)
-        self.masks: dict[object, int] = {}
-        places: dict[str, bytearray] = {}
+            raise PatternError(f"the value is longer than {MAX_VALUE} characters")
+        places = {part: bytearray(len(text) // 8 + 1) for part in (*parts, "\n") if part not in (STAR, ANY)}
         for index, character in enumerate(text):
-            places.setdefault(character, bytearray(self.size // 8 + 1))[index >> 3] |= 1 << (index & 7)
-        for character, bits in places.items():
-            self.masks[character] = int.from_bytes(bits, "little")
-        self.line = ((1 << self.size) - 1) & ~self.masks.get("\n", 0)
+            if character in places:
+                places[character][index >> 3] |= 1 << (index & 7)
+        self.masks = {part: int.from_bytes(bits, "little") for part, bits in places.items()}
+        self.line = ((1 << len(text)) - 1) & ~self.masks["\n"]
 
     def run(self, parts: Sequence[Part], reached: int) -> int:
         """Where a match of ``parts`` can end that begins where ``reached`` says."""
@@ -62,7 +60,7 @@ class _Value:
                 line = self.line
                 reached |= (line + (reached & line)) ^ line  # the carry runs to the end of the line
             else:
-                allowed = self.line if part is ANY else self.masks.get(part, 0)
+                allowed = self.line if part is ANY else self.masks[part]
                 reached = (reached & allowed) << 1
             if not reached:
                 break
@@ -74,32 +72,32 @@ def _lowest(bits: int) -> int:
 
 
 def trim_prefix(value: str, pattern: str, longest: bool) -> str:
-    """``${x#p}`` and ``${x##p}``. Raises BadPattern."""
+    """``${x#p}`` and ``${x##p}``. Raises PatternError."""
     return value[_prefix(value, parse(pattern), longest) :]
 
 
 def trim_suffix(value: str, pattern: str, longest: bool) -> str:
-    """``${x%p}`` and ``${x%%p}``. Raises BadPattern."""
+    """``${x%p}`` and ``${x%%p}``. Raises PatternError."""
     return value[: len(value) - _prefix(value[::-1], parse(pattern)[::-1], longest)]
 
 
 def _prefix(value: str, parts: Sequence[Part], longest: bool) -> int:
-    ends = _Value(value).run(parts, 1)
+    ends = _Value(value, parts).run(parts, 1)
     if not ends:
         return 0
     return ends.bit_length() - 1 if longest else _lowest(ends)
 
 
 def replace(value: str, pattern: str, replacement: str, every: bool) -> str:
-    """``${x/p/r}`` and ``${x//p/r}``: leftmost, then longest. Raises BadPattern.
+    """``${x/p/r}`` and ``${x//p/r}``: leftmost, then longest. Raises PatternError.
 
     Where everything is replaced, Docker takes ``$0`` in the replacement for what matched and other ``$name`` away.
     """
     parts = parse(pattern)
     if parts and all(isinstance(part, str) for part in parts) and "$" not in replacement:
         return value.replace("".join(map(str, parts)), replacement, -1 if every else 1)
-    masks = _Value(value)
-    backwards = _Value(value[::-1]).run(parts[::-1], (1 << (len(value) + 1)) - 1)
+    masks = _Value(value, parts)
+    backwards = _Value(value[::-1], parts).run(parts[::-1], (1 << (len(value) + 1)) - 1)
     starts = int(bin(backwards)[2:].rjust(len(value) + 1, "0")[::-1], 2)
     done, position, last, out = 0, 0, -1, []
     while position <= len(value):

@@ -14,6 +14,7 @@ MAX_WORD = 1 << 20
 _MAX_DEPTH = 100
 _SPECIAL = "@*#?-$!0"
 _END = ""
+_NO_CHARACTER = "\ufffd"
 
 
 class WordError(InvalidArgument):
@@ -49,11 +50,19 @@ def expand(
     """
     if "$" not in word and "'" not in word and '"' not in word and escape not in word:
         return Expansion(word, _split(word), {}, {})
-    lexer = _Lexer(word, variables, escape, raw_quotes, raw_escapes, plain_quotes, keep_unset)
+    lexer = _Lexer(
+        word,
+        variables,
+        escape,
+        raw_quotes=raw_quotes,
+        raw_escapes=raw_escapes,
+        plain_quotes=plain_quotes,
+        keep_unset=keep_unset,
+    )
     try:
         text, words = lexer.until(_END, raw_escapes)
-    except _Failure as failure:
-        raise WordError(f"failed to process {quote(word)}: {failure}") from None
+    except _LexError as error:
+        raise WordError(f"failed to process {quote(word)}: {error}") from None
     return Expansion(text, words, lexer.matched, lexer.unmatched)
 
 
@@ -63,7 +72,7 @@ def _split(word: str) -> list[str]:
     return words.finish()
 
 
-class _Failure(Exception):
+class _LexError(Exception):
     pass
 
 
@@ -103,6 +112,7 @@ class _Lexer:
         source: str,
         variables: Mapping[str, str],
         escape: str,
+        *,
         raw_quotes: bool,
         raw_escapes: bool,
         plain_quotes: bool,
@@ -132,7 +142,7 @@ class _Lexer:
         """Expand up to ``stop``, which is consumed, or to the end."""
         self.depth += 1
         if self.depth > _MAX_DEPTH:
-            raise _Failure(f"more than {_MAX_DEPTH} substitutions within each other")
+            raise _LexError(f"more than {_MAX_DEPTH} substitutions within each other")
         before, self.raw_escapes = self.raw_escapes, raw_escapes
         try:
             return self._until(stop)
@@ -165,16 +175,16 @@ class _Lexer:
             result.append(text)
             size += len(text)
             if size > MAX_WORD:
-                raise _Failure(f"the result is longer than {MAX_WORD} characters")
+                raise _LexError(f"the result is longer than {MAX_WORD} characters")
         if stop:
-            raise _Failure(f"unexpected end of statement while looking for matching {stop}")
+            raise _LexError(f"unexpected end of statement while looking for matching {stop}")
         return "".join(result), words.finish()
 
     def single(self) -> str:
         end = self.source.find("'", self.position + 1)
         if end < 0:
             self.position = len(self.source)
-            raise _Failure("unexpected end of statement while looking for matching single-quote")
+            raise _LexError("unexpected end of statement while looking for matching single-quote")
         text = self.source[self.position : end + 1]
         self.position = end + 1
         return text if self.raw_quotes else text[1:-1]
@@ -199,7 +209,7 @@ class _Lexer:
                 if following in ('"', "$", self.escape):
                     character = self.next()
             result.append(character)
-        raise _Failure("unexpected end of statement while looking for matching double-quote")
+        raise _LexError("unexpected end of statement while looking for matching double-quote")
 
     def dollar(self) -> str:
         self.position += 1
@@ -214,9 +224,9 @@ class _Lexer:
         self.position += 1
         following = self.peek()
         if not following:
-            raise _Failure("syntax error: missing '}'")
+            raise _LexError("syntax error: missing '}'")
         if following in "{}:":
-            raise _Failure("syntax error: bad substitution")
+            raise _LexError("syntax error: bad substitution")
         name = self.name()
         operator = self.next()
         if operator == "}":
@@ -232,34 +242,34 @@ class _Lexer:
         written = ":" * empty_is_unset + operator
         trims = operator in ("#", "%")
         if (trims and empty_is_unset) or (not empty_is_unset and operator not in ("+", "-", "?", "#", "%")):
-            raise _Failure(f"unsupported modifier ({written}) in substitution")
+            raise _LexError(f"unsupported modifier ({written or _NO_CHARACTER}) in substitution")
         word = self.part("}", trims, "}'")
         value = self.look_up(name)
         if value is None and self.keep_unset:
             return f"${{{name}{written}{word}}}"
-        return self.modified(name, operator, written, word, value, empty_is_unset)
+        return self.modified(name, written, word, value)
 
-    def modified(
-        self, name: str, operator: str, written: str, word: str, value: str | None, empty_is_unset: bool
-    ) -> str:
-        missing = value is None or (empty_is_unset and value == "")
+    def modified(self, name: str, written: str, word: str, value: str | None) -> str:
+        """What ``${name<written>word}`` stands for."""
+        operator = written[-1:]
+        missing = value is None or (written[0] == ":" and value == "")
         if operator == "-":
             return word if missing else value or ""
         if operator == "+":
             return "" if missing else word
         if operator == "?":
             if missing:
-                raise _Failure(f"{name}: {word or 'is not allowed to be ' + ('unset' if value is None else 'empty')}")
+                raise _LexError(f"{name}: {word or 'is not allowed to be ' + ('unset' if value is None else 'empty')}")
             return value or ""
         if operator not in ("#", "%"):
-            raise _Failure(f"unsupported modifier ({written}) in substitution")
+            raise _LexError(f"unsupported modifier ({written}) in substitution")
         longest = word.startswith(operator)
         pattern = word[1:] if longest else word
         trim = patterns.trim_prefix if operator == "#" else patterns.trim_suffix
         try:
             return trim(value or "", pattern, longest)
-        except patterns.BadPattern as bad:
-            raise _Failure(f"invalid pattern ({pattern}) in substitution: {bad}") from None
+        except patterns.PatternError as bad:
+            raise _LexError(f"invalid pattern ({pattern}) in substitution: {bad}") from None
 
     def replaced(self, name: str) -> str:
         every = self.peek() == "/"
@@ -272,16 +282,16 @@ class _Lexer:
             return f"${{{name}/{pattern}/{replacement}}}"
         try:
             return patterns.replace(value or "", pattern, replacement, every)
-        except patterns.BadPattern as bad:
-            raise _Failure(f"invalid pattern ({pattern}) in substitution: {bad}") from None
+        except patterns.PatternError as bad:
+            raise _LexError(f"invalid pattern ({pattern}) in substitution: {bad}") from None
 
     def part(self, stop: str, raw_escapes: bool, missing: str) -> str:
         try:
             return self.until(stop, raw_escapes)[0]
-        except _Failure:
+        except _LexError:
             if self.peek():
                 raise
-            raise _Failure(f"syntax error: missing '{missing}") from None
+            raise _LexError(f"syntax error: missing '{missing}") from None
 
     def name(self) -> str:
         """A variable's name: letters, digits and ``_``; only digits if it begins with one; one special character."""
