@@ -2,25 +2,28 @@
 
 How a build uses them::
 
-    dockerfile = parsing.parse(data)                          # DockerfileError: with the line
-    arguments = scopes.Arguments(given, build_platform, target_platform, target)
-    bases = scopes.bases(dockerfile, arguments)               # every FROM expanded: one Base for each stage, in order
-    needed = scopes.needed(dockerfile, bases, target)         # indexes of the stages that a target needs, ascending
-    state = config.State(base_config, arguments, bases[i], ...)  # base_config: the image's, or the earlier stage's
-    for instruction in (*state.triggers(), *dockerfile.stages[i].instructions):
-        step = state.apply(instruction)                       # expanded; step.created_by, .empty_layer, .env, .argv, …
-    state.config, state.history
+    dockerfile = parsing.parse(data)                             # DockerfileError: with the line
+    arguments = scopes.arguments(dockerfile, given, build_platform, target_platform, target)
+    bases = scopes.bases(dockerfile, arguments)                  # every FROM expanded, in order
+    order = scopes.needed(dockerfile, bases, target)             # stages that the target needs, by index, ascending
+    state = config.State(dockerfile, arguments, base_config)     # of an image; scratch: config.scratch()
+    state = config.State(dockerfile, arguments, parent=state_of_the_stage_that_FROM_names)
+    for instruction in state.instructions(dockerfile.stages[i]): # what ONBUILD of the base says comes first
+        step = state.apply(instruction)                          # step.instruction: expanded; .created_by, .env, …
+    state.config, state.history, state.author
 
 Words are kept as they are written: with quotes, escapes and variables. ``state.apply`` expands what BuildKit expands,
-with the environment that is in force at that line (the image's ENV, then declared ARGs; ENV wins), and gives back the
-same kind of value with expanded words: quotes are gone then. COPY and ADD expand sources, destination, ``--chown``,
-``--chmod``, ``--checksum`` and ``--exclude``, and heredocs whose name is not quoted; ``--from`` expands nowhere.
-RUN, CMD, ENTRYPOINT, SHELL, HEALTHCHECK and ONBUILD expand nothing but the keys ``source``, ``target``, ``id``,
-``size``, ``env`` … of RUN's mounts: their shell does.
+with the environment that is in force at that line, and gives back the same kind of value with expanded words: quotes
+are gone then. COPY and ADD expand sources, destination, ``--chown``, ``--chmod``, ``--checksum`` and ``--exclude``, and
+heredocs whose name is not quoted; ``--from`` expands nowhere. RUN expands the values of its mounts' keys but ``from``.
+CMD, ENTRYPOINT, SHELL, HEALTHCHECK, ONBUILD and the commands of RUN expand nothing: their shell does.
 
 ARG scopes: ARGs before the first FROM (:attr:`Dockerfile.arguments`) are seen by FROM lines only, and by a stage that
 names the argument again without a default. A stage sees its own from the line on, and those of the stage it is based
-on. Platform arguments (TARGETARCH, …) have to be declared in a stage; proxies (HTTP_PROXY, …) need not be.
+on; of ARG and ENV with one name the later one wins. Platform arguments (TARGETARCH, …) have to be declared in a stage;
+proxies (HTTP_PROXY, …) need not be.
+
+The content of heredocs can have bytes that are not UTF-8, for COPY and ADD: encode it with ``surrogateescape``.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from typing import Literal
 from msgspec import Struct
 
 from minidock.errors import InvalidArgument
-from minidock.spec.oci_image import Healthcheck as HealthcheckConfig
+from minidock.spec import oci_image
 
 
 class DockerfileError(InvalidArgument):
@@ -105,13 +108,17 @@ class Command(Struct, frozen=True):
 
 
 class From(Instruction, frozen=True, kw_only=True):
-    """``FROM [--platform=P] IMAGE [AS NAME]``; ``stage`` is NAME in lower case or empty."""
+    """``FROM [--platform=P] IMAGE [AS NAME]``; ``stage`` is NAME in lower case or empty.
+
+    ``comments`` are those right before it.
+    """
 
     image: str
     stage: str = ""
     stage_written: str = ""
     as_word: str = ""
     platform: str = ""
+    comments: tuple[str, ...] = ()
 
 
 class Mount(Struct, frozen=True, kw_only=True):
@@ -189,6 +196,7 @@ class Arg(Instruction, frozen=True, kw_only=True):
 
     pairs: tuple[tuple[str, str | None], ...]
     docs: tuple[str, ...] = ()
+    comments: tuple[str, ...] = ()
 
 
 class Expose(Instruction, frozen=True, kw_only=True):
@@ -256,24 +264,13 @@ class Stopsignal(Instruction, frozen=True, kw_only=True):
 class Healthcheck(Instruction, frozen=True, kw_only=True):
     """``HEALTHCHECK``; its test is ``["NONE"]``, ``["CMD", …]`` or ``["CMD-SHELL", text]``."""
 
-    config: HealthcheckConfig
+    config: oci_image.Healthcheck
 
 
 class Maintainer(Instruction, frozen=True, kw_only=True):
     """``MAINTAINER``: deprecated; the image's author."""
 
     author: str
-
-
-class Warning(Struct, frozen=True):  # noqa: A001 - it is one
-    """What ``--check`` and a build say: BuildKit's rule, its words, its page, and the lines."""
-
-    rule: str
-    description: str
-    url: str
-    detail: str
-    line: int
-    end_line: int
 
 
 class Stage(Struct, frozen=True, kw_only=True):
@@ -293,8 +290,8 @@ class Stage(Struct, frozen=True, kw_only=True):
 class Dockerfile(Struct, frozen=True, kw_only=True):
     """A whole file. ``arguments`` are the ARGs before the first FROM; ``lines`` is the source, without line ends.
 
-    ``syntax`` is what ``# syntax=`` names (known, not followed); ``skip`` (``all`` for everything) and ``error`` are
-    ``# check=``'s. ``warnings`` are those that reading gave; :mod:`minidock.build.dockerfile.linting` has the others.
+    ``syntax`` and ``check`` are what ``# syntax=`` (known, not followed) and ``# check=`` say;
+    ``empty_continuations`` are the last lines of instructions with empty lines in them.
     """
 
     arguments: tuple[Arg, ...]
@@ -302,6 +299,5 @@ class Dockerfile(Struct, frozen=True, kw_only=True):
     lines: tuple[str, ...]
     escape: str = "\\"
     syntax: str = ""
-    skip: tuple[str, ...] = ()
-    error: bool = False
-    warnings: tuple[Warning, ...] = ()
+    check: str = ""
+    empty_continuations: tuple[int, ...] = ()

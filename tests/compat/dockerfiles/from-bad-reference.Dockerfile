@@ -1,0 +1,1 @@
+FROM UPPER/case:tag

@@ -1,0 +1,4 @@
+FROM nothing-has-this-name AS a
+RUN x
+FROM scratch
+LABEL a=b
