@@ -11,7 +11,7 @@ from minidock.errors import InvalidArgument
 from minidock.images.rootfs_tar import block, is_wanted, record, time_record
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from minidock.build.merged import Merged
     from minidock.build.sources import Match, Source
@@ -52,7 +52,7 @@ class Placing:
         below: Merged,
         *,
         owner: tuple[int, int] | None,
-        mode: Callable[[int], int] | None,
+        mode: int | None,
         date: int | None,
         now: int,
     ) -> None:
@@ -91,7 +91,7 @@ class Placing:
             into = f"{into}/{name}" if into else name
         self._make_directory(into.rpartition("/")[0])
         self._require(into, is_directory=False)
-        mode = stat.S_IFREG | (mode if self._mode is None else self._mode(mode))
+        mode = stat.S_IFREG | (mode if self._mode is None else self._mode)
         uid, gid = self._owner or (0, 0)
         self.items[into] = Item(into, mode, uid, gid, self._now if self._date is None else self._date, data=data)
 
@@ -145,7 +145,7 @@ class Placing:
         mode, (uid, gid) = _DIRECTORY_MODE, self._owner or (0, 0)
         if changed and like is not None:
             if self._mode is not None:
-                mode = self._mode(mode)
+                mode = self._mode
             if source is not None and source.keeps_owners and self._owner is None:
                 uid, gid = 0, 0
         self.items[path] = Item(path, stat.S_IFDIR | mode, uid, gid, time)
@@ -156,7 +156,7 @@ class Placing:
         status = node.status
         mode = status.st_mode
         if self._mode is not None and not stat.S_ISLNK(mode):
-            mode = stat.S_IFMT(mode) | self._mode(stat.S_IMODE(mode))
+            mode = stat.S_IFMT(mode) | self._mode
         uid, gid = self._owner or ((status.st_uid, status.st_gid) if source.keeps_owners else (0, 0))
         time = status.st_mtime_ns if self._date is None else self._date
         self.items[path] = Item(path, mode, uid, gid, time, source=source, node=node, xattrs=attributes)
@@ -216,7 +216,7 @@ class _Writer:
             if size > _CHUNK // 8:
                 self._flush()
                 while left:
-                    sent = os.sendfile(self._out, fd, None, left)  # type: ignore[arg-type]
+                    sent = os.sendfile(self._out, fd, None, left)
                     if not sent:
                         break
                     left -= sent

@@ -9,7 +9,7 @@ from msgspec import Struct
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minidock.build.dockerfile.instructions import Warning
+    from minidock.build.dockerfile import linting
 
 
 class Step(Struct, frozen=True):
@@ -54,7 +54,7 @@ class Finished(Struct, frozen=True):
 class Warned(Struct, frozen=True):
     """The Dockerfile has a common mistake."""
 
-    warning: Warning
+    warning: linting.Warned
 
 
 class Built(Struct, frozen=True):

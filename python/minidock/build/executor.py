@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from minidock.build import keys, publishing, steps
 from minidock.build.dockerfile import config as configs
-from minidock.build.dockerfile import parsing, scopes
+from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
 from minidock.build.failures import BuildFailed, located
 from minidock.build.merged import Merged
 from minidock.build.running import Stop
 from minidock.build.sources import Context, Source
-from minidock.errors import Cancelled, ImageNotFound, InvalidArgument, MinidockError
+from minidock.errors import Cancelled, ImageNotFound
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time
 from minidock.spec.oci_image import ImageConfig, RootFS
@@ -36,7 +38,8 @@ if TYPE_CHECKING:
 class Stage:
     """What a stage has come to: its layers, lowest first, and its configuration."""
 
-    def __init__(self, layers: list[LayerRow], image: ImageConfig, state: configs.State | None) -> None:
+    def __init__(self, name: str, layers: list[LayerRow], image: ImageConfig, state: configs.State) -> None:
+        self.name = name
         self.layers = layers
         self.image = image
         """That of the base image: platform and more that no instruction changes."""
@@ -69,7 +72,10 @@ class Build:
         self._futures: dict[int, _Future] = {}
         self.work: Workspace
         self.dockerfile: Dockerfile
-        self.bases: Any = ()
+        self.bases: list[scopes.Base] = []
+        self.arguments: scopes.Arguments
+        self.names: dict[str, int] = {}
+        self.platform: platforms.Platform
 
     def tell(self, event: Any) -> None:
         """Report an event; one at a time."""
@@ -109,23 +115,26 @@ class Build:
         host = platforms.host()
         wanted = host if options.platform is None else platforms.parse(options.platform)
         self.platform = wanted
-        arguments = scopes.Arguments(options.args, str(host), str(wanted), options.target)
-        self.arguments = arguments
-        self.bases = scopes.bases(self.dockerfile, arguments)
+        self.arguments = scopes.arguments(self.dockerfile, options.args, host, wanted, options.target)
+        linter = self.linter = linting.Linter(self.dockerfile.check)
+        linting.check_text(self.dockerfile, linter)
+        self.bases = scopes.bases(self.dockerfile, self.arguments, linter)
+        self.names = scopes.stage_names(self.dockerfile)
         needed = scopes.needed(self.dockerfile, self.bases, options.target)
-        for warning in self.dockerfile.warnings:
-            self.tell(Warned(warning))
         target = needed[-1]
         self._futures = {index: _Future() for index in needed}
         if len(needed) > 1:
             for index in needed[:-1]:
-                self._futures[index].start(lambda index=index: self._stage(index), self.stop)
+                self._futures[index].start(functools.partial(self._stage, index), self.stop)
         try:
             done = self._stage(target)
         except Cancelled:
             self._raise_first()
             raise
         self._raise_first()
+        for warning in linter.warnings:
+            self.tell(Warned(warning))
+        linter.finish()
         return self._publish(done)
 
     def _join(self) -> None:
@@ -155,21 +164,24 @@ class Build:
             return self._context
 
     def source(self, name: str) -> Source:
-        """What ``--from`` names: a stage, or an image. An empty name is the build context."""
+        """The build context for an empty name, or the image of this name."""
         if not name:
             return self.build_context()
-        index = scopes.stage_index(self.dockerfile, name)
-        if index is not None:
-            stage = self.wait(index)
-            return Source(Merged(self.paths(stage.layers)), name)
         _, _, layers = self.image(name)
         return Source(Merged(self.paths(layers)), name)
 
+    def stage_source(self, index: int) -> Source:
+        """The files of an earlier stage."""
+        shown = self.dockerfile.stages[index].name or f"stage {index}"
+        return Source(Merged(self.paths(self.wait(index).layers)), shown)
+
     def wait(self, index: int) -> Stage:
         """Return what an earlier stage has come to."""
-        future = self._futures.get(index)
-        if future is None:
-            raise InvalidArgument(f"stage {index} is not built before this one")
+        with self._images_lock:
+            future = self._futures.get(index)
+            if future is None:  # only what ONBUILD of a base image says needs it
+                future = self._futures[index] = _Future()
+                future.start(functools.partial(self._stage, index), self.stop)
         return future.result()
 
     def paths(self, layers: list[LayerRow]) -> list[str]:
@@ -219,25 +231,26 @@ class Build:
         self.stop.check()
         title = _titles(self, index)
         with located(self, stage.from_):
-            if base.stage is not None:
-                below = self.wait(base.stage)
+            if base.parent is not None:
+                below = self.wait(base.parent)
                 layers, image = list(below.layers), below.image
-                state = configs.State(None, self.arguments, base, stage, parent=below.state)
-            elif base.image == "scratch":
+                state = configs.State(self.dockerfile, self.arguments, parent=below.state, linter=self.linter)
+            elif base.image == scopes.SCRATCH:
                 layers = []
-                image = ImageConfig(
-                    architecture=self.platform.architecture, os=self.platform.os, variant=self.platform.variant
-                )
-                state = configs.State(image, self.arguments, base, stage)
+                wanted = base.platform or self.platform
+                image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
+                state = configs.State(self.dockerfile, self.arguments, linter=self.linter)
             else:
-                _, image, found = self.image(base.image, base.platform)
+                _, image, found = self.image(base.image, "" if base.platform is None else str(base.platform))
                 layers = list(found)
-                state = configs.State(image, self.arguments, base, stage)
+                state = configs.State(
+                    self.dockerfile, self.arguments, image.config, author=image.author, linter=self.linter
+                )
                 step = self.step(title(stage.from_), stage.from_.line)
                 self.tell(Started(step))
                 self.tell(Finished(step, 0.0, cached=True))
-        done = Stage(layers, image, state)
-        for instruction in (*state.triggers(), *stage.instructions):
+        done = Stage(stage.name, layers, image, state)
+        for instruction in state.instructions(stage):
             self.stop.check()
             with located(self, instruction):
                 steps.carry_out(self, done, instruction, title)
@@ -246,9 +259,7 @@ class Build:
     def _publish(self, stage: Stage) -> ImageRow:
         step = self.step("exporting to image")
         with self.reported(step):
-            state = stage.state
-            assert state is not None  # noqa: S101 - of a stage that has come to its end
-            base = stage.image
+            state, base = stage.state, stage.image
             config = state.config
             if self.options.labels:
                 config.labels = {**(config.labels or {}), **self.options.labels}
@@ -259,16 +270,17 @@ class Build:
                 variant=base.variant,
                 os_version=base.os_version,
                 os_features=base.os_features,
-                author=state.author or base.author,
+                author=state.author,
                 created=created,
                 config=config,
-                history=state.history,
+                history=[
+                    *(base.history or ()),
+                    *(msgspec.structs.replace(entry, created=created) for entry in state.history),
+                ],
                 rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
             )
             self.tell(Status(step, "exporting layers done"))
-            row = publishing.publish(
-                self.store, self.work, image, stage.layers, self.options.tags, self.now // 10**9
-            )
+            row = publishing.publish(self.store, self.work, image, stage.layers, self.options.tags, self.now // 10**9)
             self.tell(Status(step, f"writing image {row.id} done"))
             for tag in self.options.tags:
                 self.tell(Status(step, f"naming to {tag} done"))
@@ -279,13 +291,13 @@ class Build:
 class _Reported:
     def __init__(self, build: Build, step: Step) -> None:
         self._build = build
-        self._step = step
+        self.step = step
         self._begun = 0.0
         self.cached = False
 
     def __enter__(self) -> _Reported:
         self._begun = time.monotonic()
-        self._build.tell(Started(self._step))
+        self._build.tell(Started(self.step))
         return self
 
     @property
@@ -295,7 +307,7 @@ class _Reported:
 
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
         text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
-        self._build.tell(Finished(self._step, self.seconds, self.cached, text))
+        self._build.tell(Finished(self.step, self.seconds, self.cached, text))
 
 
 class _Future:

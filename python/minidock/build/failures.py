@@ -31,9 +31,6 @@ class BuildFailed(MinidockError):
         line: int,
         end_line: int,
         instruction: str,
-        step: str = "",
-        output: str = "",
-        code: int | None = None,
         source: tuple[str, ...] = (),
     ) -> None:
         super().__init__(text)
@@ -44,10 +41,10 @@ class BuildFailed(MinidockError):
         self.end_line = end_line
         self.instruction = instruction
         """As it is written, on one line."""
-        self.step = step
-        self.output = output
+        self.step = ""
+        self.output = ""
         """The last lines that the command wrote."""
-        self.code = code
+        self.code: int | None = None
         """The command's exit code."""
         self.source = source
         """The Dockerfile's lines."""
@@ -89,18 +86,19 @@ def located(build: Build, instruction: Instruction) -> Iterator[None]:
         raise
     except CommandFailed as error:
         lines = error.output.decode("utf-8", "replace").splitlines()[-_TAIL:]
-        raise BuildFailed(
-            str(error), step=error.step, output="\n".join(lines), code=error.code, **_place(build, instruction)
-        ) from error
+        failure = _failure(build, instruction, error)
+        failure.step, failure.output, failure.code = error.step, "\n".join(lines), error.code
+        raise failure from error
     except MinidockError as error:
-        raise BuildFailed(str(error), **_place(build, instruction)) from error
+        raise _failure(build, instruction, error) from error
 
 
-def _place(build: Build, instruction: Instruction) -> dict[str, object]:
-    return {
-        "file": build.context.dockerfile_shown,
-        "line": instruction.line,
-        "end_line": instruction.end_line,
-        "instruction": instruction.original,
-        "source": build.dockerfile.lines,
-    }
+def _failure(build: Build, instruction: Instruction, error: MinidockError) -> BuildFailed:
+    return BuildFailed(
+        str(error),
+        file=build.context.dockerfile_shown,
+        line=instruction.line,
+        end_line=instruction.end_line,
+        instruction=instruction.original,
+        source=build.dockerfile.lines,
+    )

@@ -35,15 +35,15 @@ class Merged:
     """The tree of ``layers``, directories of the host, highest first. Paths in it are relative and clean."""
 
     def __init__(self, layers: Sequence[str]) -> None:
-        self._layers = list(layers)
-        self._stacks: dict[str, list[str]] = {"": self._layers}
+        self.layers = list(layers)
+        self._stacks: dict[str, list[str]] = {"": self.layers}
 
     def look(self, path: str) -> Node | None:
         """Return what is at a path whose parents are no links; a link is returned as itself."""
         if not path:
-            if not self._layers:
+            if not self.layers:
                 return None
-            return Node("", self._layers[0], os.lstat(self._layers[0]))
+            return Node("", self.layers[0], os.lstat(self.layers[0]))
         parent, _, name = path.rpartition("/")
         for directory in self._stack(parent):
             place = f"{directory}/{name}"

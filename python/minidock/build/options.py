@@ -22,7 +22,7 @@ class Options(Struct, kw_only=True):
     """One build."""
 
     target: str = ""
-    args: dict[str, str | None] = {}
+    args: dict[str, str] = {}
     labels: dict[str, str] = {}
     tags: list[str] = []
     """Canonical names."""

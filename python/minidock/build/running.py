@@ -81,6 +81,16 @@ class Command:
         self.platform = platform
 
 
+class Mounted:
+    """Mounts of one RUN: as in the runtime-spec, and what binds show instead of the paths that they name."""
+
+    def __init__(self) -> None:
+        self.mounts: list[tuple[str, str, str, list[str]]] = []
+        self.sources: list[dict[str, Any]] = []
+        self.environment: list[str] = []
+        """Secrets that are variables."""
+
+
 class Room:
     """The directories of one RUN inside a workspace: its writable layer, and the layer that is made of it."""
 
@@ -130,7 +140,7 @@ def run(
     stop: Stop,
     output: Callable[[bytes], None],
     clamp: int | None,
-    places: Sequence[str] = (),
+    mounts: Mounted | None = None,
 ) -> tuple[int, Unpacked | None]:
     """Run a command; returns its exit code and, when that is 0, the layer of what it wrote (None: nothing).
 
@@ -145,6 +155,8 @@ def run(
     stop.check()
     lifecycle = engine.lifecycle
     system, architecture, variant = command.platform
+    if mounts is not None:
+        command.env += mounts.environment
     config = ExecutionConfig(
         user=command.user, env=command.env, cmd=command.argv, working_dir=command.working_dir or "/"
     )
@@ -163,6 +175,8 @@ def run(
         idmap = {"uid": [list(part) for part in record.uid_map], "gid": [list(part) for part in record.gid_map]}
     room.make(idmap)
     planned.snapshot = room.snapshot(idmap)
+    if mounts is not None:
+        record.step_mounts, record.step_sources = mounts.mounts, mounts.sources
     record.starter = lifecycle.owner()
     container = Container(lifecycle, lifecycle.create(planned), record.state, warnings=planned.warnings)
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -187,6 +201,7 @@ def run(
     finally:
         with contextlib.suppress(MinidockError):
             container.remove(force=True)
+    places = [] if mounts is None else [mount[0] for mount in mounts.mounts]
     return 0, uppers.layer_of_upper(room.upper, room.below, room.layer, idmap=idmap, clamp=clamp, places=places)
 
 

@@ -8,6 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from minidock.build import copying, keys, missing, owners, running, sources
+from minidock.build.dockerfile import paths, scopes
 from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
 from minidock.build.events import Output
 from minidock.build.failures import CommandFailed
@@ -20,7 +21,7 @@ from minidock.store.layers import NewLayer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minidock.build.dockerfile.instructions import Instruction, Transfer
+    from minidock.build.dockerfile.instructions import Instruction
     from minidock.build.executor import Build, Stage, _Reported
     from minidock.images.layers import Unpacked
     from minidock.store.layers import LayerRow
@@ -28,20 +29,17 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 64 << 10
 _PROXIES = frozenset(("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"))
 
-Make = "Callable[[str], Unpacked | None]"
-
 
 def carry_out(build: Build, stage: Stage, instruction: Instruction, title: Callable[[Instruction], str]) -> None:
     """Apply an instruction to a stage. Raises CommandFailed, DockerfileError, InvalidArgument and others."""
-    assert stage.state is not None  # noqa: S101 - the caller made it
     done = stage.state.apply(instruction)
     expanded = done.instruction
     if isinstance(expanded, Run):
         _run(build, stage, expanded, done, title(instruction))
     elif isinstance(expanded, (Copy, Add)):
-        _copy(build, stage, expanded, title(instruction))
+        _copy(build, stage, expanded, done.directory, title(instruction))
     elif isinstance(expanded, Workdir):
-        _workdir(build, stage, expanded, title(instruction))
+        _workdir(build, stage, expanded, done.user, title(instruction))
 
 
 def _layer(
@@ -106,15 +104,16 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
     network = options.network if instruction.network == "default" else instruction.network
     network = "bridge" if network in ("", "default") else network
     below = build.paths(stage.layers)
-    argv, env = list(done.argv), list(done.env)
-    wanted = mounts.wanted(build, stage, instruction)
+    argv = list(done.argv)
+    env = [f"{name}={value}" for name, value in done.environment.items()]
+    wanted = mounts.wanted(build, instruction, done)
     key = keys.key(
         "run",
         stage.chain,
         argv,
         [entry for entry in env if entry.partition("=")[0].lower() not in _PROXIES],
-        stage.state.config.user,
-        stage.state.config.working_dir,
+        done.user,
+        done.directory,
         network,
         options.run.get("extra_hosts") or (),
         wanted.facts,
@@ -137,13 +136,13 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
         command = running.Command(
             argv,
             env=env,
-            user=stage.state.config.user,
-            working_dir=stage.state.config.working_dir,
+            user=done.user,
+            working_dir=done.directory,
             options={**options.run, "network": network},
             platform=(stage.image.os or "linux", stage.image.architecture, stage.image.variant),
         )
         room = running.Room(directory, below)
-        with wanted.ready(build, directory, below) as mounted:
+        with wanted.ready(build, directory) as mounted:
             code, made = running.run(
                 build.engine,
                 command,
@@ -166,9 +165,8 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
 # WORKDIR
 
 
-def _workdir(build: Build, stage: Stage, instruction: Workdir, name: str) -> None:
+def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: str) -> None:
     path = instruction.path
-    user = stage.state.config.user
     if path == "/":
         return
     below = Merged(build.paths(stage.layers))
@@ -192,16 +190,9 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, name: str) -> Non
 # COPY and ADD
 
 
-def _copy(build: Build, stage: Stage, instruction: Copy | Add, name: str) -> None:
-    from minidock.build import adding
-
+def _copy(build: Build, stage: Stage, instruction: Copy | Add, directory: str, name: str) -> None:
     below = Merged(build.paths(stage.layers))
-    destination = instruction.destination
-    if not destination.startswith("/"):
-        base = stage.state.config.working_dir or "/"
-        trailing = "/" if destination.endswith("/") or destination in (".", "") or destination.endswith("/.") else ""
-        destination = os.path.normpath(f"{base}/{destination}").replace("//", "/").rstrip("/") + (trailing or "")
-        destination = destination or "/"
+    destination = paths.destination(directory, instruction.destination)
     parts = _parts(build, instruction)
     keep = build.date is None
     facts: list[keys.Fact] = [
@@ -218,7 +209,7 @@ def _copy(build: Build, stage: Stage, instruction: Copy | Add, name: str) -> Non
 
     def make(directory: str, _reported: _Reported) -> Unpacked | None:
         owner = owners.owner(below, instruction.chown) if instruction.chown else None
-        mode = owners.mode(instruction.chmod) if instruction.chmod else None
+        mode = int(instruction.chmod, 8) if instruction.chmod else None
         placing = copying.Placing(below, owner=owner, mode=mode, date=build.date, now=build.now)
         with contextlib.ExitStack() as stack:
             for part in parts:
@@ -243,16 +234,20 @@ def _parts(build: Build, instruction: Copy | Add) -> list[Any]:
             parts.append(remote)
             continue
         if source is None:
-            source = build.source(instruction.from_ if isinstance(instruction, Copy) else "")
+            index = None
+            if isinstance(instruction, Copy):
+                index = scopes.copy_source(instruction, build.names, len(build.dockerfile.stages))
+            name = instruction.from_ if isinstance(instruction, Copy) else ""
+            source = build.source(name) if index is None else build.stage_source(index)
         parts.append(_local(build, instruction, source, text))
     return parts
 
 
-def _local(build: Build, instruction: Transfer, source: sources.Source, text: str) -> Any:
+def _local(build: Build, instruction: Copy | Add, source: sources.Source, text: str) -> Any:
     from minidock.build import adding
 
     prune = missing.pruner(instruction.exclude) if instruction.exclude else None
     matches = source.match(text, prune)
     if not matches and not sources.is_pattern(text):
         raise missing.not_found(source, text)
-    return adding.Local(instruction, source, matches)
+    return adding.Local(instruction, source, matches, build.work.path)

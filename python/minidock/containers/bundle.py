@@ -123,6 +123,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         run_dir=paths.run_container(record.id),
         exit_file=f"{paths.container(record.id)}/exit.json",
         rootfs=record.snapshot,
+        sources=record.step_sources or msgspec.UNSET,
         user=document.User(config.user, list(host_config.group_add or ())),
         stdio=start.stdio,
         stdin=start.stdin,

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from typing import Unpack
+
+    from minidock.build.building import BuildOptions, BuildStream
+    from minidock.build.events import Event
     from minidock.images.mounting import Mounted
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
@@ -142,6 +146,35 @@ class ImageCollection(ImageExchange):
             platform=platform,
         )
         return self._imported(row, target)
+
+    def build(
+        self,
+        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        *,
+        progress: Callable[[Event], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> Image:
+        """Build an image from a Dockerfile and return it.
+
+        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, a file object, a descriptor), or the URL
+        of a tar or a git repository. ``progress`` gets each event, from whichever thread it happens in, one at a time.
+        See :class:`~minidock.build.building.BuildOptions` for the options.
+
+        Raises DockerfileError for a Dockerfile that makes no sense, BuildFailed (which has the line, and a command's
+        last output and exit code) for a step that fails, NotFound, InvalidArgument, Unsupported. Steps that were done
+        stay in the build cache.
+        """
+        from minidock.build.building import build
+
+        return self.made(build(self._engine, context, progress or (lambda _event: None), **options))
+
+    def build_stream(
+        self, context: str | os.PathLike[str] | bytes | BinaryIO | int, **options: Unpack[BuildOptions]
+    ) -> BuildStream:
+        """Begin a build in another thread; the result is an iterator over its events, and has its ``image``."""
+        from minidock.build.building import BuildStream
+
+        return BuildStream(self._engine, context, options)
 
     def mount(self, name: str, path: str | os.PathLike[str] | None = None) -> str:
         """Show an image's tree, read-only, on a directory of the host, until :meth:`unmount`; returns the directory.

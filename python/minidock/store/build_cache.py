@@ -92,7 +92,7 @@ class BuildCache:
             " EXISTS (SELECT 1 FROM image_layers WHERE image_layers.layer_id = build_cache.layer_id)"
             " FROM build_cache JOIN layers ON layers.id = layer_id ORDER BY used DESC, key"
         )
-        return [Step(*row[:-1], bool(row[-1])) for row in rows]
+        return [Step(*row) for row in rows]
 
     def remove(self, keys: Sequence[str], work: Workspace) -> list[int]:
         """Forget steps; layers that nothing else holds go with ``work``. Returns the numbers of those layers."""

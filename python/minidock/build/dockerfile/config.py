@@ -401,5 +401,3 @@ def _bad_digest(text: str) -> str:
         return "invalid checksum digest format"
     known = algorithm in ("sha256", "sha384", "sha512")
     return "invalid checksum digest length" if known else "unsupported digest algorithm"
-
-

@@ -37,6 +37,7 @@ def mounts(record: Record, bundle: str, ipc_donor: int | None, *, has_mqueue: bo
     made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
     made += [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
+    made += [Mount(target, kind, source, words) for target, kind, source, words in record.step_mounts]
     return made
 
 

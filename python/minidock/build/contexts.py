@@ -1,0 +1,177 @@
+"""The build context and its Dockerfile: a directory, a tar, standard input, a URL or a git repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, BinaryIO
+
+from minidock.build import ignore as ignoring
+from minidock.build import unpacking
+from minidock.build.sources import Context
+from minidock.errors import InvalidArgument, LimitExceeded, NotFound
+from minidock.store.failures import from_os
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from minidock.engine import Engine
+    from minidock.store.build_cache import BuildCache
+
+DOCKERFILE = "Dockerfile"
+_MAX_DOCKERFILE = 16 << 20
+_REMOTE = re.compile(r"(https?://|git://|ssh://|git@|github\.com/)", re.IGNORECASE)
+
+
+class BuildContext:
+    """A context that has been opened, with the Dockerfile's text."""
+
+    def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: ignoring.Ignore | None, *, keep: bool) -> None:
+        self.path = path
+        self.dockerfile = dockerfile
+        self.dockerfile_shown = shown
+        self.ignore = ignore
+        self._keep = keep
+        self.work: Workspace | None = None
+
+    def open(self, work: Workspace, cache: BuildCache) -> Context:
+        """Return the files. ``work`` is the build's own."""
+        del work
+        return Context(self.path, "the build context", self.ignore, cache if self._keep else None)
+
+    def close(self) -> None:
+        """Remove what was unpacked or fetched."""
+        if self.work is not None:
+            self.work.close()
+            self.work = None
+
+
+def load(
+    engine: Engine,
+    context: str | os.PathLike[str] | bytes | BinaryIO | int,
+    dockerfile: str | os.PathLike[str] | bytes | None = None,
+) -> BuildContext:
+    """Open a context. ``dockerfile`` is a path, from the context if relative, or the text itself.
+
+    Raises NotFound, InvalidArgument, Corrupt for a damaged archive, and what fetching raises.
+    """
+    if isinstance(context, (str, os.PathLike)) and context != "-":
+        text = os.fspath(context)
+        if _REMOTE.match(text):
+            return _fetched(engine, text, dockerfile)
+        return _directory(text, dockerfile)
+    return _stream(engine, 0 if context == "-" else context, dockerfile)  # type: ignore[arg-type]
+
+
+def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, keep: bool = True) -> BuildContext:
+    try:
+        real = os.path.realpath(path, strict=True)
+        if not stat.S_ISDIR(os.stat(real).st_mode):
+            raise InvalidArgument(f'unable to prepare context: path "{path}" is not a directory')
+    except FileNotFoundError as error:
+        raise NotFound(f'unable to prepare context: path "{path}" not found') from error
+    except OSError as error:
+        raise from_os(error, "read", path) from error
+    if isinstance(dockerfile, (bytes, bytearray)):
+        return BuildContext(real, bytes(dockerfile), DOCKERFILE, _ignore(real, None), keep=keep)
+    name = os.fspath(dockerfile) if dockerfile is not None else ""
+    place = os.path.join(real, name or DOCKERFILE)
+    if not name and not os.path.lexists(place) and os.path.lexists(os.path.join(real, "dockerfile")):
+        place = os.path.join(real, "dockerfile")
+    data = _read(place, name or DOCKERFILE)
+    return BuildContext(real, data, os.path.basename(place), _ignore(real, place), keep=keep)
+
+
+def _read(place: str, shown: str) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            data = file.read(_MAX_DOCKERFILE + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"failed to read dockerfile: open {shown}: no such file or directory") from error
+    except OSError as error:
+        raise from_os(error, "read", place) from error
+    if len(data) > _MAX_DOCKERFILE:
+        raise LimitExceeded(f"{shown}: larger than {_MAX_DOCKERFILE >> 20} MiB")
+    return data
+
+
+def _ignore(context: str, dockerfile: str | None) -> ignoring.Ignore | None:
+    """The rules beside the Dockerfile that have its name, or those of the context."""
+    places = [] if dockerfile is None else [f"{dockerfile}.dockerignore"]
+    for place in [*places, f"{context}/.dockerignore"]:
+        if os.path.exists(place):
+            name = os.path.basename(place)
+            return ignoring.read(_read(place, name), name)
+    return None
+
+
+def _stream(
+    engine: Engine, source: bytes | BinaryIO | int, dockerfile: str | os.PathLike[str] | bytes | None
+) -> BuildContext:
+    """A tar, or with anything else a Dockerfile that has no context."""
+    work = Workspace(engine.store.paths, "context")
+    try:
+        path = work.join("files")
+        os.mkdir(path, 0o755)
+        data = _drained(source, work)
+        fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            head = os.pread(fd, unpacking.HEAD, 0)
+            if unpacking.is_archive(head):
+                unpacking.unpack(fd, path, "the build context", owners=False)
+                made = _directory(path, dockerfile, keep=False)
+            else:
+                text = os.pread(fd, _MAX_DOCKERFILE + 1, 0)
+                if len(text) > _MAX_DOCKERFILE:
+                    raise InvalidArgument("the build context is neither a tar nor a Dockerfile")
+                if dockerfile is not None:
+                    raise InvalidArgument("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
+                made = _directory(path, text, keep=False)
+        finally:
+            os.close(fd)
+    except BaseException:
+        work.close()
+        raise
+    made.work = work
+    return made
+
+
+def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
+    """Write all that ``source`` gives to a file."""
+    path = work.join("context.tar")
+    with open(path, "wb") as out:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            out.write(source)
+        elif isinstance(source, int):
+            while data := os.read(source, 1 << 20):
+                out.write(data)
+        else:
+            while data := source.read(1 << 20):
+                out.write(data)
+    return path
+
+
+def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
+    from minidock.build import fetching
+
+    work = Workspace(engine.store.paths, "context")
+    try:
+        path = work.join("files")
+        if fetching.is_git(url):
+            fetching.clone(url, path, engine)
+            made = _directory(fetching.part(path, url), dockerfile, keep=False)
+        else:
+            target = work.join("fetched")
+            fetching.download(engine, url, target)
+            with open(target, "rb") as file:
+                made = _stream(engine, file, dockerfile)
+            inner = made.work
+            made.work = None
+            assert inner is not None  # noqa: S101 - just made
+            work.close()
+            work = inner
+    except BaseException:
+        work.close()
+        raise
+    made.work = work
+    return made
