@@ -88,6 +88,7 @@ IMPLEMENTED = {
     "image tag": ("images", "TAG", "Give an image another name"),
     "image history": ("images", "HISTORY", "Show how an image's layers came about"),
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
+    "image build": ("build", "BUILD_COMMAND", "Build an image from a Dockerfile"),
     "image pull": ("transfer", "PULL", "Download an image from a registry"),
     "image push": ("transfer", "PUSH", "Upload an image to a registry"),
     "image import": ("imports", "IMPORT", "Make an image from a root filesystem archive"),
@@ -159,6 +160,8 @@ ALIASES = {
     "export": "container export",
     "save": "image save",
     "load": "image load",
+    "build": "image build",
+    "builder build": "image build",
     "pull": "image pull",
     "push": "image push",
     "tag": "image tag",
@@ -172,9 +175,8 @@ ALIASES = {
 PLANNED: dict[str, Reason] = {
     "system prune": VOLUMES,
     "volume": VOLUMES,
-    "build": BUILD,
-    "image build": BUILD,
-    "builder": BUILD,
+    "builder prune": BUILD,
+    "builder du": BUILD,
     "buildx": BUILD,
     "serve": API,
 }
