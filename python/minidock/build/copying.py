@@ -163,7 +163,11 @@ class Placing:
 
     def write_tar(self, out: int) -> None:
         """Write the layer's tar. Raises OSError, and what reading the sources raises."""
-        _Writer(out).run(self.items[path] for path in sorted(self.items, key=os.fsencode))
+        items = self.items
+        top = items.get("")
+        # A layer without an entry of its own for the top has this mode and owner there.
+        leave = top is not None and (stat.S_IMODE(top.mode), top.uid, top.gid) == (_DIRECTORY_MODE, 0, 0)
+        _Writer(out).run(items[path] for path in sorted(items, key=os.fsencode) if path or not leave)
 
 
 class _Writer:
