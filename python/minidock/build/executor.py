@@ -186,7 +186,8 @@ class Build:
 
     def paths(self, layers: list[LayerRow]) -> list[str]:
         """The directories of layers, highest first."""
-        return [f"{self.store.paths.layer(layer.id)}/fs" for layer in reversed(layers)]
+        # Each once: overlayfs takes no directory twice.
+        return [f"{self.store.paths.layer(number)}/fs" for number in dict.fromkeys(one.id for one in reversed(layers))]
 
     def image(self, name: str, platform: str = "") -> tuple[ImageRow, ImageConfig, list[LayerRow]]:
         """Return an image that a Dockerfile names, pulled if it is not here; its layers stay for this build."""

@@ -267,7 +267,7 @@ class Planning(Settling):
             raise ImageNotFound(_removed_meanwhile(record))
 
     def _layers(self, image_id: str) -> list[str]:
-        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.layers(image_id))]
+        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.stack(image_id))]
 
     def create(self, planned: Planned) -> Record:
         """Make a container that has not been started."""
