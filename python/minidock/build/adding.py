@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from typing import TYPE_CHECKING
 
-from minidock.build import sources, unpacking
+from minidock.build import git, sources, unpacking
 from minidock.build.dockerfile.instructions import Add, Copy
 from minidock.build.merged import Merged
-from minidock.errors import Unsupported
+from minidock.errors import Corrupt, InvalidArgument
 
 if TYPE_CHECKING:
     import contextlib
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from minidock.build.sources import Match, Source
 
 _URL = re.compile(r"https?://", re.IGNORECASE)
-_GIT = re.compile(r"(git://|ssh://|git@|[^ ]*\.git(#.*)?$)", re.IGNORECASE)
 
 
 class Local:
@@ -63,21 +63,106 @@ class Local:
         if directory is None:
             placing.copy(self._source, match, destination)  # it only begins like an archive
             return
-        tree = sources.Source(Merged([directory]), match.name)
-        for found in tree.match("/"):
-            placing.copy(tree, found, destination)
+        _place_all(placing, directory, destination, match.name)
 
 
-def remote(build: Build, instruction: Add, text: str) -> Remote | None:
-    """Return what an ADD fetches; None for a source that is a path."""
-    if _GIT.match(text):
-        raise Unsupported(
-            f"ADD {text}: git sources are not in this version of minidock; clone it beside the Dockerfile"
-        )
-    if not _URL.match(text):
-        return None
-    raise Unsupported(f"ADD {text}: fetching is not in this version")
+def remote(build: Build, instruction: Add, text: str) -> Fetched | Cloned | None:
+    """Return what an ADD fetches; None for a source that is a path. Raises what fetching raises."""
+    if git.is_git(text):
+        return Cloned(build, instruction, text)
+    if _URL.match(text):
+        return Fetched(build, instruction, text)
+    if instruction.checksum:
+        raise InvalidArgument("checksum can't be specified for non-HTTP(S) & non-Git sources")
+    return None
 
 
-class Remote:
-    """A file that is fetched."""
+class Fetched:
+    """A file of the web, fetched when its content has to be known: at once unless its checksum is."""
+
+    def __init__(self, build: Build, instruction: Add, url: str) -> None:
+        self._build = build
+        self._instruction = instruction
+        self._url = url
+        self._path = ""
+        self._digest = instruction.checksum if instruction.checksum.startswith("sha256:") else ""
+
+    def _fetch(self) -> str:
+        """Fetch it, once; returns its path. Raises Corrupt when it is not what the checksum says."""
+        from minidock.build import fetching
+
+        if not self._path:
+            path = self._build.work.join(f"fetched-{os.urandom(6).hex()}")
+            digest = fetching.download(self._build.engine, self._url, path, self._build.stop)
+            wanted = self._instruction.checksum
+            found = digest if wanted in ("", digest) else _digest(path, wanted.partition(":")[0])
+            if wanted and found != wanted:
+                raise Corrupt(f"digest mismatch {found}: {wanted}")
+            self._path, self._digest = path, digest
+        return self._path
+
+    def fact(self, *, times: bool) -> keys.Fact:
+        """What the key has of it."""
+        del times
+        if not self._digest:
+            self._fetch()
+        return ["fetched", self._digest, self._name()]
+
+    def _name(self) -> str:
+        from minidock.build import fetching
+
+        return fetching.name_of(self._url)
+
+    def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
+        """Put it where it belongs."""
+        path, name = self._fetch(), self._name()
+        if not name and destination.endswith("/"):
+            raise InvalidArgument(f"ADD {self._url}: cannot determine a filename for {destination}; name the file")
+        directory = self._build.work.path
+        if self._instruction.unpack:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                unpacked = unpacking.unpacked(fd, directory, name, stack)
+            finally:
+                os.close(fd)
+            if unpacked is not None:
+                _place_all(placing, unpacked, destination, name)
+                return
+        os.chmod(path, 0o600)
+        tree = sources.Source(Merged([directory]), self._url)
+        for found in tree.match(os.path.basename(path)):
+            placing.copy(tree, found._replace(name=name), destination)
+
+
+class Cloned:
+    """A git repository."""
+
+    def __init__(self, build: Build, instruction: Add, url: str) -> None:
+        self._where = git.parse(url)
+        self._keep = bool(instruction.keep_git_dir)
+        self._path = build.work.join(f"git-{os.urandom(6).hex()}")
+        self._commit = git.clone(self._where, self._path, keep_git=self._keep, stop=build.stop)
+        wanted = instruction.checksum.removeprefix("sha1:")
+        if wanted and not self._commit.startswith(wanted):
+            raise Corrupt(f"expected checksum to match {wanted}, got {self._commit}")
+
+    def fact(self, *, times: bool) -> keys.Fact:
+        """What the key has of it."""
+        del times
+        return ["git", self._commit, self._where.directory, str(self._keep)]
+
+    def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
+        """Put it where it belongs."""
+        del stack
+        _place_all(placing, git.part(self._where, self._path), destination, self._where.remote)
+
+
+def _place_all(placing: Placing, directory: str, destination: str, shown: str) -> None:
+    tree = sources.Source(Merged([directory]), shown)
+    for found in tree.match("/"):
+        placing.copy(tree, found, destination)
+
+
+def _digest(path: str, algorithm: str) -> str:
+    with open(path, "rb") as file:
+        return f"{algorithm}:{hashlib.file_digest(file, algorithm).hexdigest()}"

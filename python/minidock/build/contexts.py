@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 DOCKERFILE = "Dockerfile"
 _MAX_DOCKERFILE = 16 << 20
-_REMOTE = re.compile(r"(https?://|git://|ssh://|git@|github\.com/)", re.IGNORECASE)
+_REMOTE = re.compile(r"(https?|git|ssh)://|git@|github\.com/", re.IGNORECASE)
 
 
 class BuildContext:
@@ -152,26 +152,22 @@ def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
 
 
 def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
-    from minidock.build import fetching
+    from minidock.build import fetching, git
 
-    work = Workspace(engine.store.paths, "context")
-    try:
-        path = work.join("files")
-        if fetching.is_git(url):
-            fetching.clone(url, path, engine)
-            made = _directory(fetching.part(path, url), dockerfile, keep=False)
-        else:
-            target = work.join("fetched")
-            fetching.download(engine, url, target)
-            with open(target, "rb") as file:
-                made = _stream(engine, file, dockerfile)
-            inner = made.work
-            made.work = None
-            assert inner is not None  # noqa: S101 - just made
+    if git.is_git(url):
+        where = git.parse(url)
+        work = Workspace(engine.store.paths, "context")
+        try:
+            path = work.join("files")
+            git.clone(where, path)
+            made = _directory(git.part(where, path), dockerfile, keep=False)
+        except BaseException:
             work.close()
-            work = inner
-    except BaseException:
-        work.close()
-        raise
-    made.work = work
-    return made
+            raise
+        made.work = work
+        return made
+    with Workspace(engine.store.paths, "context") as work:
+        target = work.join("fetched")
+        fetching.download(engine, url, target)
+        with open(target, "rb") as file:
+            return _stream(engine, file, dockerfile)

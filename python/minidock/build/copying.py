@@ -26,7 +26,7 @@ _FILE_MODE = 0o644
 
 
 class Item(NamedTuple):
-    """One entry of a layer. ``path`` has no links and no leading slash; exactly one of ``node``/``data`` has content."""
+    """One entry of a layer. ``path`` has no links and no leading slash; ``node`` or ``data`` is its content."""
 
     path: str
     mode: int

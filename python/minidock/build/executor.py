@@ -13,7 +13,7 @@ from minidock.build import keys, publishing, steps
 from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
-from minidock.build.failures import BuildFailed, located
+from minidock.build.failures import located
 from minidock.build.merged import Merged
 from minidock.build.running import Stop
 from minidock.build.sources import Context, Source
