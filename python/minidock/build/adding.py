@@ -66,6 +66,11 @@ class Local:
         _place_all(placing, directory, destination, match.name)
 
 
+def is_remote(text: str) -> bool:
+    """Whether a source of ADD is fetched."""
+    return git.is_git(text) or _URL.match(text) is not None
+
+
 def remote(build: Build, instruction: Add, text: str) -> Fetched | Cloned | None:
     """Return what an ADD fetches; None for a source that is a path. Raises what fetching raises."""
     if git.is_git(text):

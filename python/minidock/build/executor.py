@@ -148,9 +148,9 @@ class Build:
             if future.error is not None and not isinstance(future.error, Cancelled):
                 raise future.error
 
-    def reported(self, step: Step) -> _Reported:
+    def reported(self, step: Step) -> Reported:
         """A context manager that tells of a step's beginning and end."""
-        return _Reported(self, step)
+        return Reported(self, step)
 
     # Where files come from
 
@@ -281,7 +281,9 @@ class Build:
                 rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
             )
             self.tell(Status(step, "exporting layers done"))
-            row = publishing.publish(self.store, self.work, image, stage.layers, self.options.tags, self.now // 10**9)
+            row = publishing.publish(
+                self.store, self.work, image, stage.layers, tags=self.options.tags, created=self.now // 10**9
+            )
             self.tell(Status(step, f"writing image {row.id} done"))
             for tag in self.options.tags:
                 self.tell(Status(step, f"naming to {tag} done"))
@@ -289,14 +291,16 @@ class Build:
         return row
 
 
-class _Reported:
+class Reported:
+    """A step while it is done; ``cached`` is set where it was done before."""
+
     def __init__(self, build: Build, step: Step) -> None:
         self._build = build
         self.step = step
         self._begun = 0.0
         self.cached = False
 
-    def __enter__(self) -> _Reported:
+    def __enter__(self) -> Reported:
         self._begun = time.monotonic()
         self._build.tell(Started(self.step))
         return self

@@ -1,3 +1,4 @@
+# ruff: noqa: N818 - classes are named after the thing that failed
 """How a build fails: where in the Dockerfile, on what, with the last lines of what a command wrote."""
 
 from __future__ import annotations

@@ -52,9 +52,8 @@ def download(engine: Engine, url: str, target: str, stop: Stop | None = None) ->
                             raise SystemFailure(f"fetch {shown(url)}: leads to {shown(at)}, which is no web address")
                         continue
                     if response.status != 200:
-                        raise SystemFailure(
-                            f"fetch {shown(url)}: invalid response status {response.status} {response.reason or ''}".rstrip()
-                        )
+                        status = f"{response.status} {response.reason or ''}".rstrip()
+                        raise SystemFailure(f"fetch {shown(url)}: invalid response status {status}")
                     _save(response, target, hashed, shown(url), stop)
                 finally:
                     response.release_conn()

@@ -72,15 +72,14 @@ def clone(where: Repository, target: str, *, keep_git: bool = False, stop: Stop 
     wanted = where.ref or "HEAD"
     try:
         run("fetch", "--quiet", "--depth=1", "--no-tags", "--", "origin", wanted)
+        found = "FETCH_HEAD"
     except SystemFailure:
-        if not where.ref:
-            raise
-        # Servers need not give a commit that no branch ends at by its name.
+        # Not every server gives a part of the history, or a commit by its name.
         run("fetch", "--quiet", "--tags", "--", "origin", "+refs/heads/*:refs/remotes/origin/*")
-        run("fetch", "--quiet", "--", "origin", wanted) if not _COMMIT.fullmatch(wanted) else None
-        run("checkout", "--quiet", "--detach", wanted if _COMMIT.fullmatch(wanted) else "FETCH_HEAD")
-    else:
-        run("checkout", "--quiet", "--detach", "FETCH_HEAD")
+        found = wanted if _COMMIT.fullmatch(wanted) else "FETCH_HEAD"
+        if found == "FETCH_HEAD":
+            run("fetch", "--quiet", "--", "origin", wanted)
+    run("checkout", "--quiet", "--detach", found)
     run("submodule", "update", "--quiet", "--init", "--recursive", "--depth=1")
     commit = run("rev-parse", "HEAD").strip()
     if not keep_git:

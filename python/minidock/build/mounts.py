@@ -16,7 +16,7 @@ from minidock.store.trees import remove_tree
 from minidock.store.workspace import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from minidock.build.dockerfile.config import Script, Step
     from minidock.build.dockerfile.instructions import Mount, Run
@@ -201,19 +201,28 @@ def _copied(source: Source, match: Match, place: str) -> str:
     return place
 
 
-def wanted(build: Build, instruction: Run, step: Step) -> Wanted:
-    """Return the mounts of a RUN, with what of them belongs to its key. Raises what finding their sources raises."""
-    found = Wanted(instruction.mounts, step.directory, step.script)
-    for index, mount in enumerate(found.mounts):
-        fact: list[keys.Fact] = [mount.type, mount.target, int(mount.readonly), mount.size or 0, mount.id]
+def sources_of(build: Build, instruction: Run) -> dict[int, Source]:
+    """Return what the binds of a RUN show, by their number; waits for the stages among them."""
+    found = {}
+    for index, mount in enumerate(instruction.mounts):
         if mount.type == "bind":
             stage = build.names.get(mount.from_.lower())
-            source = build.source(mount.from_) if stage is None else build.stage_source(stage)
+            found[index] = build.source(mount.from_) if stage is None else build.stage_source(stage)
+    return found
+
+
+def wanted(instruction: Run, step: Step, found: Mapping[int, Source]) -> Wanted:
+    """Return the mounts of a RUN, with what of them belongs to its key. Raises what finding their sources raises."""
+    made = Wanted(instruction.mounts, step.directory, step.script)
+    for index, mount in enumerate(made.mounts):
+        fact: list[keys.Fact] = [mount.type, mount.target, int(mount.readonly), mount.size or 0, mount.id]
+        if mount.type == "bind":
+            source = found[index]
             matches = [] if sources.is_pattern(mount.source) else source.match(mount.source or "/")
             if not matches:
                 raise missing.not_found(source, mount.source)
-            found.binds[index] = (source, matches[0])
+            made.binds[index] = (source, matches[0])
             fact.append(sources.fingerprint(source, matches, times=False))
         # The values of secrets are no part of the key, as in Docker, nor is what a cache holds.
-        found.facts.append(fact)
-    return found
+        made.facts.append(fact)
+    return made

@@ -1,4 +1,4 @@
-"""What a build is told besides its context: the keyword options of ``engine.images.build``, checked and in one place."""
+"""What a build is told besides its context: the options of ``engine.images.build``, checked and in one place."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FIXED_DATE = 946_684_800
-"""2000-01-01: the time of all that a build makes, unless SOURCE_DATE_EPOCH names another; archives of any kind hold it."""
+"""2000-01-01, which archives of any kind can hold: the time of all that a build makes, unless it is told another."""
 NETWORKS = ("", "default", "bridge", "none", "host")
 
 

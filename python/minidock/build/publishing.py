@@ -27,7 +27,7 @@ _encode = msgspec.json.Encoder().encode
 
 
 def publish(
-    store: Store, work: Workspace, image: ImageConfig, layers: Sequence[LayerRow], tags: Sequence[str], created: int
+    store: Store, work: Workspace, image: ImageConfig, layers: Sequence[LayerRow], *, tags: Sequence[str], created: int
 ) -> ImageRow:
     """Add the image unless it is there, and give it its canonical names; ``created`` in seconds since 1970."""
     document = _encode(image)

@@ -1,4 +1,4 @@
-"""What COPY and ADD read from: the build context, an earlier stage, an image. Files are found, filtered and digested."""
+"""What COPY and ADD read from: the build context, a stage, an image. Files are found, filtered and digested."""
 
 from __future__ import annotations
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from minidock.build import copying, keys, missing, owners, running, sources
+from minidock.build import adding, copying, keys, missing, owners, running, sources
 from minidock.build.dockerfile import paths, scopes
 from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
 from minidock.build.events import Output
@@ -19,10 +19,11 @@ from minidock.images import reproducible
 from minidock.store.layers import NewLayer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from minidock.build.dockerfile import config as configs
     from minidock.build.dockerfile.instructions import Instruction
-    from minidock.build.executor import Build, Stage, _Reported
+    from minidock.build.executor import Build, Reported, Stage
     from minidock.images.layers import Unpacked
     from minidock.store.layers import LayerRow
 
@@ -43,30 +44,20 @@ def carry_out(build: Build, stage: Stage, instruction: Instruction, title: Calla
 
 
 def _layer(
-    build: Build,
-    stage: Stage,
-    kind: str,
-    key: str,
-    name: str,
-    line: int,
-    make: Callable[[str, _Reported], Unpacked | None],
+    build: Build, stage: Stage, reported: Reported, make: Callable[[str], Unpacked | None], *, kind: str, key: str
 ) -> None:
     """Put the layer of a step on the stage: that of the cache, or the one that ``make`` makes in a directory."""
     store, work = build.store, build.work
     fresh = build.options.no_cache or _is_filtered(build, stage)
-    step = build.step(name, line)
-    with build.reported(step) as reported:
-        row = None if fresh else store.build_cache.find(key, work)
-        if row is None:
-            with locked(store.paths, key, build.stop):
-                row = None if fresh else store.build_cache.find(key, work)
-                if row is None:
-                    row = _register(build, make, reported)
-                    store.build_cache.put(key, kind, name, row)
-                else:
-                    reported.cached = True
-        else:
-            reported.cached = True
+    row = None if fresh else store.build_cache.find(key, work)
+    reported.cached = row is not None
+    if row is None:
+        with locked(store.paths, key, build.stop):
+            row = None if fresh else store.build_cache.find(key, work)
+            reported.cached = row is not None
+            if row is None:
+                row = _register(build, make)
+                store.build_cache.put(key, kind, reported.step.name, row)
     stage.layers.append(row)
 
 
@@ -74,9 +65,9 @@ def _is_filtered(build: Build, stage: Stage) -> bool:
     return bool(stage.name and stage.name in build.options.no_cache_filter)
 
 
-def _register(build: Build, make: Callable[[str, _Reported], Unpacked | None], reported: _Reported) -> LayerRow:
+def _register(build: Build, make: Callable[[str], Unpacked | None]) -> LayerRow:
     directory = build.work.join(f"step-{os.urandom(6).hex()}")
-    made = make(directory, reported)
+    made = make(directory)
     if made is None:
         directory += "-empty"
         made = reproducible.layer_of(lambda fd: _write(fd, bytes(1024)), directory)
@@ -93,7 +84,7 @@ def _write(fd: int, data: bytes) -> None:
 # RUN
 
 
-def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> None:
+def _run(build: Build, stage: Stage, instruction: Run, done: configs.Step, name: str) -> None:
     from minidock.build import mounts
 
     options = build.options
@@ -103,10 +94,28 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
         raise Unsupported("RUN --device: a build gives no devices to commands")
     network = options.network if instruction.network == "default" else instruction.network
     network = "bridge" if network in ("", "default") else network
+    found = mounts.sources_of(build, instruction)
+    with build.reported(build.step(name, instruction.line)) as reported:
+        _run_in(build, stage, instruction, done, network=network, found=found, reported=reported)
+
+
+def _run_in(
+    build: Build,
+    stage: Stage,
+    instruction: Run,
+    done: configs.Step,
+    *,
+    network: str,
+    found: Mapping[int, sources.Source],
+    reported: Reported,
+) -> None:
+    from minidock.build import mounts
+
+    options = build.options
     below = build.paths(stage.layers)
     argv = list(done.argv)
     env = [f"{name}={value}" for name, value in done.environment.items()]
-    wanted = mounts.wanted(build, instruction, done)
+    wanted = mounts.wanted(instruction, done, found)
     key = keys.key(
         "run",
         stage.chain,
@@ -120,7 +129,7 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
         "" if build.date is None else str(build.date),
     )
 
-    def make(directory: str, reported: _Reported) -> Unpacked | None:
+    def make(directory: str) -> Unpacked | None:
         step = reported.step
         tail: deque[bytes] = deque()
         kept = 0
@@ -159,7 +168,7 @@ def _run(build: Build, stage: Stage, instruction: Run, done: Any, name: str) -> 
             )
         return made
 
-    _layer(build, stage, "exec", key, name, instruction.line, make)
+    _layer(build, stage, reported, make, kind="exec", key=key)
 
 
 # WORKDIR
@@ -172,7 +181,7 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
     below = Merged(build.paths(stage.layers))
     key = keys.key("workdir", stage.chain, path, user, "" if build.date is None else str(build.date))
 
-    def make(directory: str, _reported: _Reported) -> Unpacked | None:
+    def make(directory: str) -> Unpacked | None:
         node = below.look(below.resolve(path))
         if node is not None:
             if not node.is_directory:
@@ -184,16 +193,41 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
         placing.directory(path)
         return reproducible.layer_of(placing.write_tar, directory)
 
-    _layer(build, stage, "workdir", key, name, instruction.line, make)
+    with build.reported(build.step(name, instruction.line)) as reported:
+        _layer(build, stage, reported, make, kind="workdir", key=key)
 
 
 # COPY and ADD
 
 
 def _copy(build: Build, stage: Stage, instruction: Copy | Add, directory: str, name: str) -> None:
+    source = _source(build, instruction)
+    with build.reported(build.step(name, instruction.line)) as reported:
+        _copy_in(build, stage, instruction, directory=directory, source=source, reported=reported)
+
+
+def _source(build: Build, instruction: Copy | Add) -> sources.Source | None:
+    """The tree that files come from; None where all are fetched or written in the Dockerfile."""
+    if isinstance(instruction, Copy) and instruction.from_:
+        index = scopes.copy_source(instruction, build.names, len(build.dockerfile.stages))
+        return build.source(instruction.from_) if index is None else build.stage_source(index)
+    if isinstance(instruction, Add) and all(map(adding.is_remote, instruction.sources)):
+        return None
+    return build.source("") if instruction.sources else None
+
+
+def _copy_in(
+    build: Build,
+    stage: Stage,
+    instruction: Copy | Add,
+    *,
+    directory: str,
+    source: sources.Source | None,
+    reported: Reported,
+) -> None:
     below = Merged(build.paths(stage.layers))
     destination = paths.destination(directory, instruction.destination)
-    parts = _parts(build, instruction)
+    parts = [_part(build, instruction, source, text) for text in instruction.sources]
     keep = build.date is None
     facts: list[keys.Fact] = [
         instruction.chown,
@@ -207,7 +241,7 @@ def _copy(build: Build, stage: Stage, instruction: Copy | Add, directory: str, n
         facts.append([str(instruction.unpack)])
     key = keys.key("copy", stage.chain, *facts)
 
-    def make(directory: str, _reported: _Reported) -> Unpacked | None:
+    def make(directory: str) -> Unpacked | None:
         owner = owners.owner(below, instruction.chown) if instruction.chown else None
         mode = int(instruction.chmod, 8) if instruction.chmod else None
         placing = copying.Placing(below, owner=owner, mode=mode, date=build.date, now=build.now)
@@ -220,32 +254,17 @@ def _copy(build: Build, stage: Stage, instruction: Copy | Add, directory: str, n
                 return None
             return reproducible.layer_of(placing.write_tar, directory)
 
-    _layer(build, stage, "copy", key, name, instruction.line, make)
+    _layer(build, stage, reported, make, kind="copy", key=key)
 
 
-def _parts(build: Build, instruction: Copy | Add) -> list[Any]:
-    from minidock.build import adding
-
-    parts: list[Any] = []
-    source = None
-    for text in instruction.sources:
-        remote = adding.remote(build, instruction, text) if isinstance(instruction, Add) else None
+def _part(
+    build: Build, instruction: Copy | Add, source: sources.Source | None, text: str
+) -> adding.Local | adding.Fetched | adding.Cloned:
+    if isinstance(instruction, Add):
+        remote = adding.remote(build, instruction, text)
         if remote is not None:
-            parts.append(remote)
-            continue
-        if source is None:
-            index = None
-            if isinstance(instruction, Copy):
-                index = scopes.copy_source(instruction, build.names, len(build.dockerfile.stages))
-            name = instruction.from_ if isinstance(instruction, Copy) else ""
-            source = build.source(name) if index is None else build.stage_source(index)
-        parts.append(_local(build, instruction, source, text))
-    return parts
-
-
-def _local(build: Build, instruction: Copy | Add, source: sources.Source, text: str) -> Any:
-    from minidock.build import adding
-
+            return remote
+    assert source is not None  # noqa: S101 - something is to be found in it
     prune = missing.pruner(instruction.exclude) if instruction.exclude else None
     matches = source.match(text, prune)
     if not matches and not sources.is_pattern(text):
