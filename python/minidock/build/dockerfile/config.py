@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from minidock.build.dockerfile import mounts, parsing, paths, ports, words
 from minidock.build.dockerfile import instructions as kinds
+from minidock.build.dockerfile import mounts, parsing, paths, ports, words
 from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc, Instruction, Stage
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
@@ -401,5 +400,3 @@ def _bad_digest(text: str) -> str:
         return "invalid checksum digest format"
     known = algorithm in ("sha256", "sha384", "sha512")
     return "invalid checksum digest length" if known else "unsupported digest algorithm"
-
-

@@ -49,13 +49,13 @@ def match(pattern: str, name: str) -> bool:
     reached = {0}
     for part in parse_pattern(pattern):
         if part is None:
-            reached = _star(name, reached)
+            reached = star(name, reached)
         else:
             reached = {at + 1 for at in reached if at < len(name) and part.matches(name[at])}
     return len(name) in reached
 
 
-def _star(name: str, reached: set[int]) -> set[int]:
+def star(name: str, reached: set[int]) -> set[int]:
     """Positions up to the next slash from each of ``reached``."""
     found: set[int] = set()
     for start in sorted(reached):
