@@ -13,12 +13,14 @@ from typing import NamedTuple
 
 from minidock.build.dockerfile import paths
 from minidock.build.dockerfile.paths import BadPattern, Characters
-from minidock.build.dockerfile.text import SPACES, decode, printable, quote
+from minidock.build.dockerfile.text import SPACES, decode, quote
 from minidock.errors import InvalidArgument, LimitExceeded
 
 MAX_FILE = 1 << 20
 MAX_RULES = 10_000
+MAX_PATTERN = 4096
 _CACHED = 10_000
+_SHOWN = 200
 _STAR, _DEEP, _ALL = "*", "**/", "**"
 _FEW = 3
 _Part = Characters | str
@@ -66,7 +68,7 @@ class Ignore:
     def rule(self, path: str, *, is_directory: bool) -> str | None:
         """The rule that excludes ``path``, in words; None if it is not excluded."""
         found = self._deciding(path, is_directory=is_directory)
-        return None if found is None else f"{quote(found.text)} in line {found.line} of {self._name}"
+        return None if found is None else f"{quote(found.text[:_SHOWN])} in line {found.line} of {self._name}"
 
     def _deciding(self, path: str, *, is_directory: bool) -> Rule | None:
         if not self._rules or path in ("", "."):
@@ -106,10 +108,12 @@ def read(data: bytes, name: str = ".dockerignore") -> Ignore:
         text = line.strip(SPACES)
         if not text or line.startswith("#"):
             continue
+        if len(text) > MAX_PATTERN:
+            raise LimitExceeded(f"{name} line {number} has more than {MAX_PATTERN} characters")
         try:
             rules.append(_rule(number, text))
         except BadPattern as error:
-            raise InvalidArgument(f"{name} line {number}: {error}: {quote(printable(text))}") from None
+            raise InvalidArgument(f"{name} line {number}: {error}: {quote(text[:_SHOWN])}") from None
         if len(rules) > MAX_RULES:
             raise LimitExceeded(f"{name} has more than {MAX_RULES} rules")
     return Ignore(rules, name)
@@ -156,12 +160,7 @@ def _characters(pattern: str, position: int) -> tuple[Characters, int]:
     if character == "?":
         return Characters([("/", "/")], True), position + 1
     if character == "[":
-        end = position + 2
-        while True:
-            try:
-                return paths.parse_pattern(pattern[position:end])[0] or Characters([], False), end
-            except BadPattern:
-                end += 1  # the pattern is known to be good: this ends
+        return paths.character_class(pattern, position + 1)
     if character != "\\":
         return Characters([(character, character)], False), position + 1
     escaped = pattern[position + 1]
