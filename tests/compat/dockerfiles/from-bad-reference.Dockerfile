@@ -1,1 +1,1 @@
-FROM UPPER/case:tag
+FROM Upper:tag

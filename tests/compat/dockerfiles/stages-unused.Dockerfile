@@ -1,4 +1,4 @@
-FROM nothing-has-this-name AS a
-RUN x
+FROM corpus-base AS a
+RUN exit 1
 FROM scratch
 LABEL a=b

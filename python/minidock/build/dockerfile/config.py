@@ -7,12 +7,11 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
-from minidock.build.dockerfile import mounts, parsing, paths, ports, words
 from minidock.build.dockerfile import instructions as kinds
+from minidock.build.dockerfile import mounts, parsing, paths, ports, words
 from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc, Instruction, Stage
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
@@ -93,6 +92,9 @@ class State:
         for entry in environment if parent is None else ():
             name, _, value = entry.partition("=")
             self._variables[name] = value
+        self._places: dict[str, int] = {}
+        for place, entry in enumerate(environment):
+            self._places.setdefault(entry.partition("=")[0], place)
         arguments.spend(sum(map(len, environment)))
 
     def triggers(self, stage: Stage) -> list[Instruction]:
@@ -161,17 +163,16 @@ class State:
     def _env(self, given: kinds.Env) -> tuple[Instruction, str]:
         pairs = tuple((self._expand(name, given), self._expand(value, given)) for name, value in given.pairs)
         environment = self.config.env or []
-        places = {entry.partition("=")[0]: index for index, entry in reversed(list(enumerate(environment)))}
         for name, value in pairs:
             if self._linter is not None:
                 if given.legacy:
                     self._linter.report("LegacyKeyValueFormat", given, given.keyword)
                 self._linter.secret(given, name)
             self._variables[name] = value
-            if name in places:
-                environment[places[name]] = f"{name}={value}"
+            if name in self._places:
+                environment[self._places[name]] = f"{name}={value}"
             else:
-                places[name] = len(environment)
+                self._places[name] = len(environment)
                 environment.append(f"{name}={value}")
         return replace(given, pairs=pairs), _pairs("ENV", pairs)
 

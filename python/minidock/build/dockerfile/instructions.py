@@ -35,6 +35,8 @@ from msgspec import Struct
 from minidock.errors import InvalidArgument
 from minidock.spec import oci_image
 
+_MAX_ERROR = 1000
+
 
 class DockerfileError(InvalidArgument):
     """A Dockerfile is wrong. ``line`` is the first line of the instruction, from 1, or 0 where there is none.
@@ -43,12 +45,19 @@ class DockerfileError(InvalidArgument):
     """
 
     def __init__(self, reason: str, line: int = 0, end_line: int = 0, *, text: str | None = None) -> None:
-        self.reason = reason
+        self.reason = _one_line(reason)
         self.line = line
         self.end_line = max(line, end_line)
         if text is None:
             text = f"dockerfile parse error on line {line}: {reason}" if line else reason
-        super().__init__(text)
+        super().__init__(_one_line(text))
+
+
+def _one_line(text: str) -> str:
+    """``text`` without what a terminal would take for something else, and not too long."""
+    if len(text) > _MAX_ERROR:
+        text = text[:_MAX_ERROR] + "…"
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class Heredoc(Struct, frozen=True, kw_only=True):

@@ -49,14 +49,14 @@ def match(pattern: str, name: str) -> bool:
     reached = {0}
     for part in parse_pattern(pattern):
         if part is None:
-            reached = _star(name, reached)
+            reached = star(name, reached)
         else:
             reached = {at + 1 for at in reached if at < len(name) and part.matches(name[at])}
     return len(name) in reached
 
 
-def _star(name: str, reached: set[int]) -> set[int]:
-    """Positions up to the next slash from each of ``reached``."""
+def star(name: str, reached: set[int]) -> set[int]:
+    """Where a ``*`` can lead: positions up to the next slash from each of ``reached``."""
     found: set[int] = set()
     for start in sorted(reached):
         if start not in found:
@@ -92,7 +92,7 @@ def parse_pattern(pattern: str) -> list[Characters | None]:
         elif character == "?":
             parts.append(Characters([("/", "/")], True))
         elif character == "[":
-            found, position = _class(pattern, position)
+            found, position = character_class(pattern, position)
             parts.append(found)
         else:
             if character == "\\":
@@ -104,7 +104,8 @@ def parse_pattern(pattern: str) -> list[Characters | None]:
     return parts
 
 
-def _class(pattern: str, position: int) -> tuple[Characters, int]:
+def character_class(pattern: str, position: int) -> tuple[Characters, int]:
+    """What is after a ``[``, and where it ends. Raises BadPattern."""
     negated = pattern.startswith("^", position)
     position += negated
     ranges: list[tuple[str, str]] = []

@@ -1,0 +1,113 @@
+"""Dockerfiles mean to minidock what they mean to Docker: the recorded corpus of tests/compat/dockerfiles."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import msgspec
+import pytest
+
+from minidock.build.dockerfile import config, parsing, scopes
+from minidock.build.dockerfile.instructions import DockerfileError
+from minidock.build.dockerfile.linting import Linter, check_text
+from minidock.images.platforms import Platform
+from minidock.spec.oci_image import ExecutionConfig
+from tests.compat import record_dockerfiles as corpus
+from tests.compat.beside import PEERS
+
+_AMD64 = Platform("linux", "amd64")
+_CASES = {case.name: case for case in corpus.cases()}
+
+OTHERWISE = {
+    "copy-chmod-symbolic": "the peers' built-in frontend is without it",
+}
+"""Where minidock takes what the peers' docker refuses, and why."""
+
+AT_RUN_TIME = frozenset[str]()
+"""Which Docker refuses when it builds, not when it reads."""
+
+
+def _bases() -> dict[str, ExecutionConfig]:
+    return {name: msgspec.convert(found, ExecutionConfig) for name, found in corpus.expected()["bases"].items()}
+
+
+def _ours(case: corpus.Case, bases: dict[str, ExecutionConfig]) -> corpus.Outcome:
+    """What minidock makes of one, in the form of the record."""
+    try:
+        dockerfile = parsing.parse(case.data)
+        linter = Linter(dockerfile.check)
+        arguments = scopes.arguments(dockerfile, case.args, _AMD64, _AMD64, case.target)
+        check_text(dockerfile, linter)
+        found = scopes.bases(dockerfile, arguments, linter)
+        needed = scopes.needed(dockerfile, found, case.target)
+        for index in needed:
+            if found[index].parent is None and found[index].image not in ("scratch", *bases):
+                raise DockerfileError(f"no image {found[index].image}", dockerfile.stages[index].from_.line)
+        states = _states(case, dockerfile, arguments, found, linter, bases)
+        linter.finish()
+    except DockerfileError as error:
+        outcome: corpus.Outcome = {"error": str(error)}
+        if error.line:
+            outcome["lines"] = [error.line, error.end_line]
+        return outcome
+    state = states[needed[-1]]
+    made: corpus.Outcome = {"config": msgspec.to_builtins(state.config)}
+    if state.author:
+        made["author"] = state.author
+    made["history"] = [[step.created_by, step.empty_layer] for step in state.history]
+    made["warnings"] = sorted([w.rule, w.detail, w.line, w.end_line] for w in linter.warnings)
+    return made
+
+
+def _states(case: Any, dockerfile: Any, arguments: Any, found: Any, linter: Linter, bases: Any) -> dict[int, Any]:
+    """All stages read, as --check does; what is wrong with one that is not needed is no error."""
+    states: dict[int, config.State] = {}
+    needed = scopes.needed(dockerfile, found, case.target)
+    for index in needed if case.target else range(len(dockerfile.stages)):
+        base = found[index]
+        parent = states.get(base.parent) if base.parent is not None else None
+        begin = None if parent is not None else bases.get(base.image)
+        try:
+            state = config.State(dockerfile, arguments, begin, parent=parent, linter=linter)
+            for instruction in state.instructions(dockerfile.stages[index]):
+                state.apply(instruction)
+        except DockerfileError:
+            if index in needed:
+                raise
+        states[index] = state
+    return states
+
+
+@pytest.mark.parametrize("name", sorted(_CASES))
+def test_means_what_it_means_to_docker(name: str) -> None:
+    case, wanted = _CASES[name], corpus.expected()["outcomes"][name]
+    ours = _ours(case, _bases())
+    if name in OTHERWISE:
+        assert "error" in wanted
+        assert "error" not in ours
+    elif name in AT_RUN_TIME:
+        assert "error" not in ours
+    elif "error" in wanted:
+        assert ours.get("error") == wanted["error"]
+        assert ours.get("lines") == wanted.get("lines")
+    else:
+        assert ours == wanted
+
+
+def test_there_are_enough() -> None:
+    outcomes = corpus.expected()["outcomes"]
+    assert outcomes.keys() == _CASES.keys()
+    assert len(outcomes) >= 150
+
+
+def test_docker_still_says_so() -> None:
+    if not PEERS.exists():
+        pytest.skip("the peers' docker is not here")
+    if corpus._docker("info").returncode != 0:
+        pytest.skip("the peers' docker does not run: peers up")
+    recorded = corpus.expected()["outcomes"]
+    every = list(_CASES.values())[::12]
+    with corpus.base_images(), ThreadPoolExecutor(3) as pool:
+        for case, made in zip(every, pool.map(corpus.outcome, every), strict=True):
+            assert made == recorded[case.name], case.name
