@@ -11,6 +11,7 @@ from minidock import config as configuration
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from minidock.build.cache import Builder
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.execs import ExecCollection
     from minidock.containers.lifecycle import Lifecycle
@@ -93,6 +94,13 @@ class Engine:
                 if self._networks is None:
                     self._networks = NetworkCollection(self)
         return self._networks
+
+    @property
+    def builder(self) -> Builder:
+        """What builds on this data root have kept."""
+        from minidock.build.cache import Builder
+
+        return Builder(self)
 
     @property
     def execs(self) -> ExecCollection:
