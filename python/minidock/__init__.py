@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from minidock.containers.attachment import Attachment
     from minidock.containers.container import Container
+    from minidock.containers.mounts.python import Mount
     from minidock.containers.options import CreateOptions
     from minidock.containers.result import RunResult, Usage
     from minidock.engine import Engine
@@ -25,6 +26,7 @@ __all__ = [
     "Engine",
     "Event",
     "MinidockError",
+    "Mount",
     "RunResult",
     "Usage",
     "__version__",
@@ -38,6 +40,7 @@ _HOMES = {
     "Engine": "minidock.engine",
     "Event": "minidock.events.event",
     "MinidockError": "minidock.errors",
+    "Mount": "minidock.containers.mounts.python",
     "RunResult": "minidock.containers.result",
     "Usage": "minidock.containers.result",
 }

@@ -668,6 +668,45 @@ def copy_tree(
     Errors: conflict (``target`` is not empty), invalid (an owner outside the map), those of the file system.
     """
 
+def volume_fill(
+    lower: Sequence[str | PathLike[str]],
+    path: str | PathLike[str],
+    target: str | PathLike[str],
+    *,
+    progress: Progress | None = None,
+) -> int | None:
+    """Copy what the layers ``lower``, the topmost first, have at ``path`` into the existing, empty directory ``target``.
+
+    Everything that :func:`copy_tree` keeps is kept, and ``target`` gets the owner, mode, attributes and times of the image's
+    directory. Links in ``path`` are followed inside the layers. Return how many files and directories were copied, None when
+    the image has no directory there.
+
+    Errors: conflict (``target`` is not empty), those of the mount of the layers and of the file system (then a part is there).
+    """
+
+def volume_mount(target: str | PathLike[str], *, type: str, device: str, options: str) -> int:
+    """Mount ``device`` on the directory ``target`` of the host; return the id of the mount.
+
+    ``type``, ``device`` and ``options`` are those of Docker's volume driver ``local``: ``type`` is a file system, or anything
+    with ``bind`` or ``rbind`` in ``options`` (a list with commas); ``addr=NAME`` of nfs becomes an address. Mounts inside do not
+    propagate.
+
+    Errors, in Docker's words: invalid (no device, ``remount``, ``shared``), not-found (no such host, device or target), and the
+    kernel's.
+    """
+
+def volume_unmount(target: str | PathLike[str]) -> bool:
+    """Take away what is mounted on ``target``, for those who use it when they end; return whether there was something.
+
+    Errors: the kernel's.
+    """
+
+def quota_set(directory: str | PathLike[str], size_bytes: int) -> None:
+    """Limit what is stored below the new ``directory``, in which there are directories only, by a project quota.
+
+    A limit that it has is replaced. Errors: unsupported (what the file system or the kernel lacks), not-found, and the kernel's.
+    """
+
 def remove_tree(path: str | PathLike[str], dev: int | None = None, ino: int | None = None) -> int:
     """Delete the directory ``path`` and everything in it; return how many files that were, 0 when it was absent.
 

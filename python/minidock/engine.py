@@ -20,10 +20,12 @@ if TYPE_CHECKING:
     from minidock.images.collection import ImageCollection
     from minidock.images.manifest_lists import ManifestLists
     from minidock.networks.collection import NetworkCollection
+    from minidock.pruning import Pruned
     from minidock.registry.client import Client
     from minidock.snapshots.snapshots import Snapshots
     from minidock.spec.docker_system import DiskUsage
     from minidock.store.store import Store
+    from minidock.volumes.collection import VolumeCollection
 
 
 class Engine:
@@ -61,6 +63,7 @@ class Engine:
         self._store: Store | None = None
         self._lifecycle: Lifecycle | None = None
         self._registry: Client | None = None
+        self._volumes: VolumeCollection | None = None
 
     @property
     def containers(self) -> ContainerCollection:
@@ -96,11 +99,23 @@ class Engine:
         return self._networks
 
     @property
+<<<<<<< HEAD
     def builder(self) -> Builder:
         """What builds on this data root have kept."""
         from minidock.build.cache import Builder
 
         return Builder(self)
+=======
+    def volumes(self) -> VolumeCollection:
+        """The volumes of this data root."""
+        if self._volumes is None:
+            from minidock.volumes.collection import VolumeCollection
+
+            with self._lock:
+                if self._volumes is None:
+                    self._volumes = VolumeCollection(self)
+        return self._volumes
+>>>>>>> mounts
 
     @property
     def execs(self) -> ExecCollection:
@@ -150,7 +165,9 @@ class Engine:
 
             with self._lock:
                 if self._store is None:
-                    self._store = Store(self.data_root, self.run_root)
+                    made = Store(self.data_root, self.run_root)
+                    made.hooks.append(lambda _: _unmount_unused(made))
+                    self._store = made
         return self._store
 
     @property
@@ -221,6 +238,23 @@ class Engine:
 
         return df(self)
 
+    def prune(
+        self,
+        *,
+        all: bool = False,
+        volumes: bool = False,
+        filters: Mapping[str, Any] | Sequence[str] | None = None,
+    ) -> Pruned:
+        """Remove stopped containers, networks that no container is on, and images that no container has.
+
+        Of images, only those without a name go, with ``all`` every one. With ``volumes``, anonymous volumes that no
+        container has go too; named ones never do. Filters: label, label!, until (not together with ``volumes``).
+        Raises InvalidArgument for one that makes no sense, before anything is removed.
+        """
+        from minidock.pruning import prune
+
+        return prune(self, all=all, volumes=volumes, filters=filters)
+
     def version(self) -> dict[str, Any]:
         """Return what ``docker version`` prints of the server (``GET /version``)."""
         from minidock.info import version
@@ -250,6 +284,7 @@ class Engine:
             self._store = None
             self._lifecycle = None
             self._registry = None
+            self._volumes = None
 
 
 _default: Engine | None = None
@@ -274,6 +309,14 @@ def default_engine() -> Engine:
                 _default_key = key
     assert _default is not None  # noqa: S101 - set together with its key
     return _default
+
+
+def _unmount_unused(store: Store) -> None:
+    """After a crash: unmount volumes that nobody needs any more."""
+    if store.volumes.every_hold():
+        from minidock.volumes import mounting
+
+        mounting.heal(store.volumes)
 
 
 def _path(config: str | os.PathLike[str] | None, environ: Mapping[str, str]) -> str | None:

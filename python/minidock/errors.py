@@ -39,12 +39,16 @@ class NetworkNotFound(NotFound):
     """No network has this name or id."""
 
 
+class VolumeNotFound(NotFound):
+    """No volume has this name."""
+
+
 class Conflict(MinidockError):
     """The object's state excludes the operation."""
 
 
 class NameInUse(Conflict):
-    """Another container or network has the name."""
+    """Another container, network or volume has the name."""
 
 
 class ImageInUse(Conflict):
@@ -53,6 +57,10 @@ class ImageInUse(Conflict):
 
 class NetworkInUse(Conflict):
     """Containers are on the network."""
+
+
+class VolumeInUse(Conflict):
+    """Containers have the volume."""
 
 
 class AddressInUse(Conflict):

@@ -25,4 +25,6 @@ def df(engine: Engine) -> DiskUsage:
         if size is not None:
             image.size, image.shared_size = size.size, size.shared
         image.containers = users[image.id]
-    return DiskUsage(layers_size=usage.total(engine.store), images=images, containers=containers)
+    return DiskUsage(
+        layers_size=usage.total(engine.store), images=images, containers=containers, volumes=engine.volumes.usage()
+    )

@@ -24,7 +24,9 @@ _LISTS = _words("""
     VolumesFrom
 """)
 """Fields that are lists, which matters where they are null."""
-_OPTIONAL = _words("Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor")
+_OPTIONAL = _words(
+    "Health Healthcheck SizeRw SizeRootFs StopTimeout IPAMConfig ImageManifestDescriptor UsageData ClusterVolume Status"
+)
 """Pointers that Docker leaves out of the JSON when they are nil."""
 _GO_NAMES = {
     "ID": "Id",

@@ -75,6 +75,16 @@ def _keys(value: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _mount(value: str) -> Any:
+    from minidock.containers.parse.mount_option import mount
+    from minidock.errors import InvalidArgument
+
+    try:
+        return mount(value)
+    except InvalidArgument as error:
+        raise ValueError(str(error)) from None
+
+
 _READERS: dict[str, Callable[[str], Any]] = {
     "bool": parse_bool,
     "string": _text,
@@ -90,18 +100,19 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "stream": _stream,
     "filter": _filter,
     "keys": _keys,
+    "mount": _mount,
     "gpu-request": _text,
 }
-_REPEATED = ("list", "map", "stream", "filter")
+_REPEATED = ("list", "map", "stream", "filter", "mount")
 _HELP_WORDS = {"stream": "list", "keys": "string", "bytes-or-all": "bytes", "seconds": "duration"}
 
 
 class Flag:
     """One flag of a command.
 
-    ``kind`` says how its text is read; ``list``, ``map``, ``stream`` and ``filter`` may be repeated. ``option`` is the
-    keyword of ``containers.create`` that the flag sets. ``reason`` marks a flag of Docker that minidock does not have
-    (yet): giving it any value but ``harmless`` is an error in one line, never ignored.
+    ``kind`` says how its text is read; ``list``, ``map``, ``stream``, ``filter`` and ``mount`` may be repeated.
+    ``option`` is the keyword of ``containers.create`` that the flag sets. ``reason`` marks a flag of Docker that
+    minidock does not have (yet): giving it any value but ``harmless`` is an error in one line, never ignored.
     """
 
     __slots__ = (
@@ -217,7 +228,7 @@ class Command:
     ``minimum``/``maximum`` bound the number of arguments (``maximum`` None: any number). With ``interspersed`` false
     the first argument ends the flags, as for ``run IMAGE COMMAND --flag-of-the-command``. ``complete`` names what the
     arguments are for shell completion: ``containers``, ``images``, ``any`` of these, ``networks``, ``manifests``,
-    ``files`` or nothing.
+    ``volumes``, ``files`` or nothing.
     """
 
     __slots__ = ("complete", "flags", "help", "interspersed", "long", "maximum", "minimum", "run", "short", "usage")

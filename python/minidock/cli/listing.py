@@ -138,6 +138,16 @@ class _Header:
         return ""
 
 
+def natural(name: str) -> list[tuple[int, int, str, int]]:
+    """The order of names as people have it: numbers by value, and before all other characters."""
+    import re
+
+    return [
+        (0, len(part.lstrip("0")), part.lstrip("0"), len(part)) if part.isdigit() else (1, 0, part, 0)
+        for part in re.findall(r"[0-9]+|[^0-9]", name)
+    ]
+
+
 def show_documents(documents: Sequence[dict[str, Any]], form: str | None) -> None:
     """Write inspect documents: indented JSON, ``json`` on one line, or a template for each."""
     import json

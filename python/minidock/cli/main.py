@@ -203,7 +203,7 @@ def _dispatch(session: Session, name: str, rest: list[str]) -> int:
     except UsageError as error:
         text = str(error)
         raise UsageError(text if "part of minidock" in text or "comes with" in text else f"{text} {see}") from None
-    if canonical not in ("image import", "container cp"):  # a file's name may be any bytes
+    if canonical not in ("image import", "container cp", "volume import"):  # a file's name may be any bytes
         for word in rest:
             if not word.isascii() and any("\udc80" <= char <= "\udcff" for char in word):
                 raise UsageError(f"argument {printable(word)[:200]}: not valid UTF-8")

@@ -56,6 +56,7 @@ GROUPS = {
     "manifest": "Manage manifest lists",
     "network": "Manage networks",
     "system": "Look at the engine as a whole",
+    "volume": "Manage volumes",
 }
 
 # name: (module below minidock.cli.commands, attribute, one line of help)
@@ -103,7 +104,7 @@ IMPLEMENTED = {
     "image mount": ("mount", "MOUNT", "Show an image's files in a directory of the host"),
     "image unmount": ("mount", "UNMOUNT", "Take away what `image mount` has mounted"),
     "image inspect": ("inspect", "IMAGE", "Show all details of images"),
-    "inspect": ("inspect", "ANY", "Show all details of containers, images or networks"),
+    "inspect": ("inspect", "ANY", "Show all details of containers, images, networks or volumes"),
     "network create": ("network_create", "CREATE", "Create a network"),
     "network ls": ("network_list", "LIST", "List networks"),
     "network inspect": ("inspect", "NETWORK", "Show all details of networks"),
@@ -117,7 +118,16 @@ IMPLEMENTED = {
     "logout": ("login", "LOGOUT", "Log out from a registry"),
     "system events": ("events", "EVENTS", "Show what happens to containers and images"),
     "system restore": ("restore", "RESTORE", "Start the containers that are to run, after a boot"),
-    "system df": ("df", "DF", "Show how much of the disk images and containers take up"),
+    "system df": ("df", "DF", "Show how much of the disk images, containers and volumes take up"),
+    "system prune": ("system_prune", "PRUNE", "Remove what nothing uses"),
+    "volume create": ("volume_create", "CREATE", "Create a volume"),
+    "volume ls": ("volume_list", "LIST", "List volumes"),
+    "volume inspect": ("inspect", "VOLUME", "Show all details of volumes"),
+    "volume rm": ("volume_remove", "REMOVE", "Remove volumes"),
+    "volume prune": ("volume_remove", "PRUNE", "Remove volumes that no container has"),
+    "volume export": ("volume_archives", "EXPORT", "Write a volume's files to an archive"),
+    "volume import": ("volume_archives", "IMPORT", "Unpack an archive into a volume"),
+    "volume clone": ("volume_create", "CLONE", "Copy a volume"),
     "manifest inspect": ("manifest", "INSPECT", "Show an image's manifest or a manifest list"),
     "manifest create": ("manifest", "CREATE", "Begin a manifest list of images that a registry has"),
     "manifest annotate": ("manifest", "ANNOTATE", "Say what an image of a manifest list is for"),
@@ -175,14 +185,23 @@ ALIASES = {
     "tag": "image tag",
     "network list": "network ls",
     "network remove": "network rm",
+    "volume list": "volume ls",
+    "volume remove": "volume rm",
     "history": "image history",
     "info": "system info",
     "events": "system events",
 }
 
 PLANNED: dict[str, Reason] = {
+<<<<<<< HEAD
     "system prune": VOLUMES,
     "volume": VOLUMES,
+=======
+    "build": BUILD,
+    "image build": BUILD,
+    "builder": BUILD,
+    "buildx": BUILD,
+>>>>>>> mounts
     "serve": API,
 }
 

@@ -173,6 +173,8 @@ def _known(kind: str, settings: dict[str, Any]) -> list[str]:
             found += session.engine.manifests.names()
         if kind == "networks":
             found += [network.name for network in session.engine.networks.list()]
+        if kind == "volumes":
+            found += [volume.name for volume in session.engine.volumes.list()]
         if kind in ("images", "any"):
             found += [tag for image in session.engine.images.list() for tag in image.tags]
         return sorted(set(found))

@@ -23,11 +23,13 @@ from minidock.errors import Conflict, InvalidArgument, NotFound, Unsupported
 from minidock.store.failures import translated
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from minidock.containers.lifecycle import Lifecycle
+    from minidock.containers.planning import Planning
     from minidock.containers.record import Record
     from minidock.images.outputs import Out
+    from minidock.spec.oci_runtime import IDMapping, Mount
 
 _STARTING_SECONDS = 30.0
 """How long a container may take to enter its root filesystem."""
@@ -205,9 +207,9 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
                 # The row says so from the first step of a start on, before anything of the container can be seen.
                 if lifecycle.store.containers.get(record.id).state == states.RUNNING:
                     tree = _running(lifecycle, record, deadline)
-                elif alone or not _needs_alone(record, writable=writable):
+                elif alone or not _needs_alone(lifecycle, record, writable=writable):
                     lifecycle.wait_for_the_last_run(record.id)
-                    tree = _stopped(lifecycle, record, writable=writable)
+                    tree = view(lifecycle, record, writable=writable, mounted=True)
                 else:
                     alone, tree = True, None
                 if tree is not None and (alone or writable):
@@ -221,9 +223,15 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
         time.sleep(0 if alone else _POLL_SECONDS)
 
 
-def _needs_alone(record: Record, *, writable: bool) -> bool:
+def _needs_alone(lifecycle: Lifecycle, record: Record, *, writable: bool) -> bool:
     """Whether nobody else may have its files mounted at the same time."""
-    return writable or record.snapshot["type"] == "host" or record.snapshot.get("idmap") is not None
+    if writable or record.snapshot["type"] == "host" or record.snapshot.get("idmap") is not None:
+        return True
+    if not record.mounts:
+        return False
+    from minidock.containers.mounts import living
+
+    return living.has_own_file_systems(lifecycle, record)
 
 
 def _idmap(record: Record) -> dict[str, Any] | None:
@@ -244,29 +252,59 @@ def _running(lifecycle: Lifecycle, record: Record, deadline: float) -> _native.C
     return None
 
 
-def _stopped(lifecycle: Lifecycle, record: Record, *, writable: bool) -> _native.ContainerTree:
-    from minidock.containers.runtime_spec.mounts import mounts
+def view(
+    lifecycle: Planning, record: Record, *, writable: bool = False, mounted: bool = False
+) -> _native.ContainerTree:
+    """Mount the files of a container that does not run where nobody sees them; the tree's end takes that away.
 
+    With ``mounted`` they have its volumes and binds.
+    """
     if writable and record.snapshot["type"] == "host":
         _require_lasting(record)
     bundle = lifecycle.paths.container(record.id)
-    binds = [
-        (mount.source, mount.destination)
-        for mount in mounts(record, bundle, None, has_mqueue=False)
-        if mount.type == "bind" and mount.source and not mount.destination.startswith("/dev/")
-    ]
-    request = {
+    request: dict[str, Any] = {
         "rootfs": record.snapshot,
-        "binds": binds,
         "label": record.mount_label or None,
         "writable": writable,
     }
-    try:
-        return _native.ContainerTree.stopped(
-            lifecycle.helper, bundle, msgspec.json.encode(request), idmap=_idmap(record)
-        )
-    except _native.NativeError as error:
-        raise translate(error) from error
+    with contextlib.ExitStack() as stack:
+        more: Sequence[Mount] = ()
+        if mounted and record.mounts:
+            from minidock.containers.mounts import living
+            from minidock.containers.runtime_spec.user_mounts import user_mounts
+
+            stack.enter_context(living.mounted(lifecycle, record))
+            more = user_mounts(record, lifecycle.paths, living.exchanged(lifecycle, record))
+            request["sources"] = living.sources_of(lifecycle, record)
+        request["mounts"] = _offline(record, bundle, more)
+        try:
+            return _native.ContainerTree.stopped(
+                lifecycle.helper, bundle, msgspec.json.encode(request), idmap=_idmap(record)
+            )
+        except _native.NativeError as error:
+            raise translate(error) from error
+
+
+def _offline(record: Record, bundle: str, more: Sequence[Mount]) -> list[dict[str, Any]]:
+    """The binds of a container as its view wants them; those that it was given come though their place is missing."""
+    from minidock.containers.runtime_spec.mounts import mounts
+
+    given = {one.destination for one in more}
+    made = []
+    for one in mounts(record, bundle, None, has_mqueue=False, more=more):
+        if one.type != "bind" or not one.source or one.destination.startswith(("/dev/", "/proc/", "/sys/")):
+            continue
+        entry: dict[str, Any] = {"destination": one.destination, "source": one.source}
+        entry["read_only"] = bool({"ro", "rro"} & set(one.options or ()))
+        entry["create"] = one.destination in given
+        if one.uid_mappings and one.gid_mappings:
+            entry["idmap"] = {"uid": _ranges(one.uid_mappings), "gid": _ranges(one.gid_mappings)}
+        made.append(entry)
+    return made
+
+
+def _ranges(mappings: Sequence[IDMapping]) -> list[tuple[int, int, int]]:
+    return [(one.container_id, one.host_id, one.size) for one in mappings]
 
 
 def _require_lasting(record: Record) -> None:

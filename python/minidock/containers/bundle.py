@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from minidock.containers.host import Host
     from minidock.containers.record import Record
     from minidock.containers.walls import Walls
+    from minidock.spec.oci_runtime import Mount
     from minidock.store.paths import Paths
 
 _encode = msgspec.json.Encoder().encode
@@ -50,6 +51,10 @@ class Start(msgspec.Struct, kw_only=True):
     linked: list[tuple[str, str]] = []
     """Address and names of the containers that it is linked to."""
     network: document.Network | None = None
+    exchanged: dict[str, Any] = {}
+    """Maps of ids of mounts, by destination."""
+    sources: list[Any] = []
+    """Where mounts come from that are no plain path."""
 
 
 def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
@@ -73,9 +78,18 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
             gid_mappings=[IDMapping(*part) for part in record.gid_map],
             joined=start.joined,
             seccomp=None if start.runtime is None else _seccomp(walls),
+            user_mounts=_user_mounts(start, paths),
         ),
     )
     return {"config.json": _encode(spec)}
+
+
+def _user_mounts(start: Start, paths: Paths) -> list[Mount]:
+    if not start.record.mounts and not start.record.host_config.tmpfs:
+        return []
+    from minidock.containers.runtime_spec.user_mounts import user_mounts
+
+    return user_mounts(start.record, paths, start.exchanged)
 
 
 def late_files(start: Start, paths: Paths, config: Config, host: Host) -> dict[str, bytes]:
@@ -135,6 +149,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
         network=start.network,
+        sources=start.sources or msgspec.UNSET,
         health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,

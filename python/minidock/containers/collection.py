@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from minidock.containers.restoring import Restored
     from minidock.containers.result import RunResult
     from minidock.engine import Engine
-    from minidock.spec.docker import ContainersPruned, ContainerSummary
+    from minidock.spec.docker import ContainerSummary
+    from minidock.spec.docker_system import ContainersPruned
 
 OUTPUT_LIMIT = 64 << 20
 """Bytes of stdout, and of stderr, that ``run`` keeps unless told otherwise."""

@@ -38,7 +38,7 @@ class Container:
     """A container that exists: created, running or exited. Made by :class:`ContainerCollection`.
 
     Its attributes are as of its making or the last :meth:`reload`. As a context manager it is removed, running or not,
-    at the end of the ``with`` block.
+    at the end of the ``with`` block, and its anonymous volumes with it.
     """
 
     def __init__(
@@ -139,7 +139,7 @@ class Container:
 
     def __exit__(self, *_: object) -> None:
         try:
-            self.remove(force=True)
+            self.remove(force=True, volumes=True)
         except ContainerNotFound:
             return
 
@@ -310,10 +310,10 @@ class Container:
     def remove(self, *, force: bool = False, volumes: bool = False) -> None:
         """Remove it; ``force`` kills it first. Raises Conflict when it runs and ``force`` is not set.
 
-        ``volumes`` removes its anonymous volumes too, once there are volumes.
+        ``volumes`` removes its anonymous volumes too, unless another container has them.
         """
         self._close()
-        self._lifecycle.remove(self.record.id, force=force)
+        self._lifecycle.remove(self.record.id, force=force, volumes=volumes)
 
     def discard_unstarted(self) -> None:
         """Remove it if it was to be removed after its run, and could not be started."""

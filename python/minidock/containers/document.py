@@ -115,6 +115,8 @@ class Document(msgspec.Struct):
     """As :mod:`minidock.containers.logging` makes it."""
     network: Network | None = None
     """As :mod:`minidock.containers.networking` makes it; none with the host's or another container's network."""
+    sources: list[Any] | msgspec.UnsetType = msgspec.UNSET
+    """As :mod:`minidock.containers.runtime_spec.user_mounts` makes them."""
     health: dict[str, Any] | None = None
     """As :mod:`minidock.containers.health` makes it."""
     exit_command: list[str] = []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from minidock.containers.endpoints import Endpoint
     from minidock.containers.listing import AnyRecord
     from minidock.containers.record import Record
-    from minidock.spec.docker import HostConfig, PortMap
+    from minidock.spec.docker import HostConfig, MountPoint, PortMap
     from minidock.store.paths import Paths
 
 
@@ -60,9 +60,19 @@ def inspect(
         exec_ids=exec_ids,
         host_config=_host_config(record),
         graph_driver=_graph_driver(record, driver),
+        mounts=_mounts(record, paths),
         config=record.config,
         network_settings=_network_settings(record, state, paths),
     )
+
+
+def _mounts(record: AnyRecord, paths: Paths) -> list[MountPoint]:
+    """Return its mounts as Docker shows them."""
+    if not record.mounts:
+        return []
+    from minidock.containers.mounts.showing import shown
+
+    return [shown(one, paths) for one in record.mounts]
 
 
 def _host_config(record: Record) -> HostConfig:
@@ -248,4 +258,5 @@ def summary(
         status=status(state, at),
         host_config=SummaryHostConfig(network_mode=record.host_config.network_mode),
         network_settings=SummaryNetworkSettings(networks=settings.networks or {}),
+        mounts=_mounts(record, paths),
     )

@@ -13,6 +13,7 @@ import msgspec
 
 from minidock.containers import states
 from minidock.containers.endpoints import Endpoint, Wanted
+from minidock.containers.record import Point
 from minidock.errors import ContainerNotFound, MinidockError
 from minidock.spec import decoding
 from minidock.spec.docker import ContainerState
@@ -64,6 +65,7 @@ class Brief(msgspec.Struct):
     starter: Any = None
     networks: dict[str, Wanted] = {}
     endpoints: dict[str, Endpoint] = {}
+    mounts: list[Point] = []
 
     @property
     def args(self) -> list[str]:

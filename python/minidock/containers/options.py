@@ -139,6 +139,18 @@ class CreateOptions(TypedDict, total=False):
     device_cgroup_rules: Sequence[str]
     cgroup_parent: str
     storage_opt: Mapping[str, str]
+    # mounts
+    volumes: Mapping[Any, Any] | Sequence[Any]
+    """``[SOURCE:]DESTINATION[:MODES]`` as the flag ``-v``, or docker-py's form:
+    ``{"name-or-path": {"bind": "/data", "mode": "ro"}}``. A path of the host that begins with a dot starts here."""
+    mounts: Sequence[Any]
+    """:class:`minidock.Mount`, text as the flag ``--mount``, or Docker's ``HostConfig.Mounts``."""
+    tmpfs: Mapping[str, str] | Sequence[str]
+    """``{"/run": "size=64m,mode=755"}``, or texts as the flag: file systems in memory."""
+    volumes_from: Sequence[str]
+    """``CONTAINER[:ro|rw]``: it gets that one's volumes and binds, too."""
+    volume_driver: str
+    """Of the volumes that ``volumes`` makes; ``local`` is the only one."""
     # isolation
     pid_mode: str
     ipc_mode: str

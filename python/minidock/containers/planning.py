@@ -37,10 +37,14 @@ _NAME_ATTEMPTS = 12
 class Planned:
     """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one.
 
+<<<<<<< HEAD
     With ``snapshot``, the section ``rootfs`` of the supervisor's document is there already.
     """
 
     __slots__ = ("cidfile", "named", "record", "snapshot", "tree", "walls", "warnings")
+=======
+    __slots__ = ("cidfile", "named", "record", "tree", "volumes", "walls", "warnings")
+>>>>>>> mounts
 
     def __init__(
         self,
@@ -58,6 +62,8 @@ class Planned:
         self.tree: str | None = None
         self.snapshot: dict[str, Any] | None = None
         self.warnings = warnings
+        self.volumes: list[str] = []
+        """The names of those that were made for it."""
 
 
 class Planning(Settling):
@@ -83,7 +89,7 @@ class Planning(Settling):
         elif made.rootfs is None:
             if not image:
                 raise InvalidArgument("an image is needed, or the option rootfs")
-            row, configuration = self._image(image, made.pull, made.platform)
+            row, configuration = self.image_to_use(image, made.pull, made.platform)
         elif image:
             raise InvalidArgument("image and rootfs exclude each other")
         container_id = os.urandom(32).hex()
@@ -109,6 +115,10 @@ class Planning(Settling):
             networks=made.networks,
             owned=made.owned,
         )
+        if config.volumes or host_config.binds or host_config.mounts or host_config.tmpfs or host_config.volumes_from:
+            from minidock.containers.mounts import planning
+
+            planning.plan(self, record, pull=made.pull)
         if made.endpoint_given or host_config.network_mode not in ("bridge", "none", "host"):
             from minidock.containers import attaching
 
@@ -127,7 +137,7 @@ class Planning(Settling):
             warnings=made.warnings,
         )
 
-    def _image(self, name: str, pull: str, platform: str | None) -> tuple[ImageRow, ImageConfig]:
+    def image_to_use(self, name: str, pull: str, platform: str | None) -> tuple[ImageRow, ImageConfig]:
         """Return the row and configuration of an image, pulled if ``pull`` says so: always, missing or never."""
         row = None
         if pull != "always":
@@ -188,7 +198,7 @@ class Planning(Settling):
                 directory = workspace.join(record.id)
                 self._prepare(planned, directory)
                 bundle.make(directory, contents, root_ids(record))
-                self.patiently(record, functools.partial(self._insert_row, record, workspace, state, start))
+                self.patiently(record, functools.partial(self._insert_row, planned, workspace, state, start))
             except NameInUse:
                 workspace.close()
                 if planned.named or attempt == _NAME_ATTEMPTS - 1:
@@ -201,9 +211,14 @@ class Planning(Settling):
                 cleaner.later(workspace)
                 return
 
-    def _insert_row(self, record: Record, workspace: Workspace, state: str, start: bundle.Start | None) -> None:
+    def _insert_row(self, planned: Planned, workspace: Workspace, state: str, start: bundle.Start | None) -> None:
+        record = planned.record
         with self.store.database.transaction():
             self._require_layers(record)
+            if record.mounts:
+                from minidock.containers.mounts import living
+
+                planned.volumes = living.claim(self, record)
             if start is not None:
                 self.attach(record)
                 self.write_late(start, workspace.join(record.id))
@@ -224,6 +239,10 @@ class Planning(Settling):
             from minidock.containers import attaching
 
             start.network = attaching.section(self, record)
+        if record.mounts:
+            from minidock.containers.mounts import living
+
+            start.sources = living.sources_of(self, record)
         contents = bundle.late_files(start, self.paths, self.config, self.host)
         bundle.rewrite(directory, contents, root_ids(record))
 
@@ -234,9 +253,16 @@ class Planning(Settling):
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise from_os(error, "make", directory) from error
+<<<<<<< HEAD
         if planned.snapshot is not None:
             record.snapshot = planned.snapshot
             return
+=======
+        if record.mounts:
+            from minidock.containers.mounts import living
+
+            living.make_overlays(record, directory)
+>>>>>>> mounts
         if planned.tree is not None:
             record.snapshot = {"type": "directory", "path": planned.tree}
             return
@@ -257,17 +283,23 @@ class Planning(Settling):
     def _require_layers(self, record: Record) -> None:
         """Raise ImageNotFound when the layers below a new container are its image's no more: it went, and came anew."""
         if record.image and record.snapshot["type"] == "overlay":
-            layers = self._layers(record.image)
+            layers = self.layers_of(record.image)
             if layers and record.snapshot["lower"] != layers:
                 raise ImageNotFound(_removed_meanwhile(record))
 
     def _require_image(self, record: Record) -> None:
         """Raise ImageNotFound when an image that has lost layers was removed, perhaps to come anew, and not damaged."""
-        if self.store.images.by_id(record.image) is None or all(map(os.path.isdir, self._layers(record.image))):
+        if self.store.images.by_id(record.image) is None or all(map(os.path.isdir, self.layers_of(record.image))):
             raise ImageNotFound(_removed_meanwhile(record))
 
+<<<<<<< HEAD
     def _layers(self, image_id: str) -> list[str]:
         return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.stack(image_id))]
+=======
+    def layers_of(self, image_id: str) -> list[str]:
+        """Return the directories of an image's layers, highest first."""
+        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.layers(image_id))]
+>>>>>>> mounts
 
     def create(self, planned: Planned) -> Record:
         """Make a container that has not been started."""
@@ -275,7 +307,21 @@ class Planning(Settling):
             self.insert(planned, states.CREATED, None)
             cidfile.write(planned.record.id)
         self.emit(planned.record, "create")
+        if planned.record.mounts:
+            self.fill(planned)
         return planned.record
+
+    def fill(self, planned: Planned) -> None:
+        """Give a new container's volumes what its image has for them; if that fails, it is removed again."""
+        from minidock.containers.mounts import living
+        from minidock.volumes import using
+
+        using.created(self.engine, planned.volumes)
+        try:
+            living.fill(self, planned.record)
+        except BaseException:
+            self.delete(planned.record.id, volumes=True)
+            raise
 
 
 def root_ids(record: Record) -> tuple[int, int]:

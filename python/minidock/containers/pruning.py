@@ -9,7 +9,7 @@ from minidock.containers import filters as filtering
 from minidock.containers import states
 from minidock.containers.sizes import sizes
 from minidock.errors import Conflict, ContainerNotFound, InvalidArgument
-from minidock.spec.docker import ContainersPruned
+from minidock.spec.docker_system import ContainersPruned
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -14,6 +14,39 @@ from minidock.spec.docker import ContainerConfig, ContainerState, HostConfig
 VERSION = 1
 
 
+class Point(msgspec.Struct, omit_defaults=True):
+    """One mount of a container: what ``Mounts`` of ``inspect`` is made from, and its part of every bundle."""
+
+    type: str
+    """``bind``, ``volume``, ``tmpfs``, ``image`` or ``overlay``."""
+    destination: str
+    """Absolute and clean, in the container."""
+    source: str = ""
+    """A path of the host, of ``bind`` and ``overlay``; the id of an image."""
+    name: str = ""
+    """A volume's, or what an image was called."""
+    driver: str = ""
+    mode: str = ""
+    """As Docker shows it."""
+    rw: bool = True
+    propagation: str = ""
+    recursive: bool = True
+    """With what is mounted below the source."""
+    read_only: str = ""
+    """How far, without ``rw``: ``top`` is the mount itself only; else all of it."""
+    anonymous: bool = False
+    copy: bool = False
+    """The volume gets what the image has there, if it is empty."""
+    subpath: str = ""
+    """A path inside the volume or image."""
+    idmap: bool = False
+    """The container's user and the owner of the source take each other's place."""
+    create: bool = False
+    """A source that is missing is made."""
+    options: list[str] = []
+    """Of a tmpfs, as the kernel takes them."""
+
+
 class Record(msgspec.Struct, omit_defaults=True):
     """The record of one container: what ``inspect`` prints is made from it, and so is its bundle at every start."""
 
@@ -51,10 +84,15 @@ class Record(msgspec.Struct, omit_defaults=True):
     """What it is to have on each network, by name; none in the network of another container."""
     endpoints: dict[str, Endpoint] = {}
     """What it has on each network while it runs, by name, in the order of its interfaces."""
+<<<<<<< HEAD
     step_mounts: list[tuple[str, str, str, list[str]]] = []
     """Of a build's step: destination, type, source and options, as in the runtime-spec."""
     step_sources: list[dict[str, Any]] = []
     """What binds among them show instead of a path of the host, as in the supervisor's document."""
+=======
+    mounts: list[Point] = []
+    """Its volumes and other mounts, in the order in which they are made; ``--tmpfs`` is in ``host_config`` only."""
+>>>>>>> mounts
     usage: dict[str, Any] | None = None
     """What the last run used, as in the exit record."""
     version: int = VERSION

@@ -206,6 +206,10 @@ class Settling(Base):
             settled = record
         if settled is None:
             return self.settle(self.store.containers.get(record.id))
+        if settled.mounts:
+            from minidock.containers.mounts import living
+
+            living.after_end(self, settled)
         return settled, settled.state
 
     def _is_orphan(self, record: Record) -> bool:
@@ -387,8 +391,11 @@ class Settling(Base):
                 continue
         self._sweep_but(supervised)
 
-    def remove(self, container_id: str, *, force: bool = False) -> None:
-        """Remove a container; ``force`` kills it first. Raises Conflict when it runs, ContainerNotFound."""
+    def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
+        """Remove a container; ``force`` kills it first, and ``volumes`` takes its anonymous volumes along.
+
+        Raises Conflict when it runs, ContainerNotFound.
+        """
         record, state = self.settle(self.store.containers.get(container_id))
         if state.status in states.ALIVE and not force:
             states.require("remove", state.status, container_id)
@@ -402,7 +409,7 @@ class Settling(Base):
         with contextlib.suppress(NoSpace):
             self.store.containers.update(record.id, state=states.REMOVING, expected_state=row.state)
         try:
-            self.delete(record.id, check=self._require_still)
+            self.delete(record.id, check=self._require_still, volumes=volumes)
         except Conflict:
             raise
         except BaseException:
@@ -428,11 +435,17 @@ class Settling(Base):
             states.require("remove", row.state, row.id)
 
     def delete(
-        self, container_id: str, *, later: bool = False, check: Callable[[ContainerRow], None] | None = None
+        self,
+        container_id: str,
+        *,
+        later: bool = False,
+        check: Callable[[ContainerRow], None] | None = None,
+        volumes: bool = False,
     ) -> None:
         """Remove the row and the files of a container that does not run; one that is gone already is fine.
 
-        With ``later`` the files go after the return, in the background. ``check`` may forbid it, see the table.
+        With ``later`` the files go after the return, in the background. ``check`` may forbid it, see the table. With
+        ``volumes`` its anonymous volumes go too, as they do if it was to be removed at its end.
         """
         table = self.store.containers
         row = table.find(container_id)
@@ -461,7 +474,12 @@ class Settling(Base):
         except ContainerNotFound:
             return
         if row is not None:
-            self.emit(records.decode(row.record), "destroy")
+            record = records.decode(row.record)
+            self.emit(record, "destroy")
+            if record.mounts:
+                from minidock.containers.mounts import living
+
+                living.removed(self, record, anonymous=volumes or record.host_config.auto_remove or record.owned)
 
 
 def _names(folder: str) -> list[str]:

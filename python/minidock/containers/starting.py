@@ -32,7 +32,7 @@ from minidock.errors import (
     Timeout,
 )
 from minidock.security import lsm
-from minidock.spec.docker import ContainerState
+from minidock.spec.docker import ZERO_TIME, ContainerState
 
 if TYPE_CHECKING:
     from minidock.containers.walls import Walls
@@ -95,7 +95,12 @@ class Starting(Planning):
 
     def _exit_command(self, record: Record) -> list[str]:
         """Return what the supervisor starts at the end, where something is left to do then that nobody else may do."""
-        if not (record.host_config.auto_remove or record.owned) or not sys.executable:
+        needed = record.host_config.auto_remove or record.owned
+        if not needed and record.mounts:
+            from minidock.containers.mounts import living
+
+            needed = living.has_own_file_systems(self, record)
+        if not needed or not sys.executable:
             return []
         package = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
         code = "import sys; sys.path.insert(0, sys.argv[1]); from minidock.containers.leaving import main; main()"
@@ -199,7 +204,13 @@ class Starting(Planning):
         record = self.begin(record)
         spawned = False
         try:
+            if record.mounts:
+                from minidock.containers.mounts import living
+
+                living.before_start(self, record, first=state.started_at == ZERO_TIME)
             start = self._start(record, walls, attached=attached, detach_keys=detach_keys)
+            if record.mounts:
+                start.exchanged = living.exchanged(self, record)
             directory = self.paths.container(record.id)
             bundle.rewrite(directory, bundle.files(start, self.paths, self.host), root_ids(record))
             if record.host_config.network_mode == "none" and not record.endpoints:
@@ -287,6 +298,8 @@ class Starting(Planning):
         self.emit(record, "create")
         self.emit(record, "attach")
         try:
+            if record.mounts:
+                self._ready(planned, start)
             first, stdout, stderr, packet = _native.run_captured(
                 helper, self.paths.container(record.id), input=data, limit=limit
             )
@@ -318,6 +331,19 @@ class Starting(Planning):
             signal=ended.signal,
             warnings=(*planned.warnings, *warnings),
         )
+
+    def _ready(self, planned: Planned, start: bundle.Start) -> None:
+        """Make the mounts of a container that is about to run ready."""
+        from minidock.containers.mounts import living
+        from minidock.volumes import using
+
+        record = planned.record
+        using.created(self.engine, planned.volumes)
+        living.before_start(self, record, first=True)
+        start.exchanged = living.exchanged(self, record)
+        if start.exchanged:
+            contents = bundle.files(start, self.paths, self.host)
+            bundle.rewrite(self.paths.container(record.id), contents, root_ids(record))
 
     def _check_started(self, record: Record, first: dict[str, Any]) -> list[str]:
         """Return the warnings of a ``started`` packet; raise what an ``error`` packet says."""
@@ -358,6 +384,10 @@ class Starting(Planning):
                 now_record.state.started_at, now_record.state.finished_at = before.started_at, before.finished_at
 
         self.modify(record.id, undo, state=status, expected_state=states.RUNNING)
+        if record.mounts:
+            from minidock.containers.mounts import living
+
+            living.after_end(self, record)
 
 
 def _decode(packet: bytes) -> dict[str, Any]:

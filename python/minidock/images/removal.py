@@ -73,9 +73,12 @@ def prune_images(store: Store, *, everything: bool, chosen: Callable[[ImageRow],
         with store.database.transaction():
             before = _space(store)
             keep = built_in_id(store)
+            shown = store.containers.mounted_images()
             for row in store.images.all():
                 tags = store.names.tags(row.id)
                 if row.id == keep or (tags and not everything) or store.containers.of_image(row.id):
+                    continue
+                if row.id in shown:
                     continue
                 if mounted_on(store, row.id) is not None:
                     continue
@@ -116,6 +119,10 @@ class _Removal:
         self.users = [used.id for used in store.containers.of_image(row.id)]
         # A container that came since we asked is taken for running: it is about to be.
         self.running = [used for used in self.users if running.get(used, True)]
+        mounting = store.containers.mounted_images().get(row.id, [])
+        self.users += mounting
+        # Its layers would go with it: unlike a container's own image it cannot be hidden.
+        self.running += mounting
 
     def by_name(self, reference: Reference) -> Garbage | None:
         """Remove one name, and the image if it was the last."""

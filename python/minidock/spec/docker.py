@@ -145,6 +145,8 @@ class BindOptions(Struct, omit_defaults=True, rename="pascal"):
     create_mountpoint: bool = False
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
+    idmap: bool = False
+    """Not Docker's."""
 
 
 class VolumeDriver(Struct, omit_defaults=True, rename="pascal"):
@@ -161,6 +163,8 @@ class VolumeOptions(Struct, omit_defaults=True, rename="pascal"):
     labels: dict[str, str] | None = None
     driver_config: VolumeDriver | None = None
     subpath: str = ""
+    idmap: bool = False
+    """Not Docker's."""
 
 
 class ImageOptions(Struct, omit_defaults=True, rename="pascal"):
@@ -178,7 +182,7 @@ class TmpfsOptions(Struct, omit_defaults=True, rename="pascal"):
 
 
 class MountRequest(Struct, omit_defaults=True, rename="pascal"):
-    """One ``--mount``: type ``bind``, ``volume``, ``tmpfs``, ``image``, ``npipe`` or ``cluster``."""
+    """One ``--mount``: type ``bind``, ``volume``, ``tmpfs``, ``image``, or our own ``overlay``."""
 
     type: str = ""
     source: str = ""
@@ -490,10 +494,3 @@ class Message(Struct):
     """An error body."""
 
     message: str
-
-
-class ContainersPruned(Struct, rename="pascal"):
-    """Answer of ``POST /containers/prune``; nothing removed is null."""
-
-    containers_deleted: list[str] | None = None
-    space_reclaimed: int = 0

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from minidock.spec.docker import ContainerSummary
 from minidock.spec.docker_images import ImageSummary
+from minidock.spec.docker_volume import VolumeInspect
 
 
 class DiskUsage(Struct, rename="pascal"):
@@ -16,5 +17,12 @@ class DiskUsage(Struct, rename="pascal"):
     layers_size: int = 0
     images: list[ImageSummary] = field(default_factory=list)
     containers: list[ContainerSummary] = field(default_factory=list)
-    volumes: list[dict[str, Any]] = field(default_factory=list)
+    volumes: list[VolumeInspect] = field(default_factory=list)
     build_cache: list[dict[str, Any]] = field(default_factory=list)
+
+
+class ContainersPruned(Struct, rename="pascal"):
+    """Answer of ``POST /containers/prune``; nothing removed is null."""
+
+    containers_deleted: list[str] | None = None
+    space_reclaimed: int = 0

@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 
+import msgspec
 from msgspec import Struct
 
 from minidock.errors import Conflict, ContainerNotFound, ImageNotFound, InvalidArgument, NameInUse
@@ -167,6 +168,18 @@ class ContainerTable:
     def of_image(self, image_id: str) -> list[ContainerRow]:
         """Containers that were created from an image."""
         return self._select("WHERE image_id = ? ORDER BY created", (image_id,))
+
+    def mounted_images(self) -> dict[str, list[str]]:
+        """By id, the images that containers have mounted besides their own, with the ids of these containers."""
+        found: dict[str, list[str]] = {}
+        rows = self.database.rows(
+            'SELECT id, record FROM containers WHERE instr(record, CAST(\'"type":"image"\' AS BLOB)) ORDER BY created'
+        )
+        for container_id, record in rows:
+            for mount in msgspec.json.decode(record).get("mounts", ()):
+                if mount["type"] == "image" and container_id not in found.setdefault(mount["source"], []):
+                    found[mount["source"]].append(container_id)
+        return found
 
     def _select(self, where: str, values: tuple[object, ...]) -> list[ContainerRow]:
         rows = self.database.rows(f"SELECT {_COLUMNS} FROM containers {where}", values)  # noqa: S608 - constants

@@ -7,7 +7,10 @@ import stat
 
 from minidock.errors import Denied, InvalidArgument
 
-_DIRECTORIES = ("content", "content/sha256", "layers", "downloads", "containers", "events", "seccomp", "bin", "tmp")
+_DIRECTORIES = (
+    *("content", "content/sha256", "layers", "downloads", "containers", "volumes"),
+    *("events", "seccomp", "bin", "tmp"),
+)
 
 
 class Paths:
@@ -27,6 +30,7 @@ class Paths:
         "run_networks",
         "seccomp",
         "tmp",
+        "volumes",
     )
 
     def __init__(self, data_root: str, run_root: str) -> None:
@@ -44,6 +48,7 @@ class Paths:
         self.downloads = data_root + "/downloads"
         self.layers = data_root + "/layers"
         self.containers = data_root + "/containers"
+        self.volumes = data_root + "/volumes"
         self.events = data_root + "/events"
         self.seccomp = data_root + "/seccomp"
         self.bin = data_root + "/bin"
@@ -54,6 +59,10 @@ class Paths:
     def container(self, container_id: str) -> str:
         """The bundle of a container."""
         return f"{self.containers}/{container_id}"
+
+    def volume(self, name: str) -> str:
+        """The directory of a volume; its files are in ``_data`` below. The name must have been checked."""
+        return f"{self.volumes}/{name}"
 
     def run_container(self, container_id: str) -> str:
         """The directory of a container's pid file and sockets."""

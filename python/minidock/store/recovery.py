@@ -22,6 +22,9 @@ from minidock.store.locks import try_lock
 from minidock.store.paths import Paths
 from minidock.store.workspace import Workspace, abandoned, discard, is_alive, sweep
 
+UNFINISHED = "fill-"
+"""Begins the name of what is to become a volume's files, in its directory; a workspace's name follows."""
+
 Hook = Callable[[Sequence[ContainerRow]], None]
 """Called with the rows of all containers after a repair: kills and records what a dead supervisor left."""
 
@@ -35,8 +38,9 @@ def needs_repair(database: Database) -> bool:
 def repair(database: Database, hooks: Sequence[Hook] = ()) -> None:
     """Make rows and directories agree, and remove what dead processes left.
 
-    A directory without a row is garbage; a row without a directory is deleted. Running it twice, or in two processes
-    at once, does no harm. Raises OSError's translation when the data root cannot be read or written.
+    A directory without a row is garbage, except a volume's, which gets its row again; a row without a directory is
+    deleted. Running it twice, or in two processes at once, does no harm. Raises OSError's translation when the data
+    root cannot be read or written.
     """
     paths = database.paths
     paths.prepare_layout()
@@ -46,6 +50,7 @@ def repair(database: Database, hooks: Sequence[Hook] = ()) -> None:
                 _containers(database, trash)
                 _layers(database, trash)
                 _blobs(database, trash)
+                _volumes(database, trash)
                 database.execute(
                     "INSERT INTO meta (key, value) VALUES ('boot_id', ?)"
                     " ON CONFLICT (key) DO UPDATE SET value = excluded.value",
@@ -118,6 +123,38 @@ def _blobs(database: Database, trash: Workspace) -> None:
     wanted = {row[0].removeprefix("sha256:") for row in database.rows("SELECT digest FROM blobs WHERE kept")}
     for name in set(os.listdir(paths.content)) - wanted:
         discard(trash, f"{paths.content}/{name}")
+
+
+def _volumes(database: Database, trash: Workspace) -> None:
+    from minidock.store.adoption import NAME
+    from minidock.store.volumes import VolumeTable
+
+    paths = database.paths
+    volumes = VolumeTable(database)
+    rows = {row[0] for row in database.rows("SELECT name FROM volumes")}
+    present = set(os.listdir(paths.volumes))
+    for name in present - rows:
+        if NAME.fullmatch(name):
+            volumes.adopt(name, trash)
+    database.execute("DELETE FROM volume_uses WHERE container_id NOT IN (SELECT id FROM containers)")
+    for name in rows - present:
+        # One that containers have is made again, empty, when it is next used.
+        if not volumes.users(name):
+            database.execute("DELETE FROM volumes WHERE name = ?", (name,))
+    for name in present:
+        _unfinished(paths, paths.volume(name), trash)
+
+
+def _unfinished(paths: Paths, directory: str, trash: Workspace) -> None:
+    """Discard what dead processes were about to fill a volume with."""
+    try:
+        names = os.listdir(directory)
+    except OSError:
+        return  # no directory, or removed just now
+    for name in names:
+        if name.startswith(UNFINISHED) and not is_alive(paths, name.removeprefix(UNFINISHED)):
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(f"{directory}/{name}", f"{trash.path}/unfinished-{os.urandom(6).hex()}")
 
 
 def _downloads(paths: Paths) -> None:

@@ -184,6 +184,7 @@ MIGRATIONS: tuple[str, ...] = (
     END;
     """,
     """
+<<<<<<< HEAD
     -- Steps of builds, by the digest of all that they depend on. Layers are kept by leases of the owner 'build-cache'.
     CREATE TABLE build_cache (
         key TEXT PRIMARY KEY,
@@ -212,5 +213,35 @@ MIGRATIONS: tuple[str, ...] = (
         created INTEGER NOT NULL,       -- seconds since 1970
         used INTEGER NOT NULL           -- seconds since 1970
     ) WITHOUT ROWID;
+=======
+    -- Named places for data. The directory has the record too, and brings a row back that was lost.
+    CREATE TABLE volumes (
+        name TEXT PRIMARY KEY,
+        created INTEGER NOT NULL,       -- nanoseconds since 1970
+        anonymous INTEGER NOT NULL,
+        record BLOB NOT NULL
+    );
+
+    -- Which containers have which volumes, running or not.
+    CREATE TABLE volume_uses (
+        volume TEXT NOT NULL REFERENCES volumes (name),
+        container_id TEXT NOT NULL,
+        PRIMARY KEY (volume, container_id)
+    ) WITHOUT ROWID;
+    CREATE INDEX volume_uses_container ON volume_uses (container_id);
+    CREATE TRIGGER containers_volume_uses AFTER DELETE ON containers BEGIN
+        DELETE FROM volume_uses WHERE container_id = OLD.id;
+    END;
+
+    -- Who needs the file system of a volume with driver options mounted: containers, and workspaces in tmp/.
+    CREATE TABLE volume_mounts (
+        volume TEXT NOT NULL REFERENCES volumes (name) ON DELETE CASCADE,
+        holder TEXT NOT NULL,
+        boot_id TEXT NOT NULL,          -- of the boot in which it was mounted
+        mount_id INTEGER NOT NULL,      -- the kernel's, 0 until it is mounted
+        PRIMARY KEY (volume, holder)
+    ) WITHOUT ROWID;
+    CREATE INDEX volume_mounts_holder ON volume_mounts (holder);
+>>>>>>> mounts
     """,
 )

@@ -17,6 +17,7 @@ from minidock.store.paths import Paths
 if TYPE_CHECKING:
     from minidock.store.build_cache import BuildCache
     from minidock.store.networks import NetworkTable
+    from minidock.store.volumes import VolumeTable
 
 
 class Store:
@@ -36,7 +37,11 @@ class Store:
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
         self._networks: NetworkTable | None = None
+<<<<<<< HEAD
         self._build_cache: BuildCache | None = None
+=======
+        self._volumes: VolumeTable | None = None
+>>>>>>> mounts
 
     @property
     def database(self) -> Database:
@@ -77,6 +82,7 @@ class Store:
         return self._networks
 
     @property
+<<<<<<< HEAD
     def build_cache(self) -> BuildCache:
         """The tables of what builds have made."""
         _ = self.database
@@ -85,6 +91,16 @@ class Store:
 
             self._build_cache = BuildCache(self._database)
         return self._build_cache
+=======
+    def volumes(self) -> VolumeTable:
+        """The tables of volumes, and of who uses them."""
+        _ = self.database
+        if self._volumes is None:
+            from minidock.store.volumes import VolumeTable
+
+            self._volumes = VolumeTable(self._database)
+        return self._volumes
+>>>>>>> mounts
 
     @property
     def layers(self) -> LayerTable:

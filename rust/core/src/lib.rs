@@ -20,5 +20,6 @@ pub mod security;
 pub mod snapshot;
 pub mod supervisor;
 pub mod sys;
+pub mod volume;
 
 pub use error::{Context, Error, Kind, Result};

@@ -19,6 +19,7 @@ mod supervisor;
 mod survey;
 mod terminal;
 mod tree;
+mod volume;
 
 #[pymodule]
 mod _native {
@@ -70,6 +71,9 @@ mod _native {
     use super::spool::Spool;
     #[pymodule_export]
     use super::tree::{copy_tree, remove_tree};
+    // Volumes.
+    #[pymodule_export]
+    use super::volume::{quota_set, volume_fill, volume_mount, volume_unmount};
     // The user's terminal.
     #[pymodule_export]
     use super::terminal::{RawMode, raw_mode, window_size};

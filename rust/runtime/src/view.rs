@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use minidock_core::error::{Context, Error, Kind, Result};
+use minidock_core::path::clean;
 use minidock_core::process::Failure;
-use minidock_core::rootfs::{self, Rootfs};
+use minidock_core::rootfs::{self, BindSource, OfflineMount, Origin, Rootfs};
 use minidock_core::sys;
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
@@ -15,7 +16,8 @@ use rustix::net::{recv, sendmsg};
 use serde::Deserialize;
 
 use crate::supervise::control;
-use crate::supervise::document::RootfsDocument;
+use crate::supervise::document::{IdMapDocument, RootfsDocument};
+use crate::supervise::sources::SourceDocument;
 
 /// The longest request.
 const LONGEST: u64 = 4 << 20;
@@ -25,14 +27,80 @@ const LONGEST: u64 = 4 << 20;
 #[serde(deny_unknown_fields)]
 struct Request {
     rootfs: RootfsDocument,
-    /// Sources of the host and targets.
+    /// The container's mounts, in their order.
     #[serde(default)]
-    binds: Vec<(PathBuf, PathBuf)>,
+    mounts: Vec<MountDocument>,
+    /// What mounts show instead of their source.
+    #[serde(default)]
+    sources: Vec<SourceDocument>,
     /// An SELinux context.
     #[serde(default)]
     label: Option<String>,
     /// It will be written to: nobody else has it mounted.
     writable: bool,
+}
+
+/// One of the container's mounts.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MountDocument {
+    /// Where, in the container.
+    destination: PathBuf,
+    /// What, of the host.
+    source: PathBuf,
+    #[serde(default)]
+    read_only: bool,
+    /// The destination is made where it is missing.
+    #[serde(default)]
+    create: bool,
+    /// Of its files.
+    #[serde(default)]
+    idmap: Option<IdMapDocument>,
+}
+
+/// Without `writable` nothing else than a look: the container may be started meanwhile.
+fn read_only(origin: Origin) -> Origin {
+    match origin {
+        Origin::Overlay { mut overlay, path } => {
+            let upper = overlay.upper.take().map(|(upper, _)| upper);
+            let lower = upper.into_iter().chain(overlay.lower).collect();
+            Origin::Layers { lower, path }
+        }
+        other => other,
+    }
+}
+
+/// The mounts with their sources.
+fn mounts(
+    documents: Vec<MountDocument>,
+    sources: Vec<SourceDocument>,
+    writable: bool,
+) -> Result<Vec<OfflineMount>> {
+    for source in &sources {
+        source.check()?;
+    }
+    let sources = sources.into_iter().map(SourceDocument::into_source);
+    let mut sources: Vec<BindSource> = sources.collect();
+    let mounts = documents.into_iter().map(|document| {
+        let origin = sources
+            .iter()
+            .position(|s| clean(&s.destination) == clean(&document.destination))
+            .map(|at| sources.remove(at).origin)
+            .map(|origin| match document.idmap {
+                // Only as one overlay can the two kinds of owners be shown.
+                None if !writable => read_only(origin),
+                _ => origin,
+            });
+        OfflineMount {
+            destination: document.destination,
+            source: document.source,
+            origin,
+            read_only: document.read_only,
+            create: document.create,
+            idmap: document.idmap.map(IdMapDocument::into_map),
+        }
+    });
+    Ok(mounts.collect())
 }
 
 impl Request {
@@ -59,7 +127,8 @@ impl Request {
                 layers.lower.insert(0, upper);
             }
         }
-        rootfs::offline(&rootfs, &self.binds, self.label.as_deref())
+        let mounts = mounts(self.mounts, self.sources, self.writable)?;
+        rootfs::offline(&rootfs, &mounts, self.label.as_deref())
     }
 }
 

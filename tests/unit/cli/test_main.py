@@ -106,7 +106,7 @@ def test_no_arguments_is_help(capfd: pytest.CaptureFixture[str]) -> None:
         (["run"], 1, "minidock: an image is needed, or --rootfs"),
         (["-H", "tcp://x", "ps"], 125, "minidock: -H, --host is not part of minidock: there is no daemon"),
         (["--log-level", "loud", "ps"], 1, "minidock: unable to parse logging level: loud"),
-        (["inspect", "--type", "volume", "x"], 125, "comes with the issue 'Volumes"),
+        (["inspect", "--type", "service", "x"], 125, "minidock: --type service is not part of minidock"),
         (["inspect", "--type", "foo", "x"], 1, 'minidock: unknown type: "foo"'),
         (["inspect", "-f", "{{", "x"], 1, "minidock: template parsing error: template: :1: unclosed action"),
         (["run", "-it", "x"], 1, "minidock: the input device is not a TTY"),
@@ -206,5 +206,5 @@ def test_completes_commands_and_flags() -> None:
     assert {"container", "image", "run", "ps", "images"} <= set(_complete(""))
     assert _complete("container", "r") == ["rename", "restart", "rm", "run"]
     assert "--read-only" in _complete("run", "--re")
-    assert "--volume" not in _complete("run", "--v")
+    assert "--use-api-socket" not in _complete("run", "--us")
     assert "--publish" in _complete("run", "--p")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from minidock.cli.flags import Flag
-from minidock.cli.surface import NO_API_SOCKET, NO_TRUST, VOLUMES, WINDOWS
+from minidock.cli.surface import NO_API_SOCKET, NO_TRUST, WINDOWS
 
 RESTART = Flag(
     "restart", "string", "When to start it again: no, on-failure[:N], always, unless-stopped", option="restart"
@@ -120,6 +120,19 @@ RESOURCES = [
     Flag("ulimit", "list", "Resource limit, NAME=SOFT[:HARD]", option="ulimits"),
 ]
 
+MOUNTS = [
+    Flag(
+        "mount",
+        "mount",
+        "Mount: type=bind|volume|tmpfs|image|overlay,source=…,target=…[,readonly][,…]",
+        option="mounts",
+    ),
+    Flag("tmpfs", "list", "File system in memory, PATH[:OPTIONS]", option="tmpfs"),
+    Flag("volume", "list", "Volume or host path, [SOURCE:]PATH[:MODES]", short="v", option="volumes"),
+    Flag("volume-driver", "string", "Driver of its volumes: local", option="volume_driver"),
+    Flag("volumes-from", "list", "The volumes of another container, NAME[:ro|rw]", option="volumes_from"),
+]
+
 ISOLATION = [
     Flag("cap-add", "list", "Add a capability", option="cap_add"),
     Flag("cap-drop", "list", "Drop a capability", option="cap_drop"),
@@ -158,11 +171,6 @@ HEALTH = [
 
 NOT_YET = [
     Flag("disable-content-trust", reason=NO_TRUST, harmless=True, default=True),
-    Flag("mount", "list", reason=VOLUMES),
-    Flag("tmpfs", "list", reason=VOLUMES),
-    Flag("volume", "list", short="v", reason=VOLUMES),
-    Flag("volume-driver", "string", reason=VOLUMES),
-    Flag("volumes-from", "list", reason=VOLUMES),
     Flag("use-api-socket", reason=NO_API_SOCKET),
     Flag("isolation", "string", reason=WINDOWS, harmless="default"),
     Flag("cpu-count", "string", reason=WINDOWS),
@@ -171,7 +179,7 @@ NOT_YET = [
     Flag("io-maxiops", "string", reason=WINDOWS),
 ]
 
-CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *ISOLATION, *HEALTH, *NOT_YET]
+CREATE_FLAGS = [*PROCESS, *NETWORK, *RESOURCES, *MOUNTS, *ISOLATION, *HEALTH, *NOT_YET]
 
 RUN_FLAGS = [
     *CREATE_FLAGS,

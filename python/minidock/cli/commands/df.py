@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _RUNNING = ("running", "paused", "restarting")
 _IMAGE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
 _CONTAINER = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
-_VOLUME = ("VOLUME NAME", "LINKS", "SIZE")
+_VOLUME = ("Name", "Links", "Size")
 _CACHE = ("CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED")
 
 
@@ -57,7 +57,15 @@ def kinds(usage: DiskUsage) -> list[Kind]:
         sum(size for _, size in sizes),
         sum(size for running, size in sizes if not running),
     )
-    return [images, containers, Kind("Local Volumes"), Kind("Build Cache")]
+    counts = [it.usage_data for it in usage.volumes if it.usage_data]
+    volumes = Kind(
+        "Local Volumes",
+        len(counts),
+        sum(it.ref_count > 0 for it in counts),
+        sum(it.size for it in counts),
+        sum(it.size for it in counts if it.ref_count == 0),
+    )
+    return [images, containers, volumes, Kind("Build Cache")]
 
 
 def _summary() -> Listing:
@@ -88,9 +96,9 @@ def _summary() -> Listing:
     )
 
 
-def _rows(usage: DiskUsage, full: bool) -> tuple[list[Row], list[Row]]:
-    """The images, each under its first name, and the containers."""
-    from minidock.cli.commands import image_rows, ps
+def _rows(usage: DiskUsage, full: bool) -> tuple[list[Row], list[Row], list[Row]]:
+    """The images, each under its first name, the containers and the volumes."""
+    from minidock.cli.commands import image_rows, ps, volume_list
 
     images = image_rows.listing(full, _IMAGE)
     shown = []
@@ -102,16 +110,22 @@ def _rows(usage: DiskUsage, full: bool) -> tuple[list[Row], list[Row]]:
         shown.append(Row(first, images.fields, images.methods, images.template_type))
     containers = ps.listing(full)
     containers.fields["Size"] = lambda it: decimal_size(_written(it))
-    return shown, [Row(it, containers.fields, containers.methods, containers.template_type) for it in usage.containers]
+    volumes = volume_list.listing()
+    return (
+        shown,
+        [Row(it, containers.fields, containers.methods, containers.template_type) for it in usage.containers],
+        [Row(it, volumes.fields, volumes.methods, volumes.template_type) for it in usage.volumes],
+    )
 
 
 def _verbose(usage: DiskUsage) -> None:
-    from minidock.cli.commands import image_rows, ps
+    from minidock.cli.commands import image_rows, ps, volume_list
 
-    images, containers = _rows(usage, full=False)
+    images, containers, volumes = _rows(usage, full=False)
     parts = (
         ("Images space usage", image_rows.listing(full=False), _IMAGE, images),
         ("Containers space usage", ps.listing(full=False), _CONTAINER, containers),
+        ("Local Volumes space usage", volume_list.listing(), _VOLUME, volumes),
     )
     for title, listing, columns, rows in parts:
         write(
@@ -119,7 +133,7 @@ def _verbose(usage: DiskUsage) -> None:
             + align([[listing.headers[name] for name in columns], *([row[n] for n in columns] for row in rows)])
             + "\n"
         )
-    write(f"Local Volumes space usage:\n\n{align([_VOLUME])}\nBuild cache usage: 0B\n\n{align([_CACHE])}\n")
+    write(f"Build cache usage: 0B\n\n{align([_CACHE])}\n")
 
 
 class _Whole:
@@ -128,11 +142,11 @@ class _Whole:
     template_type = "*formatter.diskUsageContext"
 
     def __init__(self, usage: DiskUsage) -> None:
-        images, containers = _rows(usage, full=True)
+        images, containers, volumes = _rows(usage, full=True)
         self._parts: dict[str, list[Row]] = {
             "Images": images,
             "Containers": containers,
-            "Volumes": [],
+            "Volumes": volumes,
             "BuildCache": [],
         }
 
@@ -144,7 +158,7 @@ class _Whole:
 
 
 def _df(session: Session, values: Values, arguments: list[str]) -> int:
-    """Print how much of the disk images and containers take up."""
+    """Print how much of the disk everything takes up."""
     usage = session.engine.df()
     form = values["format"]
     if not values["verbose"]:
@@ -163,10 +177,10 @@ def _df(session: Session, values: Values, arguments: list[str]) -> int:
 
 DF = Command(
     "[OPTIONS]",
-    "Show how much of the disk images and containers take up, and how much of it nothing uses.",
+    "Show how much of the disk images, containers and volumes take up, and how much of it nothing uses.",
     [
         Flag("format", "string", "'table', 'table TEMPLATE', 'json', or a Go template"),
-        Flag("verbose", "bool", "Show each image and container", short="v"),
+        Flag("verbose", "bool", "Show each image, container and volume", short="v"),
     ],
     _df,
     maximum=0,

@@ -1,11 +1,11 @@
-"""``inspect``, ``container inspect``, ``image inspect`` and ``network inspect``."""
+"""``inspect``, and that of containers, images, networks and volumes."""
 
 from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import show_documents
 from minidock.cli.output import complain
-from minidock.cli.surface import NO_PLUGINS, NO_SWARM, VOLUMES
+from minidock.cli.surface import NO_PLUGINS, NO_SWARM
 from minidock.cli.words import UsageError
 from minidock.errors import MinidockError, NotFound
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
 
-_LATER = {
-    "volume": VOLUMES,
+_ABSENT = {
     "plugin": NO_PLUGINS,
     "config": NO_SWARM,
     "node": NO_SWARM,
@@ -47,6 +46,10 @@ def _network(session: Session, name: str, values: Values) -> dict[str, Any]:
     return session.engine.networks.get(name).attrs
 
 
+def _volume(session: Session, name: str, values: Values) -> dict[str, Any]:
+    return session.engine.volumes.get(name).attrs
+
+
 def _any(session: Session, name: str, values: Values) -> dict[str, Any]:
     try:
         return _container(session, name, values)
@@ -58,6 +61,10 @@ def _any(session: Session, name: str, values: Values) -> dict[str, Any]:
         pass
     try:
         return _network(session, name, values)
+    except MinidockError:
+        pass
+    try:
+        return _volume(session, name, values)
     except MinidockError:
         raise NotFound(f"no such object: {name}") from None
 
@@ -103,13 +110,13 @@ def _check_template(text: str) -> None:
 
 def _by_type(session: Session, values: Values, arguments: list[str]) -> int:
     kind = values["type"]
-    if kind in _LATER:
-        raise UsageError(_LATER[kind].sentence(f"--type {kind}"))
-    readers = {None: _any, "": _any, "container": _container, "image": _image, "network": _network}
-    if kind not in readers:
-        words = ", ".join(f'"{word}"' for word in sorted((*_LATER, "container", "image", "network")))
+    if kind in _ABSENT:
+        raise UsageError(_ABSENT[kind].sentence(f"--type {kind}"))
+    kinds = {"container": _container, "image": _image, "network": _network, "volume": _volume}
+    if kind and kind not in kinds:
+        words = ", ".join(f'"{word}"' for word in sorted((*_ABSENT, *kinds)))
         raise UsageError(f'unknown type: "{kind}": must be one of {words}', 1)
-    return _inspect(session, values, arguments, readers[kind])
+    return _inspect(session, values, arguments, kinds[kind] if kind else _any)
 
 
 _FORMAT = Flag("format", "string", "'json', or a Go template", short="f")
@@ -139,10 +146,18 @@ NETWORK = Command(
     minimum=1,
     complete="networks",
 )
+VOLUME = Command(
+    "[OPTIONS] VOLUME [VOLUME...]",
+    "Show all details of volumes as JSON.",
+    [_FORMAT],
+    _show(_volume),
+    minimum=1,
+    complete="volumes",
+)
 ANY = Command(
     "[OPTIONS] NAME|ID [NAME|ID...]",
-    "Show all details of containers, images or networks as JSON.",
-    [_FORMAT, _SIZE, Flag("type", "string", "Look only for a container, an image or a network")],
+    "Show all details of containers, images, networks or volumes as JSON.",
+    [_FORMAT, _SIZE, Flag("type", "string", "Look only for a container, an image, a network or a volume")],
     _by_type,
     minimum=1,
     complete="any",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 from minidock.cli.commands.remove import grouped
 from minidock.cli.flags import Command, Flag
-from minidock.cli.listing import Listing
+from minidock.cli.listing import Listing, natural
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +12,6 @@ if TYPE_CHECKING:
 
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
-    from minidock.networks.record import Record
 
 _COLUMNS = ("ID", "Name", "Driver", "Scope")
 _HEADERS = {
@@ -56,20 +53,12 @@ def _list(session: Session, values: Values, arguments: list[str]) -> int:
     form = values["format"]
     # A form of one's own counts more than -q here, as in Docker.
     quiet = values["quiet"] and (form or "table") in ("table", "raw")
-    listing.show(sorted(records, key=_natural), form, quiet=quiet)
+    listing.show(sorted(records, key=lambda it: natural(it.name)), form, quiet=quiet)
     return 0
 
 
 def _word(value: bool) -> str:
     return "true" if value else "false"
-
-
-def _natural(record: Record) -> list[tuple[int, int, str, int]]:
-    """Names in the order of people: numbers by value, and before all other characters."""
-    return [
-        (0, len(part.lstrip("0")), part.lstrip("0"), len(part)) if part.isdigit() else (1, 0, part, 0)
-        for part in re.findall(r"[0-9]+|[^0-9]", record.name)
-    ]
 
 
 LIST = Command(

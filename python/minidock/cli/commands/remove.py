@@ -57,7 +57,7 @@ REMOVE = Command(
     [
         Flag("force", "bool", "Kill a running container first", short="f"),
         Flag("link", short="l", reason=NETWORKS),
-        Flag("volumes", "bool", "Remove its anonymous volumes too (it has none before volumes exist)", short="v"),
+        Flag("volumes", "bool", "Remove its anonymous volumes too", short="v"),
     ],
     _remove,
     minimum=1,

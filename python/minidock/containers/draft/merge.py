@@ -18,7 +18,7 @@ from minidock.spec.docker import Ulimit
 if TYPE_CHECKING:
     from minidock.containers.draft.base import Draft
     from minidock.containers.host import Host
-    from minidock.spec.docker import ContainerConfig, HostConfig
+    from minidock.spec.docker import ContainerConfig, Flags, HostConfig
     from minidock.spec.oci_image import ExecutionConfig, ImageConfig
 
 
@@ -83,11 +83,14 @@ def _merge_image(draft: Draft, image: ExecutionConfig) -> None:
     if image.shell:
         config.shell = list(image.shell)
     if image.volumes:
-        config.volumes = {_image_path(path, "volume"): {} for path in image.volumes}
-        for path in config.volumes:
+        theirs: Flags = {_image_path(path, "volume"): {} for path in image.volumes}
+        for path in theirs:
             # CVE-2019-16884 and its kin: a mount there would hide the masks and the LSM's files.
             if path.split("/")[1] in ("proc", "sys"):
                 raise InvalidArgument(f"image volume {path}: mounts on /proc and /sys are refused")
+            if path == "/":
+                raise InvalidArgument("image volume /: invalid specification: destination can't be '/'")
+        config.volumes = {**theirs, **(config.volumes or {})}
 
 
 def _image_path(path: str, noun: str) -> str:

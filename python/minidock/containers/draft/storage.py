@@ -1,11 +1,11 @@
-"""Options of the image and of the root filesystem."""
+"""Options of the image, of the root filesystem, and of what is mounted in it."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from minidock.containers.draft.base import Draft, Handler, flag, text
+from minidock.containers.draft.base import Draft, Handler, flag, one_or_more, text
 from minidock.errors import InvalidArgument, Unsupported
 
 
@@ -36,10 +36,71 @@ def _storage_opt(_draft: Draft, value: Any) -> None:
         raise Unsupported("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
 
 
+def _volumes(draft: Draft, value: Any) -> None:
+    from minidock.containers.mounts import points
+    from minidock.containers.mounts.python import volume_texts
+    from minidock.containers.parse import mounts
+
+    binds = []
+    for entry in volume_texts(value):
+        spec = mounts.split(text(entry))
+        if spec.source:
+            bind = mounts.absolute(entry)
+            points.bind(bind)
+            binds.append(bind)
+        else:
+            mounts.check_proc(mounts.destination(spec.destination), bind=False)
+            draft.config.volumes = {**(draft.config.volumes or {}), spec.destination: {}}
+    draft.host_config.binds = [*(draft.host_config.binds or ()), *dict.fromkeys(binds)] or None
+
+
+def _mounts(draft: Draft, value: Any) -> None:
+    from minidock.containers.mounts import points
+    from minidock.containers.mounts.python import request
+
+    found = [request(entry) for entry in value]
+    for one in found:
+        points.point(one)
+    if found:
+        draft.host_config.mounts = found
+
+
+def _tmpfs(draft: Draft, value: Any) -> None:
+    from minidock.containers.parse import tmpfs
+
+    given = value.items() if hasattr(value, "items") else map(tmpfs.split, one_or_more(value))
+    found = {}
+    for path, options in given:
+        tmpfs.split(text(path))
+        words = text(options or "")
+        tmpfs.options(words)
+        found[path] = words
+    if found:
+        draft.host_config.tmpfs = found
+
+
+def _volumes_from(draft: Draft, value: Any) -> None:
+    from minidock.containers.parse import mounts
+
+    found = one_or_more(value)
+    for entry in found:
+        mounts.volumes_from(entry)
+    draft.host_config.volumes_from = found or None
+
+
+def _volume_driver(draft: Draft, value: object) -> None:
+    draft.host_config.volume_driver = text(value)
+
+
 HANDLERS: dict[str, Handler] = {
     "platform": _platform,
     "pull": _pull,
     "rootfs": _rootfs,
     "read_only": _read_only,
     "storage_opt": _storage_opt,
+    "volumes": _volumes,
+    "mounts": _mounts,
+    "tmpfs": _tmpfs,
+    "volumes_from": _volumes_from,
+    "volume_driver": _volume_driver,
 }

@@ -20,6 +20,7 @@ from minidock.spec.oci_runtime import (
     Capabilities,
     IDMapping,
     Linux,
+    Mount,
     Process,
     Rlimit,
     Root,
@@ -56,6 +57,8 @@ class Inputs(msgspec.Struct, kw_only=True):
     joined: dict[str, int] = {}
     """Namespace type → host pid of PID 1 of the container whose namespace is joined."""
     root_path: str = "rootfs"
+    user_mounts: list[Mount] = []
+    """What it was given besides what every container has."""
 
 
 def runtime_spec(record: Record, inputs: Inputs) -> Spec:
@@ -91,7 +94,9 @@ def runtime_spec(record: Record, inputs: Inputs) -> Spec:
         root=Root(path=inputs.root_path, readonly=host_config.readonly_rootfs),
         hostname="" if host_config.uts_mode == "host" else config.hostname,
         domainname=config.domainname,
-        mounts=mounts(record, inputs.bundle, inputs.joined.get("ipc"), has_mqueue=inputs.host.has_mqueue),
+        mounts=mounts(
+            record, inputs.bundle, inputs.joined.get("ipc"), has_mqueue=inputs.host.has_mqueue, more=inputs.user_mounts
+        ),
         annotations=dict(annotations) if isinstance(annotations, dict) else {},
         linux=Linux(
             uid_mappings=inputs.uid_mappings,

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from minidock.spec.oci_runtime import Mount
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from minidock.containers.record import Record
 
 _PROC = Mount("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"])
@@ -24,11 +26,13 @@ NETWORK_FILES = (("/etc/resolv.conf", "resolv.conf"), ("/etc/hostname", "hostnam
 """Mount point and name in the bundle of the files that minidock writes for a container."""
 
 
-def mounts(record: Record, bundle: str, ipc_donor: int | None, *, has_mqueue: bool) -> list[Mount]:
+def mounts(
+    record: Record, bundle: str, ipc_donor: int | None, *, has_mqueue: bool, more: Sequence[Mount] = ()
+) -> list[Mount]:
     """Return the mounts in the order in which they are made.
 
     ``ipc_donor`` is the host pid of PID 1 of the container whose IPC namespace is joined: its /dev/shm is shared.
-    ``has_mqueue``: the host has a /dev/mqueue.
+    ``has_mqueue``: the host has a /dev/mqueue. ``more`` are those that it was given: they take the place of others.
     """
     host_config = record.host_config
     made = [_PROC, _DEV, _PTS]
@@ -36,9 +40,26 @@ def mounts(record: Record, bundle: str, ipc_donor: int | None, *, has_mqueue: bo
     made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
     made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
+<<<<<<< HEAD
     made += [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
     made += [Mount(target, kind, source, words) for target, kind, source, words in record.step_mounts]
     return made
+=======
+    files = [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
+    return _with(made, files, more) if more else made + files
+
+
+def _with(made: list[Mount], files: list[Mount], more: Sequence[Mount]) -> list[Mount]:
+    """Return all mounts, those first that others lie in; one that was given takes the place of ours."""
+    given = {one.destination for one in more}
+    kept = [
+        one
+        for one in made
+        if one.destination not in given and not ("/dev" in given and one.destination.startswith("/dev/"))
+    ]
+    rest = [*more, *(one for one in files if one.destination not in given)]
+    return kept + sorted(rest, key=lambda one: one.destination.count("/"))
+>>>>>>> mounts
 
 
 def _ipc_mounts(mode: str, shm_size: int, donor: int | None, *, has_mqueue: bool) -> list[Mount]:

@@ -1,16 +1,15 @@
 //! Copies of trees, layer over layer, where overlayfs cannot be used.
-use std::cell::Cell;
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    AtFlags, FileType, Mode, OFlags, SeekFrom, Stat, linkat, mkdirat, mknodat, openat, symlinkat,
-    unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, linkat, mkdirat, mknodat, openat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
 use super::control::Control;
+use super::copy_files::{File, Files, Layers, Work};
 use super::metadata::{self, Metadata};
 use super::owner::IdMap;
 use super::path::{show, split};
@@ -42,55 +41,64 @@ pub fn copy_tree(
     map: &IdMap,
     control: &Control,
 ) -> Result<Copied> {
+    copy_layers(source, target, map, control, None)
+}
+
+/// [`copy_tree`] of the merged view of `layers`, whose own files are cheaper to copy where blocks can be shared.
+///
+/// # Errors
+/// As [`copy_tree`].
+pub(super) fn copy_layers(
+    source: OwnedFd,
+    target: OwnedFd,
+    map: &IdMap,
+    control: &Control,
+    layers: Option<&Layers>,
+) -> Result<Copied> {
     let source_top = dir::open_list(source.as_fd(), ".").context("open", || "tree to copy")?;
     let top_stat = rustix::fs::fstat(&source_top).context("look at", || "tree to copy")?;
     let top_xattrs = metadata::read_xattrs(source_top.as_fd())
         .context("read attributes of", || "tree to copy")?;
     let target_top =
         dir::open_list(target.as_fd(), ".").context("open", || "directory to copy into")?;
-    let mut copy = Copy {
-        root: Root::strict(target),
-        map,
-        control,
-        links: HashMap::new(),
-        dirs: Vec::new(),
-        reflink: true,
-        ranges: Cell::new(true),
-        done: Copied::default(),
-    };
-    if is_opaque(&top_xattrs) {
-        copy.clear_inside(target_top.as_fd(), b"")?;
-    }
-    let mut walk = Walk::new(source, control)?;
-    while let Some(found) = walk.next()? {
-        copy.one(&found)?;
-        copy.done.count += 1;
-        control
-            .entries
-            .store(copy.done.count, std::sync::atomic::Ordering::Relaxed);
-    }
-    copy.finish_dirs()?;
-    let metadata = copy.metadata(&top_stat, top_xattrs, b"")?;
-    copy.done.skipped_xattrs += metadata
-        .set(target_top.as_fd(), UNKNOWN, u32::MAX)
-        .context("set metadata of", || "copy")?;
-    Ok(copy.done)
+    let work = Work::new(map, control, layers);
+    std::thread::scope(|scope| {
+        let mut copy = Copy {
+            root: Root::strict(target),
+            map,
+            control,
+            files: Files::new(scope, &work),
+            links: HashMap::new(),
+            dirs: Vec::new(),
+            done: Copied::default(),
+        };
+        if is_opaque(&top_xattrs) {
+            copy.clear_inside(target_top.as_fd(), b"")?;
+        }
+        let walked = copy.walk(source);
+        // What stopped the others comes first: it is the cause.
+        copy.done.skipped_xattrs += copy.files.finish()?;
+        walked?;
+        copy.finish_dirs()?;
+        let metadata = metadata_of(map, &top_stat, top_xattrs, b"")?;
+        copy.done.skipped_xattrs += metadata
+            .set(target_top.as_fd(), UNKNOWN, u32::MAX)
+            .context("set metadata of", || "copy")?;
+        Ok(copy.done)
+    })
 }
 
 /// Differs from every owner.
-const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
+pub(super) const UNKNOWN: (u32, u32) = (u32::MAX, u32::MAX);
 
-struct Copy<'a> {
+struct Copy<'a, 'scope> {
     root: Root,
     map: &'a IdMap,
     control: &'a Control,
+    files: Files<'a, 'scope>,
     /// Where the first name of a file with several is.
     links: HashMap<(u64, u64), Vec<u8>>,
     dirs: Vec<(Vec<u8>, Metadata)>,
-    /// The file system has not refused to share blocks yet.
-    reflink: bool,
-    /// It copies from the other one in the kernel.
-    ranges: Cell<bool>,
     done: Copied,
 }
 
@@ -100,33 +108,44 @@ fn is_opaque(xattrs: &[(Vec<u8>, Vec<u8>)]) -> bool {
         .any(|(name, value)| name == b"trusted.overlay.opaque" && value == b"y")
 }
 
-impl Copy<'_> {
-    fn metadata(
-        &self,
-        stat: &Stat,
-        xattrs: Vec<(Vec<u8>, Vec<u8>)>,
-        path: &[u8],
-    ) -> Result<Metadata> {
-        if xattrs.iter().any(|(name, _)| {
-            matches!(
-                name.as_slice(),
-                b"trusted.overlay.redirect" | b"trusted.overlay.metacopy"
-            )
-        }) {
-            let why =
-                "overlayfs keeps only part of it here; mount with redirect_dir=off,metacopy=off";
-            return Err(Error::new(Kind::Unsupported, "copy", show(path), why));
+/// What the copy of a file gets.
+pub(super) fn metadata_of(
+    map: &IdMap,
+    stat: &Stat,
+    xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    path: &[u8],
+) -> Result<Metadata> {
+    if xattrs.iter().any(|(name, _)| {
+        matches!(
+            name.as_slice(),
+            b"trusted.overlay.redirect" | b"trusted.overlay.metacopy"
+        )
+    }) {
+        let why = "overlayfs keeps only part of it here; mount with redirect_dir=off,metacopy=off";
+        return Err(Error::new(Kind::Unsupported, "copy", show(path), why));
+    }
+    let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
+    Ok(Metadata {
+        owner: Some(map.to_host(stat.st_uid.into(), stat.st_gid.into())?),
+        mode: stat.st_mode & 0o7777,
+        mtime: (stat.st_mtime, nanos),
+        xattrs: xattrs
+            .into_iter()
+            .filter(|(name, _)| metadata::is_wanted(name))
+            .collect(),
+    })
+}
+
+impl Copy<'_, '_> {
+    fn walk(&mut self, source: OwnedFd) -> Result<()> {
+        let mut walk = Walk::new(source, self.control)?;
+        while let Some(found) = walk.next()? {
+            self.one(&found)?;
+            self.done.count += 1;
+            let entries = &self.control.entries;
+            entries.store(self.done.count, std::sync::atomic::Ordering::Relaxed);
         }
-        let nanos = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
-        Ok(Metadata {
-            owner: Some(self.map.to_host(stat.st_uid.into(), stat.st_gid.into())?),
-            mode: stat.st_mode & 0o7777,
-            mtime: (stat.st_mtime, nanos),
-            xattrs: xattrs
-                .into_iter()
-                .filter(|(name, _)| metadata::is_wanted(name))
-                .collect(),
-        })
+        Ok(())
     }
 
     fn one(&mut self, found: &Found) -> Result<()> {
@@ -162,7 +181,7 @@ impl Copy<'_> {
                     mkdirat(at, name.as_slice(), Mode::RWXU).context("create directory", subject)?
                 }
             }
-            let metadata = self.metadata(stat, xattrs, path)?;
+            let metadata = metadata_of(self.map, stat, xattrs, path)?;
             self.dirs.push((path.clone(), metadata));
             return Ok(());
         }
@@ -208,7 +227,7 @@ impl Copy<'_> {
             .context("open", || show(&found.path))?;
         let xattrs = metadata::read_node_xattrs(source.as_fd())
             .context("read attributes of", || show(&found.path))?;
-        let metadata = self.metadata(&found.stat, xattrs, &found.path)?;
+        let metadata = metadata_of(self.map, &found.stat, xattrs, &found.path)?;
         self.done.skipped_xattrs += metadata.set_node(at, &found.name, found.kind(), UNKNOWN)?;
         Ok(())
     }
@@ -229,43 +248,12 @@ impl Copy<'_> {
             OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let target = openat(at, name.as_slice(), flags, Mode::RUSR | Mode::WUSR)
             .context("create", subject)?;
-        let size = stat.st_size.cast_unsigned();
-        if size > 0
-            && !self
-                .try_reflink(&source, &target)
-                .context("copy", subject)?
-        {
-            copy_content(
-                &source,
-                target.as_fd(),
-                &stat,
-                path,
-                &self.ranges,
-                self.control,
-            )?;
-        }
-        let xattrs =
-            metadata::read_xattrs(source.as_fd()).context("read attributes of", subject)?;
-        let metadata = self.metadata(&stat, xattrs, path)?;
-        self.done.skipped_xattrs += metadata
-            .set(target.as_fd(), UNKNOWN, u32::MAX)
-            .context("set metadata of", subject)?;
-        Ok(())
-    }
-
-    fn try_reflink(&mut self, source: &OwnedFd, target: &OwnedFd) -> rustix::io::Result<bool> {
-        if !self.reflink {
-            return Ok(false);
-        }
-        match rustix::fs::ioctl_ficlone(target, source) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOSPC | Errno::DQUOT | Errno::IO) => Err(Errno::NOSPC),
-            // One answer for the whole file system.
-            Err(_) => {
-                self.reflink = false;
-                Ok(false)
-            }
-        }
+        self.files.copy(File {
+            path: path.clone(),
+            source,
+            stat,
+            target,
+        })
     }
 
     /// Deletes what is at `name`, with everything inside.
@@ -303,122 +291,6 @@ impl Copy<'_> {
         }
         Ok(())
     }
-}
-
-/// Copies the data of a file, not its holes, into an empty one, in the kernel where it can. `ranges` remembers whether these
-/// file systems copy between each other.
-///
-/// # Errors
-/// `Busy` when the file becomes shorter meanwhile, and the file system's.
-pub fn copy_content(
-    source: &OwnedFd,
-    target: BorrowedFd<'_>,
-    stat: &Stat,
-    path: &[u8],
-    ranges: &Cell<bool>,
-    control: &Control,
-) -> Result<()> {
-    let size = stat.st_size.cast_unsigned();
-    let sparse = stat.st_blocks.cast_unsigned().saturating_mul(512) < size;
-    let subject = || show(path);
-    let mut offset = 0;
-    while offset < size {
-        let mut end = size;
-        if sparse {
-            match rustix::fs::seek(source, SeekFrom::Data(offset)) {
-                Ok(data) => offset = data,
-                Err(Errno::NXIO) => break,
-                Err(e) => return Err(e).context("read", subject),
-            }
-            end = rustix::fs::seek(source, SeekFrom::Hole(offset))
-                .context("read", subject)?
-                .min(size);
-        }
-        let (mut from, mut to) = (offset, offset);
-        while from < end {
-            control.check()?;
-            if !ranges.get() {
-                by_hand(source, target, &mut from, end, path, control)?;
-                break;
-            }
-            let part = usize::try_from(end - from)
-                .unwrap_or(usize::MAX)
-                .min(64 << 20);
-            match rustix::fs::copy_file_range(source, Some(&mut from), target, Some(&mut to), part)
-            {
-                Ok(0) => {
-                    return Err(Error::new(
-                        Kind::Busy,
-                        "copy",
-                        show(path),
-                        "file changes while it is read",
-                    ));
-                }
-                Ok(_) | Err(Errno::INTR) => {}
-                Err(Errno::XDEV | Errno::INVAL | Errno::OPNOTSUPP | Errno::NOSYS) => {
-                    ranges.set(false);
-                }
-                Err(e) => return Err(e).context("write", subject),
-            }
-        }
-        offset = end;
-    }
-    // A hole at the end.
-    if sparse {
-        rustix::fs::ftruncate(target, size).context("write", subject)?;
-    }
-    Ok(())
-}
-
-/// Between file systems that `copy_file_range` does not copy between: page by page, or through a buffer.
-fn by_hand(
-    source: &OwnedFd,
-    target: BorrowedFd<'_>,
-    at: &mut u64,
-    end: u64,
-    path: &[u8],
-    control: &Control,
-) -> Result<()> {
-    let short = || {
-        let why = "file changes while it is read";
-        Error::new(Kind::Busy, "copy", show(path), why)
-    };
-    if *at > 0 {
-        rustix::fs::seek(target, SeekFrom::Start(*at)).context("write", || show(path))?;
-    }
-    while *at < end {
-        control.check()?;
-        let part = usize::try_from(end - *at)
-            .unwrap_or(usize::MAX)
-            .min(8 << 20);
-        match rustix::fs::sendfile(target, source, Some(at), part) {
-            Ok(0) => return Err(short()),
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(Errno::INVAL | Errno::NOSYS) => break,
-            Err(e) => return Err(e).context("write", || show(path)),
-        }
-    }
-    let mut buf = vec![0; if *at < end { super::feed::CHUNK } else { 0 }];
-    while *at < end {
-        control.check()?;
-        let want = buf
-            .len()
-            .min(usize::try_from(end - *at).unwrap_or(usize::MAX));
-        let n = rustix::io::retry_on_intr(|| rustix::io::pread(source, &mut buf[..want], *at))
-            .context("read", || show(path))?;
-        if n == 0 {
-            return Err(short());
-        }
-        let mut done = 0;
-        while done < n {
-            done += rustix::io::retry_on_intr(|| {
-                rustix::io::pwrite(target, &buf[done..n], *at + done as u64)
-            })
-            .context("write", || show(path))?;
-        }
-        *at += n as u64;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -14,7 +14,11 @@ mod body;
 #[cfg(feature = "layer")]
 pub mod compress;
 #[cfg(feature = "layer")]
+mod content;
+#[cfg(feature = "layer")]
 pub mod copy;
+#[cfg(feature = "layer")]
+mod copy_files;
 #[cfg(feature = "layer")]
 pub mod create;
 #[cfg(feature = "layer")]
@@ -27,6 +31,8 @@ pub mod digest;
 pub(crate) mod entry;
 #[cfg(feature = "layer")]
 pub mod feed;
+#[cfg(feature = "layer")]
+pub mod fill;
 #[cfg(feature = "layer")]
 mod header;
 #[cfg(feature = "layer")]

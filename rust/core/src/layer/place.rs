@@ -10,7 +10,7 @@ use rustix::io::Errno;
 
 use super::archive::{Archive, Entry, EntryKind, Region};
 use super::body::Body;
-use super::copy::copy_content;
+use super::content::copy_content;
 use super::limits::exceeded;
 use super::metadata::{self, Metadata};
 use super::path::{clean, show, split};
@@ -46,7 +46,14 @@ impl Unpacker<'_> {
         match body {
             Body::File(None) => {}
             Body::File(Some((source, stat))) => {
-                copy_content(source, fd.as_fd(), stat, path, &self.ranges, self.control)?;
+                copy_content(
+                    source,
+                    fd.as_fd(),
+                    stat,
+                    path,
+                    &self.abilities,
+                    self.control,
+                )?;
             }
             // Content behind a link is recorded itself: the path may lead elsewhere later.
             Body::Archive(archive) => {

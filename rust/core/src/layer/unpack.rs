@@ -1,5 +1,4 @@
 //! A layer's tar becomes a directory.
-use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::os::fd::{AsFd, OwnedFd};
@@ -10,6 +9,7 @@ use rustix::fs::{Mode, Stat};
 
 use super::archive::{Archive, Entry, EntryKind};
 use super::body::Body;
+use super::content::Abilities;
 use super::control::{Control, Deadline};
 use super::decompress::{Compression, Digests, Input, Pipeline};
 use super::feed::Feed;
@@ -230,7 +230,7 @@ pub(super) struct Unpacker<'a> {
     holes: u64,
     pub(super) skipped: u64,
     /// The file systems of sources and target copy between each other.
-    pub(super) ranges: Cell<bool>,
+    pub(super) abilities: Abilities,
 }
 
 /// No owner at all: whatever is compared to it differs.
@@ -267,7 +267,7 @@ impl<'a> Unpacker<'a> {
             files_size: 0,
             holes: 0,
             skipped: 0,
-            ranges: Cell::new(true),
+            abilities: Abilities::default(),
         })
     }
 

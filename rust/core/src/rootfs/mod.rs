@@ -16,7 +16,7 @@ pub mod view;
 use std::path::PathBuf;
 
 pub use detached::detached;
-pub use offline::offline;
+pub use offline::{OfflineMount, offline};
 pub use overlay::MAX_LAYERS;
 pub use prepare::{Prepared, open_proc, open_terminal, prepare, private_proc};
 pub use sources::{BindSource, Origin};

@@ -8,6 +8,7 @@ mod memory;
 mod misc;
 mod mount;
 pub mod probe;
+pub mod quota;
 pub mod seccomp;
 mod time;
 

@@ -192,10 +192,7 @@ impl RootfsDocument {
                 lower,
                 upper: pair(upper, work),
                 volatile,
-                idmap: idmap.map(|m| IdMap {
-                    uid: m.uid,
-                    gid: m.gid,
-                }),
+                idmap: idmap.map(IdMapDocument::into_map),
             }),
             Self::Directory { path } => Rootfs::Directory(path),
             Self::Host {
@@ -228,6 +225,17 @@ struct UserDocument {
 pub struct IdMapDocument {
     uid: Vec<(u32, u32, u32)>,
     gid: Vec<(u32, u32, u32)>,
+}
+
+impl IdMapDocument {
+    /// The map.
+    #[must_use]
+    pub fn into_map(self) -> IdMap {
+        IdMap {
+            uid: self.uid,
+            gid: self.gid,
+        }
+    }
 }
 
 impl Document {

@@ -1,0 +1,1 @@
+"""Mounts of containers: volumes, binds, tmpfs, images, overlays."""

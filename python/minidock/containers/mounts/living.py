@@ -1,0 +1,216 @@
+"""Mounts in the life of a container: volumes are claimed with its row and filled, mounted before a start, let go after.
+
+Only what has mounts comes here. The order is that of the functions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from minidock.containers.parse.mounts import clean
+from minidock.containers.runtime_spec.user_mounts import data, sources, writable
+from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
+from minidock.spec.docker import VolumeDriver, VolumeOptions
+from minidock.store.failures import from_os
+from minidock.volumes import using
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from minidock.containers.planning import Planning
+    from minidock.containers.record import Point, Record
+    from minidock.containers.runtime_spec.user_mounts import IdMap, Source
+    from minidock.containers.settling import Settling
+
+
+def make_overlays(record: Record, directory: str) -> None:
+    """Make the places for changes to overlays, in the directory of a container that is being built."""
+    for number, one in enumerate(record.mounts):
+        if one.type != "overlay":
+            continue
+        place = f"{directory}/{writable(number)}"
+        try:
+            status = os.stat(one.source)
+            os.makedirs(f"{place}/work", 0o700)
+            os.mkdir(f"{place}/upper", 0o700)
+            os.chown(f"{place}/upper", status.st_uid, status.st_gid)
+            os.chmod(f"{place}/upper", stat.S_IMODE(status.st_mode))
+        except OSError as error:
+            raise from_os(error, f"make the overlay {one.destination} in", directory) from error
+
+
+def claim(planning: Planning, record: Record) -> list[str]:
+    """Make the volumes of a container that are missing, and hold all of them, and its images.
+
+    Part of the transaction that makes its row. Returns the names of new volumes. Raises ImageNotFound, and as
+    :func:`minidock.volumes.using.claim`.
+    """
+    for one in record.mounts:
+        if one.type == "image":
+            row = planning.store.images.by_id(one.source)
+            if row is None or row.hidden:
+                raise ImageNotFound(f"no such image: {one.name}; it was removed meanwhile")
+    given = {clean(one.target): one.volume_options for one in record.host_config.mounts or () if one.volume_options}
+    wanted: dict[str, using.Wanted] = {}
+    for one in record.mounts:
+        if one.type == "volume":
+            options = given.get(one.destination) or VolumeOptions()
+            driver = options.driver_config or VolumeDriver()
+            wanted.setdefault(
+                one.name,
+                using.Wanted(
+                    one.name,
+                    anonymous=one.anonymous,
+                    driver=one.driver,
+                    labels=options.labels or {},
+                    options=driver.options or {},
+                ),
+            )
+    return using.claim(planning.engine, record.id, list(wanted.values())) if wanted else []
+
+
+def fill(planning: Planning, record: Record) -> None:
+    """Copy what the image has into those of its volumes that are empty and may have it."""
+    lower = _layers(planning, record)
+    for one in record.mounts:
+        if one.copy and lower:
+            using.fill(planning.engine, one.name, lower, one.destination)
+
+
+def _layers(planning: Planning, record: Record) -> list[str]:
+    """Return the directories of the root filesystem as it came, highest first."""
+    if record.image:
+        return planning.layers_of(record.image)
+    if record.rootfs is not None:
+        return [record.rootfs]
+    path = record.snapshot.get("path")
+    return [path] if path else []
+
+
+def before_start(planning: Planning, record: Record, *, first: bool) -> None:
+    """See to it that all is there that a container's mounts come from; what fails leaves nothing mounted.
+
+    ``first``: it has never been started.
+
+    Raises InvalidArgument for a bind's source that is not there, and as :func:`minidock.volumes.using.mount`.
+    """
+    from minidock.containers.mounts import relabel
+
+    if first:
+        fill(planning, record)  # whoever made it may have died before
+    for one in record.mounts:
+        if one.type == "bind":
+            _require_source(one)
+    volumes = [one for one in record.mounts if one.type == "volume"]
+    if volumes:
+        using.mount(planning.engine, record.id, list(dict.fromkeys(one.name for one in volumes)))
+    try:
+        for one in record.mounts:
+            if one.type in ("bind", "volume"):
+                source = one.source or data(planning.paths, one.name)
+                relabel.relabel(source, one.mode, record.mount_label)
+    except BaseException:
+        if volumes:
+            using.unmount(planning.engine, record.id)
+        raise
+    for one in volumes:
+        using.mounted_event(
+            planning.engine,
+            record.id,
+            one.name,
+            one.destination,
+            writable=one.rw,
+            propagation=one.propagation,
+        )
+
+
+def _require_source(one: Point) -> None:
+    if not os.path.lexists(one.source):
+        if not one.create:
+            raise InvalidArgument(
+                f'invalid mount config for type "bind": bind source path does not exist: {one.source}'
+            )
+        try:
+            _make_directory(one.source)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise InvalidArgument(f"error while creating mount source path '{one.source}': {reason}") from error
+    if one.propagation.lstrip("r") in ("shared", "slave"):
+        from minidock.containers.mounts import propagation
+
+        propagation.check(one.source, one.propagation)
+
+
+def _make_directory(path: str) -> None:
+    """Make a directory and those that it lies in, all 0755 whatever this process's umask is."""
+    missing = []
+    while not os.path.lexists(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    for one in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # somebody else is faster
+            os.mkdir(one, 0o755)
+            os.chmod(one, 0o755)  # noqa: S103 - Docker's mode
+
+
+def exchanged(planning: Planning, record: Record) -> dict[str, tuple[IdMap, IdMap]]:
+    """Return the maps of ids of the mounts that have ``idmap``, by destination."""
+    if not any(one.idmap for one in record.mounts):
+        return {}
+    from minidock.containers.mounts import idmaps
+
+    return idmaps.exchanged(planning, record)
+
+
+def sources_of(planning: Planning, record: Record) -> list[Source]:
+    """Return section ``sources`` of ``minidock.json``."""
+    images = {one.source: planning.layers_of(one.source) for one in record.mounts if one.type == "image"}
+    return sources(record, planning.paths, images)
+
+
+@contextlib.contextmanager
+def mounted(planning: Planning, record: Record) -> Iterator[None]:
+    """Have the volumes of a container that does not run mounted on the host for a ``with`` block."""
+    if not has_own_file_systems(planning, record):
+        yield
+        return
+    names = dict.fromkeys(one.name for one in record.mounts if one.type == "volume")
+    using.mount(planning.engine, record.id, list(names))
+    try:
+        yield
+    finally:
+        using.unmount(planning.engine, record.id)
+
+
+def has_own_file_systems(settling: Settling, record: Record) -> bool:
+    """Whether something of a container's volumes is mounted on the host, and is to be unmounted at its end."""
+    from minidock.volumes.record import decode
+
+    names = [one.name for one in record.mounts if one.type == "volume"]
+    return bool(names) and any(decode(row.record).is_mounted for row in settling.store.volumes.some(names))
+
+
+def after_end(settling: Settling, record: Record) -> None:
+    """Let go of the volumes of a container that has ended, or could not be started."""
+    names = dict.fromkeys(one.name for one in record.mounts if one.type == "volume")
+    if not names:
+        return
+    with contextlib.suppress(MinidockError):  # whoever opens the store next does it
+        using.unmount(settling.engine, record.id)
+    for name in names:
+        using.unmounted_event(settling.engine, record.id, name)
+
+
+def removed(settling: Settling, record: Record, *, anonymous: bool) -> None:
+    """Let go of the volumes of a container that is gone; with ``anonymous`` those without a name go too."""
+    names = list(dict.fromkeys(one.name for one in record.mounts if one.type == "volume"))
+    if not names:
+        return
+    with contextlib.suppress(MinidockError):
+        using.unmount(settling.engine, record.id)
+    if anonymous:
+        with contextlib.suppress(MinidockError):
+            using.remove_anonymous(settling.engine, names)

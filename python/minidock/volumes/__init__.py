@@ -1,0 +1,1 @@
+"""Volumes: named places for data that outlives containers."""

@@ -1,0 +1,55 @@
+"""Removing volumes."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+from minidock import events
+from minidock.errors import MinidockError, VolumeInUse, VolumeNotFound
+from minidock.store.cleaner import cleaner
+from minidock.store.workspace import Workspace
+from minidock.volumes import mounting
+from minidock.volumes.record import DRIVER, decode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from minidock.store.volumes import VolumeTable
+
+
+def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]:
+    """Remove volumes that no container has, in one go; returns what kept the others, by name.
+
+    That is VolumeNotFound, or VolumeInUse with the ids of the containers. Their files go in the background.
+    """
+    outcome: dict[str, MinidockError] = {}
+    wanted = []
+    found = {row.name: decode(row.record) for row in table.some(names)}
+    for name in dict.fromkeys(names):
+        record = found.get(name)
+        if record is None:
+            outcome[name] = VolumeNotFound(f"get {name}: no such volume")
+            continue
+        if record.is_mounted and not table.users(name):
+            try:
+                mounting.require_free(table, name)
+            except MinidockError as error:
+                outcome[name] = error
+                continue
+        wanted.append(name)
+    if not wanted:
+        return outcome
+    with contextlib.ExitStack() as stack:
+        trash = stack.enter_context(Workspace(table.paths, "remove-volume", repair=True))
+        removed, kept = table.remove(wanted, trash)
+        stack.pop_all()
+        cleaner.later(trash)
+    for name in removed:
+        events.append(table.paths, "volume", "destroy", name, {"driver": DRIVER})
+    for name in wanted:
+        if name in kept:
+            outcome[name] = VolumeInUse(f"remove {name}: volume is in use - [{', '.join(kept[name])}]")
+        elif name not in removed:
+            outcome[name] = VolumeNotFound(f"get {name}: no such volume")
+    return outcome

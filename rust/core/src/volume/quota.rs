@@ -1,0 +1,112 @@
+//! The size of a directory tree, limited by a project quota of its file system (ext4, xfs).
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
+use rustix::io::Errno;
+
+use crate::error::{Context, Error, Kind, Result};
+use crate::path::text;
+use crate::sys::quota::{self, Attributes};
+
+const EXT4: u64 = 0xef53;
+const XFS: u64 = 0x5846_5342;
+
+/// Projects of ours begin here: administrators number theirs from 1.
+const FIRST: u32 = 0x4000_0000;
+
+/// How many numbers in a row may be another's.
+const TRIES: u32 = 1024;
+
+/// Limits what may be stored in the directory and below it, of which nothing may exist yet but the directories it was made with.
+///
+/// # Errors
+/// `Unsupported` with what the file system or the kernel lacks, and the kernel's.
+pub fn set(directory: &Path, size: u64) -> Result<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let fd = openat(CWD, directory, flags, Mode::empty()).context("open", || text(directory))?;
+    let shown = || text(directory);
+    let magic = fstatfs(&fd).context("look at", shown)?.f_type as u64;
+    let lacks = |why: &str| {
+        let why = format!("{why}; a size limit needs ext4 or xfs with project quotas");
+        Error::new(Kind::Unsupported, "limit the size of", shown(), why)
+    };
+    if magic != EXT4 && magic != XFS {
+        return Err(lacks("its file system is neither ext4 nor xfs"));
+    }
+    let how = if magic == XFS {
+        "it is not mounted with the option prjquota"
+    } else {
+        "it is not mounted with the option prjquota (once: tune2fs -O project,quota DEVICE)"
+    };
+    let failed = |errno: Errno| match errno {
+        // In this order: CONFIG_QUOTACTL, or quotactl_fd of Linux 5.14; no quota of this kind is on; none at all; the format.
+        Errno::NOSYS => lacks("this kernel has no quotactl_fd (Linux 5.14, CONFIG_QUOTACTL)"),
+        Errno::SRCH | Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL => lacks(how),
+        other => Error::errno("limit the size of", shown(), other.raw_os_error()),
+    };
+    let before = quota::attributes(fd.as_fd()).map_err(failed)?;
+    let project = project(fd.as_fd(), &before).map_err(failed)?;
+    quota::set_limit(fd.as_fd(), project, size).map_err(failed)?;
+    assign(fd.as_fd(), directory, project)?.map_err(failed)
+}
+
+/// The number of the directory, or a free one for it: that of its inode, which no other directory has at the same time.
+fn project(fd: BorrowedFd<'_>, before: &Attributes) -> rustix::io::Result<u32> {
+    if before.project >= FIRST {
+        return Ok(before.project);
+    }
+    let mut number = FIRST | (fstat(fd)?.st_ino as u32 & (FIRST - 1));
+    for _ in 0..TRIES {
+        // What is left of a removed directory's takes no space.
+        if quota::usage(fd, number)? == 0 {
+            return Ok(number);
+        }
+        number = FIRST | (number.wrapping_add(1) & (FIRST - 1));
+    }
+    Err(Errno::USERS)
+}
+
+/// Puts the directory and those in it into the project; what is made there later comes into it by itself.
+fn assign(fd: BorrowedFd<'_>, directory: &Path, project: u32) -> Result<rustix::io::Result<()>> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for (name, _) in crate::layer::dir::list(fd, usize::MAX).context("read", || text(directory))? {
+        match openat(fd, name.as_c_str(), flags, Mode::empty()) {
+            Ok(inside) => {
+                let inside: OwnedFd = inside;
+                if let Err(e) = assign(inside.as_fd(), directory, project)? {
+                    return Ok(Err(e));
+                }
+            }
+            Err(Errno::NOTDIR | Errno::LOOP) => {}
+            Err(e) => return Err(e).context("open in", || text(directory)),
+        }
+    }
+    Ok(quota::attributes(fd).and_then(|mut wanted| {
+        wanted.project = project;
+        wanted.flags |= quota::INHERIT;
+        quota::set_attributes(fd, &wanted)
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testdir::TestDir;
+
+    #[test]
+    fn says_what_is_missing() {
+        let tmp = TestDir::new();
+        // Enforcement needs a file system of its own; where tests run there is none, or one without quotas.
+        if let Err(e) = set(tmp.path(), 1 << 20) {
+            assert_eq!(e.kind, Kind::Unsupported, "{e}");
+            assert!(e.to_string().contains("project quotas"), "{e}");
+        }
+        let e = set(Path::new("/proc"), 1).unwrap_err();
+        assert!(e.to_string().contains("neither ext4 nor xfs"), "{e}");
+        assert_eq!(
+            set(Path::new("/nonexistent"), 1).unwrap_err().kind,
+            Kind::NotFound
+        );
+    }
+}
