@@ -99,13 +99,13 @@ class Engine:
         return self._networks
 
     @property
-<<<<<<< HEAD
     def builder(self) -> Builder:
         """What builds on this data root have kept."""
         from minidock.build.cache import Builder
 
         return Builder(self)
-=======
+
+    @property
     def volumes(self) -> VolumeCollection:
         """The volumes of this data root."""
         if self._volumes is None:
@@ -115,7 +115,6 @@ class Engine:
                 if self._volumes is None:
                     self._volumes = VolumeCollection(self)
         return self._volumes
->>>>>>> mounts
 
     @property
     def execs(self) -> ExecCollection:

@@ -193,15 +193,6 @@ ALIASES = {
 }
 
 PLANNED: dict[str, Reason] = {
-<<<<<<< HEAD
-    "system prune": VOLUMES,
-    "volume": VOLUMES,
-=======
-    "build": BUILD,
-    "image build": BUILD,
-    "builder": BUILD,
-    "buildx": BUILD,
->>>>>>> mounts
     "serve": API,
 }
 

@@ -85,6 +85,10 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
 
 
 def _user_mounts(start: Start, paths: Paths) -> list[Mount]:
+    if start.record.step_mounts:
+        from minidock.spec.oci_runtime import Mount
+
+        return [Mount(*one) for one in start.record.step_mounts]
     if not start.record.mounts and not start.record.host_config.tmpfs:
         return []
     from minidock.containers.runtime_spec.user_mounts import user_mounts
@@ -137,7 +141,6 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         run_dir=paths.run_container(record.id),
         exit_file=f"{paths.container(record.id)}/exit.json",
         rootfs=record.snapshot,
-        sources=record.step_sources or msgspec.UNSET,
         user=document.User(config.user, list(host_config.group_add or ())),
         stdio=start.stdio,
         stdin=start.stdin,
@@ -149,7 +152,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
         network=start.network,
-        sources=start.sources or msgspec.UNSET,
+        sources=[*start.sources, *record.step_sources] or msgspec.UNSET,
         health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,

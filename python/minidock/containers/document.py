@@ -102,8 +102,6 @@ class Document(msgspec.Struct):
     """As :mod:`minidock.snapshots` makes it."""
     user: User
     stdio: str
-    sources: list[dict[str, Any]] | msgspec.UnsetType = msgspec.UNSET
-    """What binds of config.json show instead of the path that they name."""
     stdin: bool = False
     stdin_once: bool = False
     attached: tuple[str, ...] = ()

@@ -37,14 +37,10 @@ _NAME_ATTEMPTS = 12
 class Planned:
     """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one.
 
-<<<<<<< HEAD
     With ``snapshot``, the section ``rootfs`` of the supervisor's document is there already.
     """
 
-    __slots__ = ("cidfile", "named", "record", "snapshot", "tree", "walls", "warnings")
-=======
-    __slots__ = ("cidfile", "named", "record", "tree", "volumes", "walls", "warnings")
->>>>>>> mounts
+    __slots__ = ("cidfile", "named", "record", "snapshot", "tree", "volumes", "walls", "warnings")
 
     def __init__(
         self,
@@ -253,16 +249,13 @@ class Planning(Settling):
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise from_os(error, "make", directory) from error
-<<<<<<< HEAD
-        if planned.snapshot is not None:
-            record.snapshot = planned.snapshot
-            return
-=======
         if record.mounts:
             from minidock.containers.mounts import living
 
             living.make_overlays(record, directory)
->>>>>>> mounts
+        if planned.snapshot is not None:
+            record.snapshot = planned.snapshot
+            return
         if planned.tree is not None:
             record.snapshot = {"type": "directory", "path": planned.tree}
             return
@@ -292,14 +285,9 @@ class Planning(Settling):
         if self.store.images.by_id(record.image) is None or all(map(os.path.isdir, self.layers_of(record.image))):
             raise ImageNotFound(_removed_meanwhile(record))
 
-<<<<<<< HEAD
-    def _layers(self, image_id: str) -> list[str]:
-        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.stack(image_id))]
-=======
     def layers_of(self, image_id: str) -> list[str]:
         """Return the directories of an image's layers, highest first."""
-        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.layers(image_id))]
->>>>>>> mounts
+        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.stack(image_id))]
 
     def create(self, planned: Planned) -> Record:
         """Make a container that has not been started."""

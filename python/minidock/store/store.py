@@ -37,11 +37,8 @@ class Store:
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
         self._networks: NetworkTable | None = None
-<<<<<<< HEAD
         self._build_cache: BuildCache | None = None
-=======
         self._volumes: VolumeTable | None = None
->>>>>>> mounts
 
     @property
     def database(self) -> Database:
@@ -82,7 +79,6 @@ class Store:
         return self._networks
 
     @property
-<<<<<<< HEAD
     def build_cache(self) -> BuildCache:
         """The tables of what builds have made."""
         _ = self.database
@@ -91,7 +87,8 @@ class Store:
 
             self._build_cache = BuildCache(self._database)
         return self._build_cache
-=======
+
+    @property
     def volumes(self) -> VolumeTable:
         """The tables of volumes, and of who uses them."""
         _ = self.database
@@ -100,7 +97,6 @@ class Store:
 
             self._volumes = VolumeTable(self._database)
         return self._volumes
->>>>>>> mounts
 
     @property
     def layers(self) -> LayerTable:

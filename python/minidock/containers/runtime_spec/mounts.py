@@ -40,11 +40,6 @@ def mounts(
     made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
     made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
-<<<<<<< HEAD
-    made += [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
-    made += [Mount(target, kind, source, words) for target, kind, source, words in record.step_mounts]
-    return made
-=======
     files = [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
     return _with(made, files, more) if more else made + files
 
@@ -59,7 +54,6 @@ def _with(made: list[Mount], files: list[Mount], more: Sequence[Mount]) -> list[
     ]
     rest = [*more, *(one for one in files if one.destination not in given)]
     return kept + sorted(rest, key=lambda one: one.destination.count("/"))
->>>>>>> mounts
 
 
 def _ipc_mounts(mode: str, shm_size: int, donor: int | None, *, has_mqueue: bool) -> list[Mount]:
