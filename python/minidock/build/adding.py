@@ -7,7 +7,7 @@ import os
 import re
 from typing import TYPE_CHECKING
 
-from minidock.build import git, sources, unpacking
+from minidock.build import sources
 from minidock.build.dockerfile.instructions import Add, Copy
 from minidock.build.merged import Merged
 from minidock.errors import Corrupt, InvalidArgument
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from minidock.build.executor import Build
     from minidock.build.sources import Match, Source
 
+_GIT = re.compile(r"(git|ssh)://|git@|github\.com/", re.IGNORECASE)
 _URL = re.compile(r"https?://", re.IGNORECASE)
 
 
@@ -52,9 +53,13 @@ class Local:
             head = os.pread(fd, 512, 0)
         finally:
             os.close(fd)
+        from minidock.build import unpacking
+
         return unpacking.is_archive(head)
 
     def _unpack(self, placing: Placing, match: Match, destination: str, stack: contextlib.ExitStack) -> None:
+        from minidock.build import unpacking
+
         fd = self._source.open(match.files[0].node)
         try:
             directory = unpacking.unpacked(fd, self._directory, match.name, stack)
@@ -68,12 +73,18 @@ class Local:
 
 def is_remote(text: str) -> bool:
     """Whether a source of ADD is fetched."""
-    return git.is_git(text) or _URL.match(text) is not None
+    return is_git(text) or _URL.match(text) is not None
+
+
+def is_git(url: str) -> bool:
+    """Whether a source of ADD or a context is a repository: by its scheme, or because it ends in ``.git``."""
+    bare = url.partition("#")[0]
+    return _GIT.match(bare) is not None or (_URL.match(bare) is not None and bare.endswith(".git"))
 
 
 def remote(build: Build, instruction: Add, text: str) -> Fetched | Cloned | None:
     """Return what an ADD fetches; None for a source that is a path. Raises what fetching raises."""
-    if git.is_git(text):
+    if is_git(text):
         return Cloned(build, instruction, text)
     if _URL.match(text):
         return Fetched(build, instruction, text)
@@ -120,6 +131,8 @@ class Fetched:
 
     def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
         """Put it where it belongs."""
+        from minidock.build import unpacking
+
         path, name = self._fetch(), self._name()
         if not name and destination.endswith("/"):
             raise InvalidArgument(f"ADD {self._url}: cannot determine a filename for {destination}; name the file")
@@ -143,6 +156,8 @@ class Cloned:
     """A git repository."""
 
     def __init__(self, build: Build, instruction: Add, url: str) -> None:
+        from minidock.build import git
+
         self._where = git.parse(url)
         self._keep = bool(instruction.keep_git_dir)
         self._path = build.work.join(f"git-{os.urandom(6).hex()}")
@@ -158,6 +173,8 @@ class Cloned:
 
     def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
         """Put it where it belongs."""
+        from minidock.build import git
+
         del stack
         _place_all(placing, git.part(self._where, self._path), destination, self._where.remote)
 

@@ -7,14 +7,13 @@ import re
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
-from minidock.build import ignore as ignoring
-from minidock.build import unpacking
 from minidock.build.sources import Context
 from minidock.errors import InvalidArgument, LimitExceeded, NotFound
 from minidock.store.failures import from_os
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    from minidock.build.ignore import Ignore
     from minidock.engine import Engine
     from minidock.store.build_cache import BuildCache
 
@@ -26,7 +25,7 @@ _REMOTE = re.compile(r"(https?|git|ssh)://|git@|github\.com/", re.IGNORECASE)
 class BuildContext:
     """A context that has been opened, with the Dockerfile's text."""
 
-    def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: ignoring.Ignore | None, *, keep: bool) -> None:
+    def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: Ignore | None, *, keep: bool) -> None:
         self.path = path
         self.dockerfile = dockerfile
         self.dockerfile_shown = shown
@@ -95,11 +94,13 @@ def _read(place: str, shown: str) -> bytes:
     return data
 
 
-def _ignore(context: str, dockerfile: str | None) -> ignoring.Ignore | None:
+def _ignore(context: str, dockerfile: str | None) -> Ignore | None:
     """The rules beside the Dockerfile that have its name, or those of the context."""
     places = [] if dockerfile is None else [f"{dockerfile}.dockerignore"]
     for place in [*places, f"{context}/.dockerignore"]:
         if os.path.exists(place):
+            from minidock.build import ignore as ignoring
+
             name = os.path.basename(place)
             return ignoring.read(_read(place, name), name)
     return None
@@ -109,6 +110,8 @@ def _stream(
     engine: Engine, source: bytes | BinaryIO | int, dockerfile: str | os.PathLike[str] | bytes | None
 ) -> BuildContext:
     """A tar, or with anything else a Dockerfile that has no context."""
+    from minidock.build import unpacking
+
     work = Workspace(engine.store.paths, "context")
     try:
         path = work.join("files")
@@ -153,8 +156,9 @@ def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
 
 def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
     from minidock.build import fetching, git
+    from minidock.build.adding import is_git
 
-    if git.is_git(url):
+    if is_git(url):
         where = git.parse(url)
         work = Workspace(engine.store.paths, "context")
         try:

@@ -15,8 +15,8 @@ from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
 from minidock.build.failures import located
 from minidock.build.merged import Merged
-from minidock.build.running import Stop
 from minidock.build.sources import Context, Source
+from minidock.build.stopping import Stop
 from minidock.errors import Cancelled, ImageNotFound
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time

@@ -14,7 +14,7 @@ from minidock.store.failures import translated
 if TYPE_CHECKING:
     import urllib3
 
-    from minidock.build.running import Stop
+    from minidock.build.stopping import Stop
     from minidock.engine import Engine
 
 _MAX_SIZE = 32 << 30

@@ -16,7 +16,7 @@ from minidock.errors import InvalidArgument, NotFound, SystemFailure, Timeout, U
 from minidock.store.trees import remove_tree
 
 if TYPE_CHECKING:
-    from minidock.build.running import Stop
+    from minidock.build.stopping import Stop
 
 _REMOTE = re.compile(r"(?:https?|ssh|git)://[^\s-][^\s]*|(?:[\w.]+@)[\w.-]+:[^\s-][^\s]*", re.IGNORECASE)
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./@^~+-]*")
@@ -31,14 +31,6 @@ class Repository(NamedTuple):
     remote: str
     ref: str
     directory: str
-
-
-def is_git(url: str) -> bool:
-    """Whether a context or a source of ADD is a repository: by its scheme, or because it ends in ``.git``."""
-    bare = url.partition("#")[0]
-    if re.match(r"(git|ssh)://|git@|github\.com/", bare, re.IGNORECASE):
-        return True
-    return bool(re.match(r"https?://", bare, re.IGNORECASE)) and bare.endswith(".git")
 
 
 def parse(url: str) -> Repository:

@@ -13,7 +13,7 @@ from minidock.store.locks import try_lock
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from minidock.build.running import Stop
+    from minidock.build.stopping import Stop
     from minidock.store.paths import Paths
 
 _POLL_SECONDS = 0.01

@@ -10,7 +10,6 @@ import msgspec
 from minidock.errors import MinidockError
 from minidock.images import content, references
 from minidock.images.announcing import announce
-from minidock.images.committing import descriptor
 from minidock.spec import oci_image
 from minidock.store.blobs import NewBlob
 from minidock.store.images import ImageRow
@@ -54,6 +53,8 @@ def _has(store: Store, tag: str, image_id: str) -> bool:
 
 
 def _add(store: Store, work: Workspace, document: bytes, layers: Sequence[LayerRow], created: int) -> ImageRow:
+    from minidock.images.writing import descriptor
+
     image_id, path = content.stage(work, document)
     blobs = [NewBlob(image_id, len(document), oci_image.CONFIG, path)]
     descriptors = []

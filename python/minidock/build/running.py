@@ -9,7 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from minidock.containers.container import Container
-from minidock.errors import Cancelled, LimitExceeded, MinidockError, Unsupported
+from minidock.errors import LimitExceeded, MinidockError, Unsupported
 from minidock.images import upper as uppers
 from minidock.snapshots.snapshots import MAX_LAYERS
 from minidock.spec.oci_image import ExecutionConfig, ImageConfig
@@ -18,46 +18,13 @@ from minidock.store.failures import from_os
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from minidock.build.stopping import Stop
     from minidock.engine import Engine
     from minidock.images.layers import Unpacked
 
 HOSTNAME = "buildkitsandbox"
 """Docker's: a name that is the same for every build."""
 _CHUNK = 64 << 10
-
-
-class Stop:
-    """Ends a build in several threads: once set, no step begins, and containers that run are killed."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: dict[str, Container] = {}
-        self.is_set = False
-
-    def set(self) -> None:
-        """End it all."""
-        with self._lock:
-            self.is_set = True
-            running = list(self._running.values())
-        for container in running:
-            with contextlib.suppress(MinidockError):
-                container.remove(force=True)
-
-    def check(self) -> None:
-        """Raise Cancelled once it is set."""
-        if self.is_set:
-            raise Cancelled("the build was cancelled")
-
-    def add(self, container: Container) -> None:
-        """Have a container killed when the build ends early."""
-        with self._lock:
-            self._running[container.id] = container
-        self.check()
-
-    def discard(self, container: Container) -> None:
-        """It has ended."""
-        with self._lock:
-            self._running.pop(container.id, None)
 
 
 class Command:

@@ -15,7 +15,6 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.build.merged import Merged, Node
 from minidock.errors import Conflict, InvalidArgument
-from minidock.images.rootfs_tar import is_wanted
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -307,6 +306,10 @@ def _xattrs(node: Node) -> tuple[tuple[str, bytes], ...]:
         return ()
     try:
         names = os.listxattr(node.place, follow_symlinks=False)
+        if not names:
+            return ()
+        from minidock.images.rootfs_tar import is_wanted
+
         return tuple(
             (name, os.getxattr(node.place, name, follow_symlinks=False)) for name in sorted(names) if is_wanted(name)
         )

@@ -7,16 +7,13 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
-from minidock.build import adding, copying, keys, missing, owners, running, sources
+from minidock.build import adding, keys, sources
 from minidock.build.dockerfile import paths, scopes
 from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
 from minidock.build.events import Output
 from minidock.build.failures import CommandFailed
-from minidock.build.locking import locked
 from minidock.build.merged import Merged
 from minidock.errors import InvalidArgument, Unsupported
-from minidock.images import reproducible
-from minidock.store.layers import NewLayer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +49,8 @@ def _layer(
     row = None if fresh else store.build_cache.find(key, work)
     reported.cached = row is not None
     if row is None:
+        from minidock.build.locking import locked
+
         with locked(store.paths, key, build.stop):
             row = None if fresh else store.build_cache.find(key, work)
             reported.cached = row is not None
@@ -66,6 +65,9 @@ def _is_filtered(build: Build, stage: Stage) -> bool:
 
 
 def _register(build: Build, make: Callable[[str], Unpacked | None]) -> LayerRow:
+    from minidock.images import reproducible
+    from minidock.store.layers import NewLayer
+
     directory = build.work.join(f"step-{os.urandom(6).hex()}")
     made = make(directory)
     if made is None:
@@ -85,8 +87,6 @@ def _write(fd: int, data: bytes) -> None:
 
 
 def _run(build: Build, stage: Stage, instruction: Run, done: configs.Step, name: str) -> None:
-    from minidock.build import mounts
-
     options = build.options
     if instruction.security != "sandbox":
         raise Unsupported("RUN --security=insecure: a build never runs privileged commands")
@@ -94,7 +94,11 @@ def _run(build: Build, stage: Stage, instruction: Run, done: configs.Step, name:
         raise Unsupported("RUN --device: a build gives no devices to commands")
     network = options.network if instruction.network == "default" else instruction.network
     network = "bridge" if network in ("", "default") else network
-    found = mounts.sources_of(build, instruction)
+    found: dict[int, sources.Source] = {}
+    if instruction.mounts:
+        from minidock.build import mounts
+
+        found = mounts.sources_of(build, instruction)
     with build.reported(build.step(name, instruction.line)) as reported:
         _run_in(build, stage, instruction, done, network=network, found=found, reported=reported)
 
@@ -109,13 +113,15 @@ def _run_in(
     found: Mapping[int, sources.Source],
     reported: Reported,
 ) -> None:
-    from minidock.build import mounts
-
     options = build.options
     below = build.paths(stage.layers)
     argv = list(done.argv)
     env = [f"{name}={value}" for name, value in done.environment.items()]
-    wanted = mounts.wanted(instruction, done, found)
+    wanted = None
+    if instruction.mounts or done.script is not None:
+        from minidock.build import mounts
+
+        wanted = mounts.wanted(instruction, done, found)
     key = keys.key(
         "run",
         stage.chain,
@@ -125,7 +131,7 @@ def _run_in(
         done.directory,
         network,
         options.run.get("extra_hosts") or (),
-        wanted.facts,
+        [] if wanted is None else wanted.facts,
         "" if build.date is None else str(build.date),
     )
 
@@ -142,6 +148,8 @@ def _run_in(
                 kept -= len(tail.popleft())
             build.tell(Output(step, data, reported.seconds))
 
+        from minidock.build import running
+
         command = running.Command(
             argv,
             env=env,
@@ -151,7 +159,7 @@ def _run_in(
             platform=(stage.image.os or "linux", stage.image.architecture, stage.image.variant),
         )
         room = running.Room(directory, below)
-        with wanted.ready(build, directory) as mounted:
+        with contextlib.nullcontext() if wanted is None else wanted.ready(build, directory) as mounted:
             code, made = running.run(
                 build.engine,
                 command,
@@ -182,6 +190,9 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
     key = keys.key("workdir", stage.chain, path, user, "" if build.date is None else str(build.date))
 
     def make(directory: str) -> Unpacked | None:
+        from minidock.build import copying, owners
+        from minidock.images import reproducible
+
         node = below.look(below.resolve(path))
         if node is not None:
             if not node.is_directory:
@@ -242,6 +253,9 @@ def _copy_in(
     key = keys.key("copy", stage.chain, *facts)
 
     def make(directory: str) -> Unpacked | None:
+        from minidock.build import copying, owners
+        from minidock.images import reproducible
+
         owner = owners.owner(below, instruction.chown) if instruction.chown else None
         mode = int(instruction.chmod, 8) if instruction.chmod else None
         placing = copying.Placing(below, owner=owner, mode=mode, date=build.date, now=build.now)
@@ -265,8 +279,14 @@ def _part(
         if remote is not None:
             return remote
     assert source is not None  # noqa: S101 - something is to be found in it
-    prune = missing.pruner(instruction.exclude) if instruction.exclude else None
+    prune = None
+    if instruction.exclude:
+        from minidock.build import missing
+
+        prune = missing.pruner(instruction.exclude)
     matches = source.match(text, prune)
     if not matches and not sources.is_pattern(text):
+        from minidock.build import missing
+
         raise missing.not_found(source, text)
     return adding.Local(instruction, source, matches, build.work.path)

@@ -12,7 +12,6 @@ from minidock.images.image import Image
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
-
     from typing import Unpack
 
     from minidock.build.building import BuildOptions, BuildStream
@@ -156,8 +155,9 @@ class ImageCollection(ImageExchange):
     ) -> Image:
         """Build an image from a Dockerfile and return it.
 
-        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, a file object, a descriptor), or the URL
-        of a tar or a git repository. ``progress`` gets each event, from whichever thread it happens in, one at a time.
+        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, file object, descriptor), or
+        the URL of a tar or a git repository. ``progress`` gets each event, one at a time, from whichever thread it
+        happens in.
         See :class:`~minidock.build.building.BuildOptions` for the options.
 
         Raises DockerfileError for a Dockerfile that makes no sense, BuildFailed (which has the line, and a command's

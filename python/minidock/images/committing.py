@@ -14,7 +14,7 @@ from minidock.images import changes as dockerfile
 from minidock.images import content, manifests, reproducible, upper
 from minidock.images.announcing import announce
 from minidock.images.inspection import format_time
-from minidock.images.writing import LAYER_TYPES, tar_size
+from minidock.images.writing import descriptor
 from minidock.spec import oci_image
 from minidock.spec.oci_image import Descriptor
 from minidock.store.blobs import NewBlob
@@ -217,11 +217,3 @@ def _publish(  # noqa: PLR0917 - all of what an image is
             tag=None if target is None else target.canonical,
         )
     return row
-
-
-def descriptor(store: Store, layer: LayerRow) -> Descriptor:
-    """A layer in the form in which it travels best: as it came if that is kept, else uncompressed."""
-    for blob in store.blobs.of_layer(layer.diff_id):
-        if blob.kept and blob.media_type in manifests.LAYERS:
-            return Descriptor(LAYER_TYPES[manifests.LAYERS[blob.media_type]], blob.digest, blob.size)
-    return Descriptor(oci_image.LAYER, layer.diff_id, tar_size(store, layer))
