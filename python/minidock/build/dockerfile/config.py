@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minidock.build.dockerfile import instructions as kinds
-from minidock.build.dockerfile import mounts, parsing, paths, ports, words
+from minidock.build.dockerfile import lexing, mounts, parsing, paths, ports, remotes, words
 from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc, Instruction, Stage
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
@@ -144,12 +144,21 @@ class State:
         return self._expanded(word, place, self._escape).text
 
     def _expanded(self, word: str, place: Instruction, escape: str, plain_quotes: bool = False) -> words.Expansion:
-        found = words.expand(word, self._variables, escape, plain_quotes=plain_quotes)
+        try:
+            found = words.expand(word, self._variables, escape, plain_quotes=plain_quotes)
+        except words.WordError as error:
+            self._undefined(error.unmatched, place)
+            raise
+        self._undefined(found.unmatched, place)
         self._arguments.spend(len(found.text))
-        for name in found.unmatched if self._linter is not None else ():
-            if name not in self._args:
-                self._linter.undefined("UndefinedVar", place, name, self._variables)  # type: ignore[union-attr]
         return found
+
+    def _undefined(self, names: Mapping[str, None], place: Instruction) -> None:
+        if self._linter is None:
+            return
+        for name in names:
+            if name not in self._args:
+                self._linter.undefined("UndefinedVar", place, name, self._variables)
 
     def _all(self, texts: tuple[str, ...], place: Instruction) -> tuple[str, ...]:
         return tuple(self._expand(text, place) for text in texts)
@@ -218,16 +227,18 @@ class State:
 
     def _cmd(self, given: kinds.Cmd) -> tuple[Instruction, str]:
         self._once(given)
-        self.config.cmd = self._argv(given.command, given)
+        argv = self._argv(given.command, given)
+        self.config.cmd = argv or None
         self.config.args_escaped = True
-        return given, f"CMD {quote_list(self.config.cmd)}"
+        return given, f"CMD {quote_list(argv)}"
 
     def _entrypoint(self, given: kinds.Entrypoint) -> tuple[Instruction, str]:
         self._once(given)
-        self.config.entrypoint = self._argv(given.command, given)
+        argv = self._argv(given.command, given)
+        self.config.entrypoint = argv or None
         if "CMD" not in self._last:
             self.config.cmd = None
-        return given, f"ENTRYPOINT {quote_list(self.config.entrypoint)}"
+        return given, f"ENTRYPOINT {quote_list(argv)}"
 
     def _shell(self, given: kinds.Shell) -> tuple[Instruction, str]:
         self.config.shell = list(given.words)
@@ -270,6 +281,10 @@ class State:
 
     def _copy(self, given: kinds.Copy) -> tuple[Instruction, str]:
         done = self._transferred(given)
+        for source in done.sources:
+            kind = remotes.kind(source)
+            if kind is not None:
+                raise located(f"source can't be a {'URL' if kind == 'http' else 'git ref'} for COPY", given)
         return done, _transfer_text("COPY", done, parents=done.parents)
 
     def _add(self, given: kinds.Add) -> tuple[Instruction, str]:
@@ -277,6 +292,10 @@ class State:
         checksum = self._expand(done.checksum, given)
         if checksum and not _DIGEST.fullmatch(checksum):
             raise located(_bad_digest(checksum), given)
+        if checksum and len(done.sources) != 1:
+            raise located("checksum can't be specified for multiple sources", given)
+        if checksum and remotes.kind(done.sources[0]) is None:
+            raise located("checksum requires HTTP(S) or Git sources", given)
         return replace(done, checksum=checksum), _transfer_text("ADD", done)
 
     def _transferred(self, given: _Transfer) -> _Transfer:
@@ -296,6 +315,8 @@ class State:
         return done
 
     def _heredoc(self, heredoc: Heredoc, given: Instruction) -> Heredoc:
+        if "/" in heredoc.name.lstrip("/"):
+            raise located(f"open /{heredoc.name.lstrip('/')}: no such file or directory", given)
         content = heredoc.text()
         if heredoc.expand:
             content = self._expanded(content, given, "\\", plain_quotes=True).text
@@ -380,7 +401,7 @@ def _transfer_text(name: str, done: kinds.Transfer, parents: bool = False) -> st
 def _heredoc_command(text: str, heredocs: tuple[Heredoc, ...]) -> tuple[str, Script | None]:
     """What the shell gets for a RUN with heredocs; a script for one that is nothing but a heredoc with ``#!``."""
     first = heredocs[0]
-    if text == first.word:
+    if lexing.heredoc_word(text) is not None:
         content = first.text()
         if not first.content.startswith("#!"):
             return content, None

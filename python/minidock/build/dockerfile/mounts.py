@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from minidock.build.dockerfile.instructions import Mount
+from minidock.build.dockerfile.paths import clean
 from minidock.build.dockerfile.text import csv_fields, parse_bool, parse_size, parse_uint, quote, suggestion
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -140,6 +141,6 @@ class _Reading:
                 raise MountError("invalid secret mount. one of source, target required")
             if mount.source and mount.id:
                 raise MountError("both source and id can't be set")
-        elif mount.env is not None:
-            raise MountError(f"env not allowed for {quote(mount.type)} type mounts")
+        if mount.type in ("bind", "cache", "tmpfs") and clean(f"/{mount.target}") == "/":
+            raise MountError('invalid mount target "/"')
         return self.mount
