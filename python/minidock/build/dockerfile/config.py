@@ -11,7 +11,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minidock.build.dockerfile import instructions as kinds
-from minidock.build.dockerfile import lexing, mounts, parsing, paths, ports, remotes, words
+from minidock.build.dockerfile import lexing, modes, mounts, parsing, paths, ports, remotes, words
 from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc, Instruction, Stage
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
@@ -120,7 +120,7 @@ class State:
             found: Step | tuple[Instruction, str] = handler(instruction)
         except words.WordError as error:
             raise located(str(error), instruction) from None
-        except (mounts.MountError, ports.PortError) as error:
+        except (mounts.MountError, ports.PortError, modes.ModeError) as error:
             raise located(str(error), instruction) from None
         step = (
             found
@@ -245,7 +245,7 @@ class State:
         return given, f"SHELL [{' '.join(given.words)}]"
 
     def _run(self, given: kinds.Run) -> Step:
-        found = tuple(mounts.expand(mount, lambda word: self._expand(word, given)) for mount in given.mounts)
+        found = tuple(self._mount(mount, given) for mount in given.mounts)
         text, script = given.command.words[0] if given.command.words else "", None
         if given.heredocs:
             text, script = _heredoc_command(text, given.heredocs)
@@ -263,6 +263,16 @@ class State:
             argv=tuple(argv),
             script=script,
         )
+
+    def _mount(self, mount: kinds.Mount, given: Instruction) -> kinds.Mount:
+        """A mount that is decided; the target of all but secrets and SSH is absolute and clean."""
+        found = mounts.expand(mount, lambda word: self._expand(word, given))
+        if found.type in ("secret", "ssh"):
+            return found
+        target = paths.clean(paths.working_directory(self.config.working_dir, found.target))
+        if target == "/":
+            raise located('invalid mount target "/"', given)
+        return replace(found, target=target)
 
     def _proxies(self) -> dict[str, str]:
         """Proxies that are given reach every RUN, in both spellings, and no history."""
@@ -308,10 +318,8 @@ class State:
             destination=self._expand(given.destination, given),
             heredocs=tuple(self._heredoc(heredoc, given) for heredoc in given.heredocs),
         )
-        if done.chmod and not re.fullmatch(r"0*[0-7]{1,4}", done.chmod, re.ASCII):
-            raise located(
-                f"invalid chmod parameter: '{done.chmod}'. it should be octal string and between 0 and 07777", given
-            )
+        if done.chmod:
+            modes.check(done.chmod)
         return done
 
     def _heredoc(self, heredoc: Heredoc, given: Instruction) -> Heredoc:

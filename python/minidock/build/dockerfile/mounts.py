@@ -8,7 +8,6 @@ from collections.abc import Callable
 import msgspec
 
 from minidock.build.dockerfile.instructions import Mount
-from minidock.build.dockerfile.paths import clean
 from minidock.build.dockerfile.text import csv_fields, parse_bool, parse_size, parse_uint, quote, suggestion
 
 _TYPES = ("bind", "cache", "tmpfs", "secret", "ssh")
@@ -141,6 +140,4 @@ class _Reading:
                 raise MountError("invalid secret mount. one of source, target required")
             if mount.source and mount.id:
                 raise MountError("both source and id can't be set")
-        if mount.type in ("bind", "cache", "tmpfs") and clean(f"/{mount.target}") == "/":
-            raise MountError('invalid mount target "/"')
         return self.mount
