@@ -16,6 +16,7 @@ from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc,
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
 from minidock.build.dockerfile.text import format_duration, printable, quote, quote_list
+from minidock.build.ignore import Ignore
 from minidock.containers.parse import signals
 from minidock.errors import InvalidArgument
 from minidock.spec.oci_image import ExecutionConfig, Healthcheck, History
@@ -72,8 +73,13 @@ class State:
         parent: State | None = None,
         author: str = "",
         linter: Linter | None = None,
+        ignore: Ignore | None = None,
     ) -> None:
-        """Begin with an image's configuration (and author), or with what an earlier stage has become."""
+        """Begin with an image's configuration (and author), or with what an earlier stage has become.
+
+        ``ignore`` are the context's rules; a linter is told of sources that they hide.
+        """
+        self._ignore = ignore
         self._escape = dockerfile.escape
         self._arguments = arguments
         self._linter = linter
@@ -291,6 +297,8 @@ class State:
 
     def _copy(self, given: kinds.Copy) -> tuple[Instruction, str]:
         done = self._transferred(given)
+        if not done.from_:
+            self._hidden(done)
         for source in done.sources:
             kind = remotes.kind(source)
             if kind is not None:
@@ -299,6 +307,7 @@ class State:
 
     def _add(self, given: kinds.Add) -> tuple[Instruction, str]:
         done = self._transferred(given)
+        self._hidden(done)
         checksum = self._expand(done.checksum, given)
         if checksum and not _DIGEST.fullmatch(checksum):
             raise located(_bad_digest(checksum), given)
@@ -321,6 +330,15 @@ class State:
         if done.chmod:
             modes.check(done.chmod)
         return done
+
+    def _hidden(self, done: kinds.Transfer) -> None:
+        """Warn of sources in the context that its rules hide."""
+        if self._ignore is None or self._linter is None:
+            return
+        for source in done.sources:
+            path = paths.clean(f"/{source}").strip("/")
+            if remotes.kind(source) is None and self._ignore.excludes(path, is_directory=False):
+                self._linter.report("CopyIgnoredFile", done, done.name.capitalize(), quote(source))
 
     def _heredoc(self, heredoc: Heredoc, given: Instruction) -> Heredoc:
         if "/" in heredoc.name.lstrip("/"):
