@@ -69,15 +69,17 @@ def test_errors_are_one_short_line() -> None:
 
 def test_variables_do_not_double_for_ever() -> None:
     with pytest.raises(DockerfileError, match="longer than"):
-        _steps("FROM scratch\nENV A=aaaaaaaaaaaaaaaa\n" + "ENV A=$A$A\n" * 100)
+        _steps("FROM scratch\nENV A=aaaaaaaaaaaaaaaa\n" + "ENV A=$A$A\n" * 40)
     with pytest.raises(DockerfileError, match="more than 32 MiB"):
         _steps("FROM scratch\nENV A=" + "a" * 60_000 + "\n" + "LABEL a=$A$A$A$A$A$A$A$A\n" * 200)
 
 
 def test_mounts() -> None:
     text = (
-        "FROM scratch\nARG D=/d\nWORKDIR /w\nRUN --mount=type=cache,target=$D,id=i,sharing=Locked,mode=0700,uid=1,gid=2 "
-        "--mount=type=secret,id=s,env=S,required --mount=from=x,source=/s,target=t,rw --mount=type=tmpfs,dst=/t,size=1.5m "
+        "FROM scratch\nARG D=/d\nWORKDIR /w\n"
+        "RUN --mount=type=cache,target=$D,id=i,sharing=Locked,mode=0700,uid=1,gid=2 "
+        "--mount=type=secret,id=s,env=S,required --mount=from=x,source=/s,target=t,rw "
+        "--mount=type=tmpfs,dst=/t,size=1.5m "
         "--mount=type=ssh,required=false --mount=type=bind,dst=/b --network=none --security=insecure --device=a=b x\n"
     )
     run = _steps(text)[-1].instruction
@@ -123,11 +125,8 @@ def test_content_of_heredocs_keeps_its_bytes() -> None:
 
 
 def test_what_a_copy_expands() -> None:
-    text = "FROM scratch\nENV A=1 B=2\nCOPY --chown=$A:$B --chmod=${A}77 --exclude=*.$A --parents --link --from=0 s$A d$B/\n"
-    with pytest.raises(DockerfileError, match="circular"):
-        dockerfile = parsing.parse(text.encode())
-        known = scopes.arguments(dockerfile, {}, _AMD64, _AMD64)
-        scopes.needed(dockerfile, scopes.bases(dockerfile, known))
+    flags = "--chown=$A:$B --chmod=${A}77 --exclude=*.$A --parents --link"
+    text = f"FROM scratch\nENV A=1 B=2\nCOPY {flags} --from=x s$A d$B/\n"
     copy = _steps(text)[-1].instruction
     assert isinstance(copy, Copy)
     assert (copy.chown, copy.chmod, copy.exclude, copy.sources, copy.destination) == (
@@ -152,7 +151,8 @@ def _needed(text: str, target: str = "") -> list[int]:
 def test_stages_that_are_needed() -> None:
     text = (
         "FROM scratch AS a\nFROM scratch AS b\nCOPY --from=A / /\nFROM x AS unused\nFROM b AS c\n"
-        "RUN --mount=from=d,target=/d x\nRUN --mount=type=cache,target=/c x\nFROM scratch AS d\nFROM scratch\nCOPY --from=1 / /\n"
+        "RUN --mount=from=d,target=/d x\nRUN --mount=type=cache,target=/c x\n"
+        "FROM scratch AS d\nFROM scratch\nCOPY --from=1 / /\n"
     )
     assert _needed(text) == [0, 1, 5]
     assert _needed(text, "B") == [0, 1]

@@ -164,5 +164,5 @@ def test_nothing_is_lost_below_what_is_skipped(rules: list[str], directory: str,
 def test_hard_patterns_are_not_slow() -> None:
     began = time.process_time()
     rules = read(("*a" * 40 + "b\n" + "**/a/" * 40 + "b\n").encode())
-    assert not rules.excludes("a/" * 200 + "a" * 200, is_directory=False)
+    assert not rules.excludes("a/" * 40 + "a" * 200, is_directory=False)
     assert time.process_time() - began < 60
