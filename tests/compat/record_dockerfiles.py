@@ -144,6 +144,7 @@ def _socket() -> str:
 def _error(output: str) -> Outcome:
     text = output.rpartition("\nERROR: ")[2].partition("\n\n")[0].strip()
     text = text.removeprefix("failed to build: ").removeprefix("failed to solve: ")
+    text = text.removeprefix("failed to run Build function: ")
     lines = [int(number) for number in re.findall(r"^ *(\d+) \| >>> ", output, re.MULTILINE)]
     found: Outcome = {"error": text}
     if lines:

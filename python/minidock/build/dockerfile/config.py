@@ -11,11 +11,12 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from minidock.build.dockerfile import instructions as kinds
-from minidock.build.dockerfile import mounts, parsing, paths, ports, words
+from minidock.build.dockerfile import lexing, modes, mounts, parsing, paths, ports, remotes, words
 from minidock.build.dockerfile.instructions import Command, Dockerfile, Heredoc, Instruction, Stage
 from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.scopes import Arguments, located
 from minidock.build.dockerfile.text import format_duration, printable, quote, quote_list
+from minidock.build.ignore import Ignore
 from minidock.containers.parse import signals
 from minidock.errors import InvalidArgument
 from minidock.spec.oci_image import ExecutionConfig, Healthcheck, History
@@ -72,8 +73,13 @@ class State:
         parent: State | None = None,
         author: str = "",
         linter: Linter | None = None,
+        ignore: Ignore | None = None,
     ) -> None:
-        """Begin with an image's configuration (and author), or with what an earlier stage has become."""
+        """Begin with an image's configuration (and author), or with what an earlier stage has become.
+
+        ``ignore`` are the context's rules; a linter is told of sources that they hide.
+        """
+        self._ignore = ignore
         self._escape = dockerfile.escape
         self._arguments = arguments
         self._linter = linter
@@ -120,7 +126,7 @@ class State:
             found: Step | tuple[Instruction, str] = handler(instruction)
         except words.WordError as error:
             raise located(str(error), instruction) from None
-        except (mounts.MountError, ports.PortError) as error:
+        except (mounts.MountError, ports.PortError, modes.ModeError) as error:
             raise located(str(error), instruction) from None
         step = (
             found
@@ -144,12 +150,21 @@ class State:
         return self._expanded(word, place, self._escape).text
 
     def _expanded(self, word: str, place: Instruction, escape: str, plain_quotes: bool = False) -> words.Expansion:
-        found = words.expand(word, self._variables, escape, plain_quotes=plain_quotes)
+        try:
+            found = words.expand(word, self._variables, escape, plain_quotes=plain_quotes)
+        except words.WordError as error:
+            self._undefined(error.unmatched, place)
+            raise
+        self._undefined(found.unmatched, place)
         self._arguments.spend(len(found.text))
-        for name in found.unmatched if self._linter is not None else ():
-            if name not in self._args:
-                self._linter.undefined("UndefinedVar", place, name, self._variables)  # type: ignore[union-attr]
         return found
+
+    def _undefined(self, names: Mapping[str, None], place: Instruction) -> None:
+        if self._linter is None:
+            return
+        for name in names:
+            if name not in self._args:
+                self._linter.undefined("UndefinedVar", place, name, self._variables)
 
     def _all(self, texts: tuple[str, ...], place: Instruction) -> tuple[str, ...]:
         return tuple(self._expand(text, place) for text in texts)
@@ -218,23 +233,25 @@ class State:
 
     def _cmd(self, given: kinds.Cmd) -> tuple[Instruction, str]:
         self._once(given)
-        self.config.cmd = self._argv(given.command, given)
+        argv = self._argv(given.command, given)
+        self.config.cmd = argv or None
         self.config.args_escaped = True
-        return given, f"CMD {quote_list(self.config.cmd)}"
+        return given, f"CMD {quote_list(argv)}"
 
     def _entrypoint(self, given: kinds.Entrypoint) -> tuple[Instruction, str]:
         self._once(given)
-        self.config.entrypoint = self._argv(given.command, given)
+        argv = self._argv(given.command, given)
+        self.config.entrypoint = argv or None
         if "CMD" not in self._last:
             self.config.cmd = None
-        return given, f"ENTRYPOINT {quote_list(self.config.entrypoint)}"
+        return given, f"ENTRYPOINT {quote_list(argv)}"
 
     def _shell(self, given: kinds.Shell) -> tuple[Instruction, str]:
         self.config.shell = list(given.words)
         return given, f"SHELL [{' '.join(given.words)}]"
 
     def _run(self, given: kinds.Run) -> Step:
-        found = tuple(mounts.expand(mount, lambda word: self._expand(word, given)) for mount in given.mounts)
+        found = tuple(self._mount(mount, given) for mount in given.mounts)
         text, script = given.command.words[0] if given.command.words else "", None
         if given.heredocs:
             text, script = _heredoc_command(text, given.heredocs)
@@ -253,6 +270,16 @@ class State:
             script=script,
         )
 
+    def _mount(self, mount: kinds.Mount, given: Instruction) -> kinds.Mount:
+        """A mount that is decided; the target of all but secrets and SSH is absolute and clean."""
+        found = mounts.expand(mount, lambda word: self._expand(word, given))
+        if found.type in ("secret", "ssh"):
+            return found
+        target = paths.clean(paths.working_directory(self.config.working_dir, found.target))
+        if target == "/":
+            raise located('invalid mount target "/"', given)
+        return replace(found, target=target)
+
     def _proxies(self) -> dict[str, str]:
         """Proxies that are given reach every RUN, in both spellings, and no history."""
         found: dict[str, str] = {}
@@ -270,13 +297,24 @@ class State:
 
     def _copy(self, given: kinds.Copy) -> tuple[Instruction, str]:
         done = self._transferred(given)
+        if not done.from_:
+            self._hidden(done)
+        for source in done.sources:
+            kind = remotes.kind(source)
+            if kind is not None:
+                raise located(f"source can't be a {'URL' if kind == 'http' else 'git ref'} for COPY", given)
         return done, _transfer_text("COPY", done, parents=done.parents)
 
     def _add(self, given: kinds.Add) -> tuple[Instruction, str]:
         done = self._transferred(given)
+        self._hidden(done)
         checksum = self._expand(done.checksum, given)
         if checksum and not _DIGEST.fullmatch(checksum):
             raise located(_bad_digest(checksum), given)
+        if checksum and len(done.sources) != 1:
+            raise located("checksum can't be specified for multiple sources", given)
+        if checksum and remotes.kind(done.sources[0]) is None:
+            raise located("checksum requires HTTP(S) or Git sources", given)
         return replace(done, checksum=checksum), _transfer_text("ADD", done)
 
     def _transferred(self, given: _Transfer) -> _Transfer:
@@ -289,13 +327,22 @@ class State:
             destination=self._expand(given.destination, given),
             heredocs=tuple(self._heredoc(heredoc, given) for heredoc in given.heredocs),
         )
-        if done.chmod and not re.fullmatch(r"0*[0-7]{1,4}", done.chmod, re.ASCII):
-            raise located(
-                f"invalid chmod parameter: '{done.chmod}'. it should be octal string and between 0 and 07777", given
-            )
+        if done.chmod:
+            modes.check(done.chmod)
         return done
 
+    def _hidden(self, done: kinds.Transfer) -> None:
+        """Warn of sources in the context that its rules hide."""
+        if self._ignore is None or self._linter is None:
+            return
+        for source in done.sources:
+            path = paths.clean(f"/{source}").strip("/")
+            if remotes.kind(source) is None and self._ignore.excludes(path, is_directory=False):
+                self._linter.report("CopyIgnoredFile", done, done.name.capitalize(), quote(source))
+
     def _heredoc(self, heredoc: Heredoc, given: Instruction) -> Heredoc:
+        if "/" in heredoc.name.lstrip("/"):
+            raise located(f"open /{heredoc.name.lstrip('/')}: no such file or directory", given)
         content = heredoc.text()
         if heredoc.expand:
             content = self._expanded(content, given, "\\", plain_quotes=True).text
@@ -380,7 +427,7 @@ def _transfer_text(name: str, done: kinds.Transfer, parents: bool = False) -> st
 def _heredoc_command(text: str, heredocs: tuple[Heredoc, ...]) -> tuple[str, Script | None]:
     """What the shell gets for a RUN with heredocs; a script for one that is nothing but a heredoc with ``#!``."""
     first = heredocs[0]
-    if text == first.word:
+    if lexing.heredoc_word(text) is not None:
         content = first.text()
         if not first.content.startswith("#!"):
             return content, None

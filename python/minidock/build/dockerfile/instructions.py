@@ -253,7 +253,7 @@ class User(Instruction, frozen=True, kw_only=True):
 
 
 class Workdir(Instruction, frozen=True, kw_only=True):
-    """``WORKDIR``; after the expansion ``path`` is absolute and clean."""
+    """``WORKDIR``; after the expansion ``path`` is absolute, though perhaps not clean."""
 
     path: str
 

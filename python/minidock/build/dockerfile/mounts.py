@@ -140,6 +140,4 @@ class _Reading:
                 raise MountError("invalid secret mount. one of source, target required")
             if mount.source and mount.id:
                 raise MountError("both source and id can't be set")
-        elif mount.env is not None:
-            raise MountError(f"env not allowed for {quote(mount.type)} type mounts")
         return self.mount

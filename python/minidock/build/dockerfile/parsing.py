@@ -89,7 +89,10 @@ def parse_trigger(expression: str, line: int = 0, end_line: int = 0) -> Instruct
     """Read one of an image's ``OnBuild``; its place is that of the FROM. Raises DockerfileError."""
     node = lexing.trigger(expression)
     node.line, node.end_line = line, end_line
-    found = instruction(node)
+    try:
+        found = instruction(node)
+    except DockerfileError as error:
+        raise DockerfileError(error.reason, line, end_line, text=error.reason) from None
     if isinstance(found, From):
         raise DockerfileError("FROM isn't allowed as an ONBUILD trigger", line, end_line)
     return found
@@ -193,7 +196,7 @@ def _run(node: Node) -> Run:
     found = tuple(mounts.parse(text) for text in flags.texts("mount"))
     network = flags.text("network") or "default"
     if network not in ("default", "none", "host"):
-        raise _Wrong(f"invalid network mode: {network}{suggestion(network, ('default', 'none', 'host'))}")
+        raise _Wrong(f"invalid network mode {quote(network)}{suggestion(network, ('default', 'none', 'host'))}")
     security = flags.text("security") or "sandbox"
     if security not in ("sandbox", "insecure"):
         raise _Wrong(f"security {quote(security)} is not valid{suggestion(security, ('sandbox', 'insecure'))}")

@@ -33,8 +33,8 @@ def join(*paths: str) -> str:
 
 
 def working_directory(current: str, path: str) -> str:
-    """Where ``WORKDIR path`` leads from ``current``."""
-    return clean(path) if path.startswith("/") else join("/", current or "/", path)
+    """Where ``WORKDIR path`` leads from ``current``; an absolute path stays as it is written, as in Docker."""
+    return path if path.startswith("/") else join("/", current or "/", path)
 
 
 def destination(directory: str, path: str) -> str:

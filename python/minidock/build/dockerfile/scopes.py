@@ -108,10 +108,22 @@ def bases(dockerfile: Dockerfile, known: Arguments, linter: Linter | None = None
         if not name.text:
             raise located(f"base name ({place.image}) should not be blank", place)
         platform = _platform(place, known, dockerfile.escape, linter) if place.platform else None
-        found.append(Base(name.text, by_name.get(name.text), platform))
+        parent = by_name.get(name.text)
+        if parent is None and name.text != SCRATCH:
+            _check_reference(name.text, place)
+        found.append(Base(name.text, parent, platform))
         if stage.name:
             by_name[stage.name] = stage.index
     return found
+
+
+def _check_reference(name: str, place: From) -> None:
+    try:
+        references.parse(name)
+    except MinidockError as error:
+        why = f"repository name (library/{name.partition(':')[0]}) must be lowercase" if name != name.lower() else ""
+        reason = f"invalid reference format: {why}" if why and "/" not in name else str(error)
+        raise located(f"failed to parse stage name {quote(name)}: {reason}", place) from None
 
 
 def _platform(place: From, known: Arguments, escape: str, linter: Linter | None) -> Platform:
@@ -195,10 +207,17 @@ def copy_source(instruction: Copy, names: Mapping[str, int], count: int) -> int 
     name = instruction.from_
     digits = name[1:] if name[:1] in ("+", "-") else name
     if not (digits.isascii() and digits.isdigit()):
-        return names.get(name.lower()) if name else None
+        found = names.get(name.lower())
+        if found is None and "$" in name:
+            raise located(
+                "variable expansion is not supported for --from, define a new stage with FROM using ARG from global "
+                "scope as a workaround",
+                instruction,
+            )
+        return found
     number = int(name[:10])
     if not 0 <= number < count:
-        raise DockerfileError(f"invalid stage index {number}")
+        raise located(f"invalid stage index {number}", instruction)
     return number
 
 
@@ -207,8 +226,6 @@ def target_stage(dockerfile: Dockerfile, target: str = "") -> int:
     if not target:
         return len(dockerfile.stages) - 1
     found = stage_names(dockerfile).get(target.lower())
-    if found is None and target.isascii() and target.isdigit() and int(target[:10]) < len(dockerfile.stages):
-        return int(target[:10])
     if found is None:
         names = [stage.name for stage in dockerfile.stages if stage.name]
         raise DockerfileError(f"target stage {quote(target)} could not be found{suggestion(target, names)}")

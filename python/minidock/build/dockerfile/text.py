@@ -73,12 +73,13 @@ def closest(word: str, options: Iterable[str], *, any_case: bool = False) -> str
     if not word or len(word) > _LONGEST_NAME:
         return ""
     wanted = word.lower() if any_case else word
-    best, found = _NEAR, ""
+    letters = sorted(wanted)
+    best, found = (_NEAR, False), ""
     for option in sorted(options):
         candidate = option.lower() if any_case else option
         if candidate == wanted:
             return ""
-        away = _distance(wanted, candidate, best)
+        away = _distance(wanted, candidate, _NEAR), sorted(candidate) != letters  # of two as near: letters swapped
         if away < best:
             best, found = away, candidate
     if any_case and word == word.upper() and word != word.lower():

@@ -18,7 +18,14 @@ _NO_CHARACTER = "\ufffd"
 
 
 class WordError(InvalidArgument):
-    """A word cannot be expanded; the text says which and why, in BuildKit's words."""
+    """A word cannot be expanded; the text says which and why, in BuildKit's words.
+
+    ``unmatched`` are the variables that were looked for before that and are not set.
+    """
+
+    def __init__(self, text: str, unmatched: dict[str, None]) -> None:
+        super().__init__(text)
+        self.unmatched = unmatched
 
 
 class Expansion(NamedTuple):
@@ -48,7 +55,7 @@ def expand(
     ``raw_quotes`` and ``raw_escapes`` leave quotes and escapes in place though they mean what they mean;
     ``plain_quotes``: quotes mean nothing; ``keep_unset``: variables that are not set stay as they are written.
     """
-    if "$" not in word and "'" not in word and '"' not in word and escape not in word:
+    if not any(special in word for special in ("$", "'", '"', escape, "<<")):
         return Expansion(word, _split(word), {}, {})
     lexer = _Lexer(
         word,
@@ -62,7 +69,7 @@ def expand(
     try:
         text, words = lexer.until(_END, raw_escapes)
     except _LexError as error:
-        raise WordError(f"failed to process {quote(word)}: {error}") from None
+        raise WordError(f"failed to process {quote(word)}: {error}", lexer.unmatched) from None
     return Expansion(text, words, lexer.matched, lexer.unmatched)
 
 
@@ -164,6 +171,9 @@ class _Lexer:
             elif character in "'\"" and not self.plain_quotes:
                 text = self.single() if character == "'" else self.double()
                 words.quoted(text)
+            elif self.source.startswith("<<", self.position):
+                text = self.heredoc()
+                words.quoted(text)
             else:
                 text = self.next()
                 if character == self.escape:
@@ -179,6 +189,14 @@ class _Lexer:
         if stop:
             raise _LexError(f"unexpected end of statement while looking for matching {stop}")
         return "".join(result), words.finish()
+
+    def heredoc(self) -> str:
+        """``<<`` and the blanks after it, which do not end a word."""
+        start = self.position
+        self.position += 2
+        while self.peek() in ("\t", " "):
+            self.position += 1
+        return self.source[start : self.position]
 
     def single(self) -> str:
         end = self.source.find("'", self.position + 1)
