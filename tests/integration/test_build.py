@@ -401,7 +401,7 @@ def test_failures_say_where(engine: minidock.Engine, busybox: str, tmp_path: Pat
     error = caught.value
     assert (error.line, error.end_line, error.code, error.exit_code) == (3, 4, 3, 1)
     assert sorted(error.output.split()) == ["one", "two"]
-    assert ">>> RUN echo one" in error.excerpt()
+    assert ">>> RUN echo one" in error.excerpt
     for source, words in (
         ("raedme.md", "did you mean readme.md"),
         ("main.c", "did you mean src/main.c"),

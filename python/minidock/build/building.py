@@ -15,9 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
+    from minidock.build.dockerfile.checking import Checked
+    from minidock.build.dockerfile.scopes import Base
     from minidock.build.events import Event
     from minidock.engine import Engine
     from minidock.images.image import Image
+    from minidock.spec.oci_image import ExecutionConfig
     from minidock.store.images import ImageRow
 
 Context = str | os.PathLike[str] | bytes | BinaryIO | int
@@ -127,6 +130,55 @@ def build(engine: Engine, context: Context, report: Callable[[Event], None], **g
     loaded = contexts.load(engine, context, dockerfile)
     try:
         return Build(engine, loaded, made, report).run()
+    finally:
+        loaded.close()
+
+
+def build_files(
+    engine: Engine,
+    context: Context,
+    destination: str | os.PathLike[str] | int,
+    report: Callable[[Event], None],
+    **given: Unpack[BuildOptions],
+) -> None:
+    """Build files; see :meth:`ImageCollection.build_files`."""
+    from minidock.build import outputs
+
+    def use(layers: list[str]) -> None:
+        if isinstance(destination, int):
+            outputs.write(layers, destination)
+        else:
+            outputs.extract(layers, os.fspath(destination))
+
+    made, dockerfile = checked(given)
+    loaded = contexts.load(engine, context, dockerfile)
+    try:
+        Build(engine, loaded, made, report).files(use)
+    finally:
+        loaded.close()
+
+
+def check(engine: Engine, context: Context, **given: Unpack[BuildOptions]) -> tuple[Checked, str, list[str]]:
+    """Return what is to be said about a Dockerfile, its name and its lines; nothing is built or pulled."""
+    from minidock.build.dockerfile import checking
+    from minidock.errors import MinidockError
+    from minidock.images import platforms
+
+    def config(base: Base) -> ExecutionConfig | None:
+        try:
+            row, _ = engine.images.resolve(base.image, None if base.platform is None else str(base.platform))
+        except MinidockError:
+            return None
+        return None if row is None else engine.images.decode_config(row).config
+
+    made, dockerfile = checked(given)
+    loaded = contexts.load(engine, context, dockerfile)
+    try:
+        host = platforms.host()
+        target = host if made.platform is None else platforms.parse(made.platform)
+        data = loaded.dockerfile
+        found = checking.check(data, config, host, target, given=made.args, target=made.target, ignore=loaded.ignore)
+        return found, loaded.dockerfile_shown, data.decode("utf-8", "replace").splitlines()
     finally:
         loaded.close()
 

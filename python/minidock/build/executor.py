@@ -5,15 +5,16 @@ from __future__ import annotations
 import functools
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
 from minidock.build import keys, publishing, steps
 from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
+from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
-from minidock.build.failures import located
+from minidock.build.failures import excerpt, located
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
 from minidock.build.stopping import Stop
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from minidock.engine import Engine
     from minidock.store.images import ImageRow
     from minidock.store.layers import LayerRow
+
+_T = TypeVar("_T")
 
 
 class Stage:
@@ -76,6 +79,7 @@ class Build:
         self.arguments: scopes.Arguments
         self.names: dict[str, int] = {}
         self.platform: platforms.Platform
+        self.linter: linting.Linter
 
     def tell(self, event: Any) -> None:
         """Report an event; one at a time."""
@@ -92,10 +96,29 @@ class Build:
 
     def run(self) -> ImageRow:
         """Build, and return the image. Raises DockerfileError, BuildFailed, and others that have no line."""
+        return self._working(lambda: self._publish(self._run()))
+
+    def files(self, use: Callable[[list[str]], None]) -> None:
+        """Build, and have ``use`` do something with the layers, highest first. Raises as :meth:`run`."""
+
+        def work_of() -> None:
+            stage = self._run()
+            step = self.step("exporting to client")
+            with self.reported(step):
+                use(self.paths(stage.layers))
+
+        self._working(work_of)
+
+    def _working(self, work_of: Callable[[], _T]) -> _T:
         with Workspace(self.store.paths, "build") as work:
             self.work = work
             try:
-                return self._run()
+                return work_of()
+            except DockerfileError as error:
+                self.stop.set()
+                lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
+                error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
+                raise
             except BaseException:
                 self.stop.set()
                 raise
@@ -105,7 +128,8 @@ class Build:
                     self._context.remember()
                 self.store.layers.release(work)
 
-    def _run(self) -> ImageRow:
+    def _prepare(self) -> list[int]:
+        """Read the Dockerfile; returns the stages to build, the target last."""
         data = self.context.dockerfile
         step = self.step(f"[internal] load build definition from {self.context.dockerfile_shown}")
         with self.reported(step):
@@ -113,29 +137,29 @@ class Build:
             self.dockerfile = parsing.parse(data)
         options = self.options
         host = platforms.host()
-        wanted = host if options.platform is None else platforms.parse(options.platform)
-        self.platform = wanted
-        self.arguments = scopes.arguments(self.dockerfile, options.args, host, wanted, options.target)
-        linter = self.linter = linting.Linter(self.dockerfile.check)
-        linting.check_text(self.dockerfile, linter)
-        self.bases = scopes.bases(self.dockerfile, self.arguments, linter)
+        self.platform = host if options.platform is None else platforms.parse(options.platform)
+        self.arguments = scopes.arguments(self.dockerfile, options.args, host, self.platform, options.target)
+        self.linter = linting.Linter(self.dockerfile.check)
+        linting.check_text(self.dockerfile, self.linter)
+        self.bases = scopes.bases(self.dockerfile, self.arguments, self.linter)
         self.names = scopes.stage_names(self.dockerfile)
-        needed = scopes.needed(self.dockerfile, self.bases, options.target)
-        target = needed[-1]
+        return scopes.needed(self.dockerfile, self.bases, options.target)
+
+    def _run(self) -> Stage:
+        needed = self._prepare()
         self._futures = {index: _Future() for index in needed}
-        if len(needed) > 1:
-            for index in needed[:-1]:
-                self._futures[index].start(functools.partial(self._stage, index), self.stop)
+        for index in needed[:-1]:
+            self._futures[index].start(functools.partial(self._stage, index), self.stop)
         try:
-            done = self._stage(target)
+            done = self._stage(needed[-1])
         except Cancelled:
             self._raise_first()
             raise
         self._raise_first()
-        for warning in linter.warnings:
+        for warning in self.linter.warnings:
             self.tell(Warned(warning))
-        linter.finish()
-        return self._publish(done)
+        self.linter.finish()
+        return done
 
     def _join(self) -> None:
         for future in self._futures.values():
@@ -235,12 +259,14 @@ class Build:
             if base.parent is not None:
                 below = self.wait(base.parent)
                 layers, image = list(below.layers), below.image
-                state = configs.State(self.dockerfile, self.arguments, parent=below.state, linter=self.linter)
+                state = configs.State(
+                    self.dockerfile, self.arguments, parent=below.state, linter=self.linter, ignore=self.context.ignore
+                )
             elif base.image == scopes.SCRATCH:
                 layers = []
                 wanted = base.platform or self.platform
                 image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
-                state = configs.State(self.dockerfile, self.arguments, linter=self.linter)
+                state = configs.State(self.dockerfile, self.arguments, linter=self.linter, ignore=self.context.ignore)
             else:
                 _, image, found = self.image(base.image, "" if base.platform is None else str(base.platform))
                 layers = list(found)

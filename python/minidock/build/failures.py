@@ -10,7 +10,7 @@ from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.errors import Cancelled, MinidockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from minidock.build.dockerfile.instructions import Instruction
     from minidock.build.executor import Build
@@ -55,17 +55,23 @@ class BuildFailed(MinidockError):
         last = self.output.strip().rpartition("\n")[2]
         return f"{where}{self.instruction[:200]}: {self.reason}" + (f" ({last[:200]})" if last and self.code else "")
 
+    @property
     def excerpt(self) -> str:
         """The Dockerfile's lines around the instruction, the instruction itself marked, as Docker shows them."""
-        if not self.line or not self.source:
-            return ""
-        first, last = max(1, self.line - 2), min(len(self.source), self.end_line + 2)
-        rows = [
-            f"{number:4} | {'>>>' if self.line <= number <= self.end_line else '   '} {self.source[number - 1]}"
-            for number in range(first, last + 1)
-        ]
-        rule = "-" * 20
-        return "\n".join((f"{self.file}:{self.line}", rule, *rows, rule))
+        return excerpt(self.file, self.source, self.line, self.end_line)
+
+
+def excerpt(file: str, lines: Sequence[str], line: int, end_line: int) -> str:
+    """The lines of a file around some of them, which are marked; nothing for line 0."""
+    if not line or not lines:
+        return ""
+    first, last = max(1, line - 2), min(len(lines), end_line + 2)
+    rows = [
+        f"{number:4} | {'>>>' if line <= number <= end_line else '   '} {lines[number - 1]}"
+        for number in range(first, last + 1)
+    ]
+    rule = "-" * 20
+    return "\n".join((f"{file}:{line}", rule, *rows, rule))
 
 
 class CommandFailed(MinidockError):

@@ -168,6 +168,23 @@ class ImageCollection(ImageExchange):
 
         return self.made(build(self._engine, context, progress or (lambda _event: None), **options))
 
+    def build_files(
+        self,
+        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        destination: str | os.PathLike[str] | int,
+        *,
+        progress: Callable[[Event], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> None:
+        """Build, and copy the files of the last stage (or ``target``) into a directory of this host; no image is made.
+
+        The directory is made if need be, and keeps what else it has. For a descriptor, they are written as a tar to it.
+        Raises as :meth:`build`.
+        """
+        from minidock.build.building import build_files
+
+        build_files(self._engine, context, destination, progress or (lambda _event: None), **options)
+
     def build_stream(
         self, context: str | os.PathLike[str] | bytes | BinaryIO | int, **options: Unpack[BuildOptions]
     ) -> BuildStream:

@@ -48,6 +48,8 @@ class DockerfileError(InvalidArgument):
         self.reason = _one_line(reason)
         self.line = line
         self.end_line = max(line, end_line)
+        self.excerpt = ""
+        """The lines around it, as the build shows them."""
         if text is None:
             text = f"dockerfile parse error on line {line}: {reason}" if line else reason
         super().__init__(_one_line(text))

@@ -11,10 +11,14 @@ from minidock.cli.words import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
+    from minidock.build.events import Event
+    from minidock.build.outputs import Output
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
+    from minidock.images.image import Image
 
 INTERRUPTED = 130
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson")
@@ -22,6 +26,7 @@ _MODES = ("auto", "plain", "tty", "quiet", "rawjson")
 
 def _build(session: Session, values: Values, arguments: list[str]) -> int:
     """Build the image, and print its id with ``--quiet``."""
+    from minidock.build.dockerfile.instructions import DockerfileError
     from minidock.build.failures import BuildFailed
     from minidock.cli import build_progress
 
@@ -30,17 +35,23 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
         raise UsageError(f"unknown context {context}")
     mode = "quiet" if values["quiet"] else values["progress"] or os.environ.get("BUILDKIT_PROGRESS") or "auto"
     options = _options(values, context)
+    if values["check"] or values["call"] == "check":
+        return _check(session, context, options)
+    outputs = _outputs(values)
     if values["iidfile"]:
         _remove(values["iidfile"])
     try:
-        image = session.engine.images.build(context, progress=build_progress.shown(mode), **options)
-    except BuildFailed as error:
+        image = _made(session, context, options, outputs, build_progress.shown(mode))
+    except (BuildFailed, DockerfileError) as error:
         if mode != "rawjson":
-            write(build_progress.failure(error.step, error.output, error.excerpt()), 2)
+            step, output = (error.step, error.output) if isinstance(error, BuildFailed) else ("", "")
+            write(build_progress.failure(step, output, error.excerpt), 2)
         raise
     except KeyboardInterrupt:
         complain("minidock: the build was interrupted; what was done stays in the build cache")
         raise SystemExit(INTERRUPTED) from None
+    if image is None:
+        return 0
     if values["iidfile"]:
         _write(values["iidfile"], image.id)
     if values["metadata-file"]:
@@ -48,6 +59,92 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
     if values["quiet"]:
         line(image.id)
     return 0
+
+
+def _outputs(values: Values) -> list[Output]:
+    from minidock.build import outputs
+
+    found = [outputs.parse(text) for text in values["output"]]
+    if values["push"]:
+        found.append(outputs.Output("registry", push=True))
+    kinds = {one.type in ("local", "tar") for one in found}
+    if len(kinds) > 1 or (True in kinds and len(found) > 1):
+        raise UsageError(
+            "multiple outputs: files and images do not come of one build; build twice, the cache has it", 1
+        )
+    if any(one.type == "oci" and not one.destination for one in found):
+        raise UsageError("output type oci: dest is required", 1)
+    return found
+
+
+def _made(
+    session: Session,
+    context: str,
+    options: dict[str, Any],
+    outputs: list[Output],
+    progress: Callable[[Event], None],
+) -> Image | None:
+    """Build, and bring the result where it is wanted; None where that is no image."""
+    images = session.engine.images
+    if outputs and outputs[0].type in ("local", "tar"):
+        if options["tags"]:
+            raise UsageError("tags are not supported for an output of files", 1)
+        if outputs[0].type == "local":
+            images.build_files(context, outputs[0].destination, progress=progress, **options)
+            return None
+        fd = 1 if outputs[0].destination == "-" else _created(outputs[0].destination)
+        try:
+            images.build_files(context, fd, progress=progress, **options)
+        finally:
+            if fd != 1:
+                os.close(fd)
+        return None
+    for one in outputs:
+        options["tags"] += [name for name in one.name.split(",") if name]
+    image = images.build(context, progress=progress, **options)
+    for one in outputs:
+        if one.destination:
+            fd = 1 if one.destination == "-" else _created(one.destination)
+            try:
+                images.save(list(options["tags"]) or [image.id], fd)
+            finally:
+                if fd != 1:
+                    os.close(fd)
+    if any(one.push for one in outputs):
+        if not options["tags"]:
+            raise UsageError("tag is needed when pushing to registry", 1)
+        from minidock.cli import progress as shown
+
+        for tag in dict.fromkeys(options["tags"]):
+            with shown.shown(2) as report:
+                images.push(tag, progress=report)
+    return image
+
+
+def _created(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"output {path}: {error.strerror}", 1) from error
+
+
+def _check(session: Session, context: str, options: dict[str, Any]) -> int:
+    """Show the warnings of a Dockerfile as Docker does."""
+    from minidock.build.building import check
+    from minidock.build.failures import excerpt
+
+    found, file, lines = check(session.engine, context, **options)
+    number = len(found.warnings)
+    if not number:
+        line("Check complete, no warnings found.")
+    else:
+        line(f"Check complete, {number} warning{'s have' if number > 1 else ' has'} been found!")
+    for warning in found.warnings:
+        line(f"\nWARNING: {warning.rule} - {warning.url}\n{warning.detail}")
+        write(excerpt(file, lines, warning.line, warning.end_line) + "\n" if warning.line else "")
+    if found.error is not None:
+        write(f"\nERROR: {found.error}\n{excerpt(file, lines, found.error.line, found.error.end_line)}\n")
+    return 1 if number or found.error is not None else 0
 
 
 def _options(values: Values, context: str) -> dict[str, Any]:
@@ -148,9 +245,15 @@ BUILD_COMMAND = Command(
         Flag("builder", "string", reason=NO_DAEMON, harmless="default"),
         Flag("cache-from", "list", "External cache sources", reason=BUILD),
         Flag("cache-to", "list", "Cache export destinations", reason=BUILD),
-        Flag("call", "string", "Method for evaluating the build", reason=BUILD, harmless="build"),
+        Flag(
+            "call",
+            "string",
+            "What to do: build, or check the Dockerfile only",
+            default="build",
+            choices=("build", "check"),
+        ),
         Flag("cgroup-parent", "string", "Parent cgroup of every RUN"),
-        Flag("check", "bool", "Check the Dockerfile only", reason=BUILD),
+        Flag("check", "bool", "Check the Dockerfile only"),
         Flag("cpu-period", "int", "Length of a CPU period, in microseconds"),
         Flag("cpu-quota", "int", "CPU time of every RUN in a period, in microseconds"),
         Flag("cpu-shares", "int", "CPU shares of every RUN (relative weight)"),
@@ -168,12 +271,14 @@ BUILD_COMMAND = Command(
         Flag("network", "string", "Network of every RUN that names none: default, none, host", default="default"),
         Flag("no-cache", "bool", "Take nothing from the cache"),
         Flag("no-cache-filter", "list", "Take nothing from the cache for these stages"),
-        Flag("output", "list", "Output destination", short="o", reason=BUILD),
+        Flag(
+            "output", "list", "Where the result goes: DIRECTORY, -, or type=local|tar|docker|oci,dest=PATH", short="o"
+        ),
         Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
         Flag("progress", "string", "How to show what goes on: auto, plain, tty, quiet, rawjson", choices=_MODES),
         Flag("provenance", "string", reason=BUILD, harmless="false"),
         Flag("pull", "bool", "Look for base images in their registries though they are here"),
-        Flag("push", "bool", reason=BUILD),
+        Flag("push", "bool", "Push the image under all its names"),
         Flag("quiet", "bool", "Print the image's id only", short="q"),
         Flag("rm", "bool", hidden=True, default=True),
         Flag("sbom", "string", reason=BUILD, harmless="false"),
