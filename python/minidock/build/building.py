@@ -49,6 +49,8 @@ class BuildOptions(TypedDict, total=False):
     pull: bool
     """Base images are looked for in their registries though they are here."""
     platform: str
+    contexts: Mapping[str, str]
+    """Other contexts by name, for ``--from`` and FROM: directories, URLs, or ``docker-image://NAME``."""
     network: str
     """``default``, ``none`` or ``host``, for every RUN that names none."""
     extra_hosts: Mapping[str, str] | Sequence[str]
@@ -110,6 +112,7 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         network=network,
         epoch=options.epoch(given.get("timestamps") or "fixed"),
         secrets=_secrets(given.get("secrets") or {}),
+        contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
         run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
     )
     return made, given.get("dockerfile")

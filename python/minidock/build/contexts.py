@@ -8,7 +8,7 @@ import stat
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.build.sources import Context
-from minidock.errors import InvalidArgument, LimitExceeded, NotFound
+from minidock.errors import InvalidArgument, LimitExceeded, NotFound, Unsupported
 from minidock.store.failures import from_os
 from minidock.store.workspace import Workspace
 
@@ -79,6 +79,13 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
         place = os.path.join(real, "dockerfile")
     data = _read(place, name or DOCKERFILE)
     return BuildContext(real, data, os.path.basename(place), _ignore(real, place), keep=keep)
+
+
+def files(engine: Engine, context: str) -> BuildContext:
+    """Open a context of which only the files count: a directory, or the URL of a tar or a repository."""
+    if context.startswith("oci-layout://"):
+        raise Unsupported(f"build context {context}: load it, and name it docker-image://NAME")
+    return load(engine, context, b"")
 
 
 def _read(place: str, shown: str) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from minidock.build import keys, publishing, steps
+from minidock.build import contexts, keys, publishing, steps
 from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
@@ -18,7 +18,7 @@ from minidock.build.failures import excerpt, located
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
 from minidock.build.stopping import Stop
-from minidock.errors import Cancelled, ImageNotFound
+from minidock.errors import Cancelled, ImageNotFound, Unsupported
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time
 from minidock.spec.oci_image import ImageConfig, RootFS
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
 
 _T = TypeVar("_T")
+_IMAGE = "docker-image://"
 
 
 class Stage:
@@ -70,6 +71,8 @@ class Build:
         self._numbers = 0
         self._context: Context | None = None
         self._context_lock = threading.RLock()
+        self._named: dict[str, Context] = {}
+        self._loaded: list[BuildContext] = []
         self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
         self._images_lock = threading.RLock()
         self._futures: dict[int, _Future] = {}
@@ -124,8 +127,11 @@ class Build:
                 raise
             finally:
                 self._join()
-                if self._context is not None:
-                    self._context.remember()
+                for files in (self._context, *self._named.values()):
+                    if files is not None:
+                        files.remember()
+                for loaded in self._loaded:
+                    loaded.close()
                 self.store.layers.release(work)
 
     def _prepare(self) -> list[int]:
@@ -143,6 +149,9 @@ class Build:
         linting.check_text(self.dockerfile, self.linter)
         self.bases = scopes.bases(self.dockerfile, self.arguments, self.linter)
         self.names = scopes.stage_names(self.dockerfile)
+        for name in self.options.contexts:
+            if name in self.names:
+                raise Unsupported(f"build context {name}: a stage has this name, too; rename one of them")
         return scopes.needed(self.dockerfile, self.bases, options.target)
 
     def _run(self) -> Stage:
@@ -191,8 +200,28 @@ class Build:
         """The build context for an empty name, or the image of this name."""
         if not name:
             return self.build_context()
-        _, _, layers = self.image(name)
+        given = self.named(name)
+        if given is not None and not isinstance(given, str):
+            return given
+        _, _, layers = self.image(given or name)
         return Source(Merged(self.paths(layers)), name)
+
+    def named(self, name: str) -> Context | str | None:
+        """What ``--build-context`` gives a name: files, or the name of an image; None where it gives it nothing."""
+        value = self.options.contexts.get(name.lower())
+        if value is None:
+            return None
+        if value.startswith(_IMAGE):
+            return value.removeprefix(_IMAGE)
+        with self._context_lock:
+            known = self._named.get(name.lower())
+            if known is None:
+                step = self.step(f"[context {name}] load from client")
+                with self.reported(step):
+                    loaded = contexts.files(self.engine, value)
+                    self._loaded.append(loaded)
+                    known = self._named[name.lower()] = loaded.open(self.work, self.store.build_cache)
+            return known
 
     def stage_source(self, index: int) -> Source:
         """The files of an earlier stage."""
@@ -268,7 +297,12 @@ class Build:
                 image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
                 state = configs.State(self.dockerfile, self.arguments, linter=self.linter, ignore=self.context.ignore)
             else:
-                _, image, found = self.image(base.image, "" if base.platform is None else str(base.platform))
+                given = self.named(base.image)
+                if given is not None and not isinstance(given, str):
+                    raise Unsupported(
+                        f"FROM {base.image}: the context of this name is files; FROM takes docker-image://NAME only"
+                    )
+                _, image, found = self.image(given or base.image, "" if base.platform is None else str(base.platform))
                 layers = list(found)
                 state = configs.State(
                     self.dockerfile, self.arguments, image.config, author=image.author, linter=self.linter

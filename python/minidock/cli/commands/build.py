@@ -155,6 +155,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "secrets": values["secret"],
         "tags": values["tag"],
         "labels": _labels(values["label"]),
+        "contexts": _contexts(values["build-context"]),
         "no_cache": values["no-cache"],
         "no_cache_filter": [name for entry in values["no-cache-filter"] for name in entry.split(",")],
         "pull": values["pull"],
@@ -174,7 +175,17 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "cpuset_mems": values["cpuset-mems"],
         "security_opt": values["security-opt"],
     }
-    return {name: value for name, value in options.items() if value not in (None, [], "") or name == "tags"}
+    return {name: value for name, value in options.items() if value not in (None, [], {}, "") or name == "tags"}
+
+
+def _contexts(entries: list[str]) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not name or not equals or not value:
+            raise UsageError(f"invalid context value: {entry}, expected key=value", 1)
+        found[name] = value
+    return found
 
 
 def _labels(entries: list[str]) -> dict[str, str]:
@@ -241,7 +252,7 @@ BUILD_COMMAND = Command(
         Flag("annotation", "list", "Add an annotation to the image", reason=BUILD),
         Flag("attest", "list", "Attestation parameters", reason=BUILD),
         Flag("build-arg", "list", "Set a variable of the build"),
-        Flag("build-context", "list", "Additional build contexts (NAME=PATH)", reason=BUILD),
+        Flag("build-context", "list", "Another context, for --from and FROM: NAME=PATH, URL or docker-image://NAME"),
         Flag("builder", "string", reason=NO_DAEMON, harmless="default"),
         Flag("cache-from", "list", "External cache sources", reason=BUILD),
         Flag("cache-to", "list", "Cache export destinations", reason=BUILD),
