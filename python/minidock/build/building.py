@@ -39,6 +39,8 @@ class BuildOptions(TypedDict, total=False):
     """docker-py's word for ``args``."""
     secrets: Mapping[str, str | bytes] | Sequence[str]
     """For ``RUN --mount=type=secret``: values by id, or texts as the flag ``--secret``."""
+    ssh: Sequence[str]
+    """For ``RUN --mount=type=ssh``: texts as the flag ``--ssh``, ``ID[=SOCKET]``."""
     tags: str | Sequence[str]
     tag: str
     """docker-py's word for one of ``tags``."""
@@ -112,6 +114,7 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         network=network,
         epoch=options.epoch(given.get("timestamps") or "fixed"),
         secrets=_secrets(given.get("secrets") or {}),
+        ssh=dict(options.agent(text, os.environ) for text in given.get("ssh") or ()),
         contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
         run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
     )

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from minidock.build.sources import Match, Source
 
 _SECRETS = "/run/secrets"
+_AGENT = "/run/buildkit/ssh_agent"
 _READ_ONLY = ["rbind", "rprivate", "ro"]
 _WRITABLE = ["rbind", "rprivate"]
 
@@ -63,7 +64,7 @@ class Wanted:
                 elif mount.type == "secret":
                     self._secret(build, mount, memory, made)
                 else:
-                    self._ssh(build, mount)
+                    self._ssh(build, mount, made)
             if self._script is not None:
                 path = memory.file(self._script.content.encode("utf-8", "surrogateescape"), 0o755, (0, 0))
                 made.mounts.append((self._script.path, "bind", path, _READ_ONLY))
@@ -115,12 +116,22 @@ class Wanted:
         path = memory.file(value, 0o400 if mount.mode is None else mount.mode, (mount.uid or 0, mount.gid or 0))
         made.mounts.append((target, "bind", path, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
 
-    def _ssh(self, build: Build, mount: Mount) -> None:
+    def _ssh(self, build: Build, mount: Mount, made: Mounted) -> None:
         name = mount.id or "default"
-        if name in build.options.ssh:
-            raise Unsupported("RUN --mount=type=ssh is not in this version of minidock")
-        if mount.required:
-            raise NotFound(f"ssh {name}: no agent was given")
+        socket = build.options.ssh.get(name)
+        if socket is None:
+            if mount.required:
+                raise NotFound(f"ssh {name}: no agent was given; give one with --ssh {name}")
+            return
+        if mount.mode is not None or mount.uid or mount.gid:
+            raise Unsupported(
+                "RUN --mount=type=ssh: the agent's socket keeps its owner and mode; leave out uid, gid, mode"
+            )
+        number = sum(entry.startswith(_AGENT) for entry, *_ in made.mounts)
+        target = self.target(mount) if mount.target else f"{_AGENT}.{number}"
+        made.mounts.append((target, "bind", socket, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
+        if not any(entry.startswith("SSH_AUTH_SOCK=") for entry in made.environment):
+            made.environment.append(f"SSH_AUTH_SOCK={target}")
 
 
 class _Memory:

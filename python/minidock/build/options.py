@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import stat
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
-from minidock.errors import InvalidArgument
+from minidock.errors import InvalidArgument, Unsupported
 from minidock.images import references, reproducible
 
 if TYPE_CHECKING:
@@ -95,6 +96,22 @@ def secret(spec: str) -> Secret:
             return Secret(name, env=name)
         source = name
     return Secret(name, path="" if env else os.path.abspath(source or name), env=env)
+
+
+def agent(spec: str, environ: Mapping[str, str]) -> tuple[str, str]:
+    """Return what ``ID[=SOCKET]`` means: the id, and the socket of an agent. Raises InvalidArgument, Unsupported."""
+    name, _, path = spec.partition("=")
+    path = path or environ.get("SSH_AUTH_SOCK", "")
+    if not path:
+        raise InvalidArgument(f"invalid empty ssh agent socket: ssh {name}: SSH_AUTH_SOCK is not set")
+    path = os.path.abspath(path)
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise InvalidArgument(f"ssh {name}: {path}: {error.strerror}") from error
+    if not stat.S_ISSOCK(status.st_mode):
+        raise Unsupported(f"ssh {name}: {path} is no socket; add the key to an agent (ssh-add), and give its socket")
+    return name, path
 
 
 def names(tags: str | Sequence[str]) -> list[str]:

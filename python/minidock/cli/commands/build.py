@@ -153,6 +153,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "target": values["target"],
         "args": values["build-arg"],
         "secrets": values["secret"],
+        "ssh": values["ssh"],
         "tags": values["tag"],
         "labels": _labels(values["label"]),
         "contexts": _contexts(values["build-context"]),
@@ -296,7 +297,7 @@ BUILD_COMMAND = Command(
         Flag("secret", "list", "A secret for RUN --mount=type=secret (id=NAME[,src=PATH|,env=VARIABLE])"),
         Flag("security-opt", "list", "Security options of every RUN"),
         Flag("shm-size", "bytes", "Size of /dev/shm of every RUN"),
-        Flag("ssh", "list", "Agent or keys for RUN --mount=type=ssh", reason=BUILD),
+        Flag("ssh", "list", "An agent for RUN --mount=type=ssh, ID[=SOCKET]"),
         Flag("tag", "list", "Name of the image, NAME[:TAG]", short="t"),
         Flag("target", "string", "Stage to build"),
         Flag(
