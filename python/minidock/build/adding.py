@@ -27,7 +27,10 @@ _URL = re.compile(r"https?://", re.IGNORECASE)
 class Local:
     """Files of the context, a stage or an image."""
 
-    def __init__(self, instruction: Copy | Add, source: Source, matches: list[Match], directory: str) -> None:
+    def __init__(
+        self, instruction: Copy | Add, source: Source, matches: list[Match], *, text: str, directory: str
+    ) -> None:
+        self._text = text
         self._directory = directory
         self._instruction = instruction
         self._source = source
@@ -35,13 +38,22 @@ class Local:
 
     def fact(self, *, times: bool) -> keys.Fact:
         """What the key has of them."""
-        return sources.fingerprint(self._source, self._matches, times=times)
+        found = sources.fingerprint(self._source, self._matches, times=times)
+        return [found, self._text, [match.path for match in self._matches]] if self._parents else found
+
+    @property
+    def _parents(self) -> bool:
+        return isinstance(self._instruction, Copy) and self._instruction.parents
 
     def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
         """Put them where they belong; what is opened for that stays open as long as ``stack``."""
         unpack = isinstance(self._instruction, Add) and self._instruction.unpack is not False
         for match in self._matches:
-            if unpack and not match.is_directory and self._is_archive(match):
+            if self._parents:
+                head, pivot, _ = self._text.lstrip("./").partition("/./")
+                drop = len([part for part in head.split("/") if part not in ("", ".")]) if pivot else 0
+                placing.copy_with_parents(self._source, match, destination, drop=drop)
+            elif unpack and not match.is_directory and self._is_archive(match):
                 self._unpack(placing, match, destination, stack)
             else:
                 placing.copy(self._source, match, destination)

@@ -84,6 +84,21 @@ class Placing:
             path = "/".join(part for part in (into, found.below) if part)
             self._put(path, found.node, found.xattrs, source)
 
+    def copy_with_parents(self, source: Source, match: Match, destination: str, *, drop: int) -> None:
+        """Copy as :meth:`copy`, below directories like those that the match is in, but the first ``drop`` of them."""
+        into = self._resolve(destination)
+        self._make_directory(into)
+        parts = match.path.split("/")
+        for count in range(drop + 1, len(parts)):
+            node = source.tree.look(source.tree.resolve("/".join(parts[:count])))
+            path = "/".join(part for part in (into, *parts[drop:count]) if part)
+            if node is not None and not self._is_directory(path):
+                self._put(path, node, xattrs(node.place), source)
+        for found in match.files:
+            path = "/".join(part for part in (into, *parts[drop:], found.below) if part)
+            if not found.node.is_directory or not self._is_directory(path):
+                self._put(path, found.node, found.xattrs, source)
+
     def write(self, name: str, data: bytes, destination: str, *, mode: int = _FILE_MODE) -> None:
         """Make a file of ``data``; in a directory it is called ``name``."""
         into = self._resolve(destination)

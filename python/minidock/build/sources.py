@@ -46,6 +46,8 @@ class Match(NamedTuple):
 
     name: str
     files: list[Found]
+    path: str = ""
+    """Where that is in the tree, as it was written or found."""
 
     @property
     def is_directory(self) -> bool:
@@ -128,18 +130,21 @@ class Source:
                         first = False
                     yield found
 
-    def match(self, pattern: str, prune: Callable[[str, bool], bool] | None = None) -> list[Match]:
+    def match(
+        self, pattern: str, prune: Callable[[str, bool], bool] | None = None, *, deep: bool = False
+    ) -> list[Match]:
         """Return what a source of COPY or ADD means: one match, or any number of them for a pattern.
 
-        ``prune`` leaves out paths below the match. Raises InvalidArgument for a loop of links.
+        ``prune`` leaves out paths below the match. ``deep``: ``**`` stands for any number of directories. Raises
+        InvalidArgument for a loop of links.
         """
         leave = prune or (lambda _path, _is_directory: False)
         matches = []
-        for path in self._paths(pattern):
+        for path in self._paths(pattern, deep=deep):
             node = self.tree.look(self.tree.resolve(path))
             if node is None or self._is_away(node):
                 continue
-            matches.append(Match(path.rpartition("/")[2], list(self._walk(node, "", leave))))
+            matches.append(Match(path.rpartition("/")[2], list(self._walk(node, "", leave)), path))
         return matches
 
     def _is_away(self, node: Node) -> bool:
@@ -156,7 +161,7 @@ class Source:
                 return True
         return hidden and not node.is_directory
 
-    def _paths(self, pattern: str) -> list[str]:
+    def _paths(self, pattern: str, *, deep: bool) -> list[str]:
         """The paths that a pattern matches, as they are written; a text without wildcards is itself."""
         clean = os.path.normpath("/" + pattern).lstrip("/")
         if not is_pattern(clean):
@@ -165,6 +170,9 @@ class Source:
         for part in clean.split("/"):
             grown: list[str] = []
             for prefix in found:
+                if deep and part == "**":
+                    grown += self._directories(prefix)
+                    continue
                 if not is_pattern(part):
                     grown.append(f"{prefix}/{part}" if prefix else part)
                     continue
@@ -176,7 +184,18 @@ class Source:
                     if wanted.fullmatch(name)
                 ]
             found = grown
+        found = list(dict.fromkeys(found))
         return [path for path in found if self.tree.look(self.tree.resolve(path, follow=False)) is not None]
+
+    def _directories(self, path: str) -> list[str]:
+        """A directory and all below it."""
+        found = [path]
+        for name in self.tree.names(path):
+            below = f"{path}/{name}" if path else name
+            node = self.tree.look(below)
+            if node is not None and node.is_directory:
+                found += self._directories(below)
+        return found
 
 
 class Context(Source):

@@ -250,6 +250,7 @@ def _copy_in(
     ]
     if isinstance(instruction, Add):
         facts.append([str(instruction.unpack)])
+    # With --link the same files come out, as with Docker: its engine has no layers that know nothing of those below.
     key = keys.key("copy", stage.chain, *facts)
 
     def make(directory: str) -> Unpacked | None:
@@ -284,9 +285,9 @@ def _part(
         from minidock.build import missing
 
         prune = missing.pruner(instruction.exclude)
-    matches = source.match(text, prune)
+    matches = source.match(text, prune, deep=isinstance(instruction, Copy) and instruction.parents)
     if not matches and not sources.is_pattern(text):
         from minidock.build import missing
 
         raise missing.not_found(source, text)
-    return adding.Local(instruction, source, matches, build.work.path)
+    return adding.Local(instruction, source, matches, text=text, directory=build.work.path)
