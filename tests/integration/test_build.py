@@ -356,14 +356,58 @@ RUN --mount=from={busybox},source=/etc/passwd,target=/pw head -c 4 /pw > /5
 RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
 """,
     )
-    assert (
-        out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6; ls").split()
-        == (
-            "==> 1 <== . ./.dockerignore ./d ./d/c ./f read-only ==> 2 <== ./.dockerignore ./d/c ./d/y ./x"
-            " ==> 3 <== /s/d/e/f /s/d/two ==> 4 <== ./e/f ./new ==> 5 <== root ==> 6 <== changed"
-            " 1 2 3 4 5 6 bin dev etc home proc root sys tmp usr var"
-        ).split()
-    )
+    assert out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6; ls").split() == [
+        "==>",
+        "1",
+        "<==",
+        ".",
+        "./.dockerignore",
+        "./d",
+        "./d/c",
+        "./f",
+        "read-only",
+        "==>",
+        "2",
+        "<==",
+        "./.dockerignore",
+        "./d/c",
+        "./d/y",
+        "./x",
+        "==>",
+        "3",
+        "<==",
+        "/s/d/e/f",
+        "/s/d/two",
+        "==>",
+        "4",
+        "<==",
+        "./e/f",
+        "./new",
+        "==>",
+        "5",
+        "<==",
+        "root",
+        "==>",
+        "6",
+        "<==",
+        "changed",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "proc",
+        "root",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
+    ]
     assert (tmp_path / "f").read_text() == "f"
     assert sorted(os.listdir(tmp_path)) == [".dockerignore", "a.skip", "d", "f"]
 
@@ -570,7 +614,8 @@ def test_a_killed_build_leaves_no_container(cli_busybox: Cli, tmp_path: Path) ->
     context(
         tmp_path,
         {
-            "Dockerfile": "FROM busybox\nRUN --network=none cat /proc/sys/kernel/random/uuid > /w\nRUN --network=none sleep 1000\n"
+            "Dockerfile": "FROM busybox\nRUN --network=none cat /proc/sys/kernel/random/uuid > /w\n"
+            "RUN --network=none sleep 1000\n"
         },
     )
     process = cli.popen("build", str(tmp_path), stderr=-1)

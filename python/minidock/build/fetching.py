@@ -60,6 +60,8 @@ def download(engine: Engine, url: str, target: str, stop: Stop | None = None) ->
                 return f"sha256:{hashed.hexdigest()}"
     except urllib3.exceptions.TimeoutError as error:
         raise Timeout(f"fetch {shown(url)}: no answer in time") from error
+    except urllib3.exceptions.ProtocolError as error:
+        raise SystemFailure(f"fetch {shown(url)}: the connection broke, or ended early") from error
     except urllib3.exceptions.HTTPError as error:
         raise SystemFailure(f"fetch {shown(url)}: {_reason(error)}") from error
     raise SystemFailure(f"fetch {shown(url)}: more than {_MAX_REDIRECTS} redirects")
