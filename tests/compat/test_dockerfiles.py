@@ -18,6 +18,8 @@ from tests.compat.beside import PEERS
 
 _AMD64 = Platform("linux", "amd64")
 _CASES = {case.name: case for case in corpus.cases()}
+_RECORDED = corpus.expected()
+_IMAGES = {name: msgspec.convert(found, ExecutionConfig) for name, found in _RECORDED["bases"].items()}
 
 WHEN_IT_RUNS = {
     "copy-flag-order",  # the build context has no such file
@@ -36,11 +38,7 @@ LINE_BEFORE = {"dir-check-twice", "dir-escape-twice"}
 """Docker names the line before the one that is wrong."""
 
 
-def _bases() -> dict[str, ExecutionConfig]:
-    return {name: msgspec.convert(found, ExecutionConfig) for name, found in corpus.expected()["bases"].items()}
-
-
-def _ours(case: corpus.Case, images: dict[str, ExecutionConfig]) -> corpus.Outcome:
+def _ours(case: corpus.Case) -> corpus.Outcome:
     """What minidock makes of one, in the form of the record."""
     try:
         dockerfile = parsing.parse(case.data)
@@ -53,7 +51,7 @@ def _ours(case: corpus.Case, images: dict[str, ExecutionConfig]) -> corpus.Outco
         for index in needed:
             base = found[index]
             parent = None if base.parent is None else states[base.parent]
-            begin = images[base.image] if parent is None and base.image != scopes.SCRATCH else None
+            begin = _IMAGES[base.image] if parent is None and base.image != scopes.SCRATCH else None
             states[index] = config.State(dockerfile, arguments, begin, parent=parent, linter=linter)
             for instruction in states[index].instructions(dockerfile.stages[index]):
                 states[index].apply(instruction)
@@ -68,15 +66,15 @@ def _ours(case: corpus.Case, images: dict[str, ExecutionConfig]) -> corpus.Outco
     if state.author:
         made["author"] = state.author
     made["history"] = [[step.created_by, step.empty_layer] for step in state.history]
-    checked = check(case.data, lambda base: images[base.image], _AMD64, _AMD64, given=case.args, target=case.target)
+    checked = check(case.data, lambda base: _IMAGES[base.image], _AMD64, _AMD64, given=case.args, target=case.target)
     made["warnings"] = sorted([w.rule, w.detail, w.line, w.end_line] for w in checked.warnings)
     return made
 
 
 @pytest.mark.parametrize("name", sorted(_CASES))
 def test_means_what_it_means_to_docker(name: str) -> None:
-    case, wanted = _CASES[name], corpus.expected()["outcomes"][name]
-    ours = _ours(case, _bases())
+    case, wanted = _CASES[name], _RECORDED["outcomes"][name]
+    ours = _ours(case)
     if name in WHEN_IT_RUNS:
         assert "error" in wanted
         assert "error" not in ours
@@ -91,7 +89,7 @@ def test_means_what_it_means_to_docker(name: str) -> None:
 
 
 def test_there_are_enough() -> None:
-    outcomes = corpus.expected()["outcomes"]
+    outcomes = _RECORDED["outcomes"]
     assert outcomes.keys() == _CASES.keys()
     assert len(outcomes) >= 150
 
@@ -101,7 +99,7 @@ def test_docker_still_says_so() -> None:
         pytest.skip("the peers' docker is not here")
     if corpus._docker("info").returncode != 0:
         pytest.skip("the peers' docker does not run: peers up")
-    recorded = corpus.expected()["outcomes"]
+    recorded = _RECORDED["outcomes"]
     every = list(_CASES.values())[::12]
     with corpus.base_images(), ThreadPoolExecutor(3) as pool:
         for case, made in zip(every, pool.map(corpus.outcome, every), strict=True):

@@ -1,2 +1,2 @@
 FROM scratch
-COPY --chwon=1 a /
+COPY --chownn=1 a /

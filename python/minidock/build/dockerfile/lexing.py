@@ -11,13 +11,14 @@ import msgspec
 
 from minidock.build.dockerfile import words
 from minidock.build.dockerfile.instructions import DockerfileError, Heredoc
-from minidock.build.dockerfile.text import SPACES, decode, is_space, quote
+from minidock.build.dockerfile.text import SPACES, decode, is_space, printable, quote
 
 MAX_FILE = 4 << 20
 MAX_LINE = (1 << 16) - 1
 MAX_INSTRUCTIONS = 20_000
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
 _DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*")
+_MAX_DIRECTIVES = 1 << 16
 _DIRECTIVES = frozenset(("syntax", "escape", "check"))
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)", re.DOTALL)
 _WITH_HEREDOCS = frozenset(("add", "copy", "run"))
@@ -68,6 +69,19 @@ def lex(data: bytes) -> Lexed:
         raise DockerfileError(f"the Dockerfile is larger than {MAX_FILE >> 20} MiB")
     lines = list(_lines(decode(data.removeprefix(b"\xef\xbb\xbf"))))
     return _Lexer(lines, data).run()
+
+
+def directive(data: bytes, name: str) -> str:
+    """What a directive says, whatever comes after it is: also after ``#!``, and in a file that is wrong."""
+    lines = data[:_MAX_DIRECTIVES].removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    for line in lines[1:] if lines[0].startswith(b"#!") else lines:
+        text = decode(line.rstrip(b"\r"))
+        match = _DIRECTIVE.fullmatch(text[1:].lstrip(SPACES)) if text.startswith("#") else None
+        if match is None or match[1].lower() not in _DIRECTIVES:
+            break
+        if match[1].lower() == name:
+            return printable(match[2])
+    return ""
 
 
 def trigger(expression: str) -> Node:

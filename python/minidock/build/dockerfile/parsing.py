@@ -35,6 +35,7 @@ from minidock.build.dockerfile.instructions import (
     Workdir,
 )
 from minidock.build.dockerfile.lexing import Node
+from minidock.build.dockerfile.linting import Linter
 from minidock.build.dockerfile.text import SPACES, is_utf8, printable, quote, suggestion
 from minidock.build.dockerfile.words import WordError
 from minidock.containers.parse.times import duration
@@ -55,6 +56,8 @@ class _Wrong(Exception):  # noqa: N818 - becomes a DockerfileError where the lin
 
 def parse(data: bytes) -> Dockerfile:
     """Read a whole Dockerfile. Raises DockerfileError for the first thing that is wrong, as BuildKit does."""
+    check = lexing.directive(data, "check")
+    Linter(check)  # as in BuildKit, what is wrong with it comes before what is wrong with the rest
     lexed = lexing.lex(data)
     arguments: list[Arg] = []
     stages: list[tuple[From, str, list[Instruction]]] = []
@@ -80,7 +83,7 @@ def parse(data: bytes) -> Dockerfile:
         lines=tuple(map(printable, lexed.lines)),
         escape=lexed.escape,
         syntax=lexed.directives.get("syntax", ""),
-        check=lexed.directives.get("check", ""),
+        check=check,
         empty_continuations=tuple(lexed.empty_continuations),
     )
 

@@ -14,7 +14,7 @@ from minidock.images import platforms, references
 from minidock.images.platforms import Platform
 
 SCRATCH = "scratch"
-MAX_TEXT = 32 << 20
+MAX_TEXT = 16 << 20
 """All words of a build together do not become longer than this many characters."""
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from minidock.build.dockerfile import patterns
-from minidock.build.dockerfile.text import is_space, quote
+from minidock.build.dockerfile.text import SPACES, quote
 from minidock.errors import InvalidArgument
 
 MAX_WORD = 1 << 20
 """A word does not become longer than this many characters: ``ENV A=$A$A`` doubles with every line."""
 _MAX_DEPTH = 100
+_BLANK = re.compile(f"[{SPACES}]")
 _SPECIAL = "@*#?-$!0"
 _END = ""
 _NO_CHARACTER = "\ufffd"
@@ -91,13 +93,11 @@ class _Words:
         self._parts: list[str] = []
 
     def add(self, text: str) -> None:
-        start = 0
-        for index, character in enumerate(text):
-            if is_space(character):
-                self.quoted(text[start:index])
-                self._end()
-                start = index + 1
-        self.quoted(text[start:])
+        first, *more = _BLANK.split(text)
+        self.quoted(first)
+        for part in more:
+            self._end()
+            self.quoted(part)
 
     def quoted(self, text: str) -> None:
         if text:
