@@ -221,7 +221,7 @@ FROM one AS two
 RUN echo two > /a/two
 FROM $BASE AS unused
 RUN exit 9
-FROM $BASE
+FROM $BASE AS final
 COPY --from=two /a /got
 COPY --from=0 /l /byname/
 COPY --from={busybox} /etc/passwd /
@@ -229,7 +229,7 @@ COPY --from=one /l/b/../b/x /x
 FROM scratch AS bare
 COPY f /
 """
-    image = build(engine, tmp_path, dockerfile, target="3")
+    image = build(engine, tmp_path, dockerfile, target="Final")
     got = "cd /got; stat -c '%n %u %g' * b/x; cat two; ls /byname; cat /x; head -c 4 /passwd"
     assert out(engine, image, got) == "b 3 4\ntwo 0 0\nb/x 3 4\ntwo\nb\nx\nroot"
     bare = build(engine, tmp_path, dockerfile)

@@ -38,6 +38,7 @@ PYTHON = examples(
     "docs/logs.md",
     "docs/copying.md",
     "docs/observing.md",
+    "docs/build.md",
 )
 WITH_REGISTRY = examples("docs/images.md")
 

@@ -128,7 +128,7 @@ def names(tags: str | Sequence[str]) -> list[str]:
 def epoch(timestamps: str) -> int | None:
     """Return the time of all that is made, for ``fixed`` or ``keep``. Raises InvalidArgument."""
     if timestamps == "keep":
-        return reproducible.source_date_epoch()
+        return None
     if timestamps != "fixed":
         raise InvalidArgument(f"timestamps {timestamps!r}: must be fixed or keep")
     given = reproducible.source_date_epoch()
