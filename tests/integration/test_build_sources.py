@@ -16,7 +16,9 @@ import pytest
 
 from minidock.build.failures import BuildFailed
 from minidock.errors import InvalidArgument, MinidockError, SystemFailure
+from tests.images import tar_of
 from tests.integration.test_build import build, context, layers, out
+from tests.registry import push_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     import minidock
     from tests.conftest import Cli
+    from tests.registry import Registry
 
 
 @contextlib.contextmanager
@@ -150,6 +153,23 @@ def test_contexts_are_fetched(engine: minidock.Engine, busybox: str, tmp_path: P
     with pytest.raises(InvalidArgument):
         engine.images.build("https://h/r.git#--upload-pack=touch x")
     assert [name for name in os.listdir(engine.store.paths.tmp) if name.startswith(("context", "build"))] == []
+
+
+def test_bases_are_pulled(engine: minidock.Engine, registry: Registry, tmp_path: Path) -> None:
+    """An image that is not here is pulled, once; with ``pull`` it is looked for each time."""
+    name = f"{registry.host}/team/base:1"
+    push_image(registry, "team/base", "1", [tar_of(("first", b"1"))])
+    dockerfile = f"FROM {name}\nCOPY f /f\n"
+    context(tmp_path, {"f": "f"})
+    one = build(engine, tmp_path, dockerfile)
+    assert [sorted(layer) for layer in layers(engine, one)] == [["first"], ["f"]]
+    push_image(registry, "team/base", "1", [tar_of(("second", b"2"))])
+    assert build(engine, tmp_path, dockerfile).id == one.id
+    two = build(engine, tmp_path, dockerfile, pull=True)
+    assert [sorted(layer) for layer in layers(engine, two)] == [["second"], ["f"]]
+    with pytest.raises(BuildFailed, match="team/nope") as caught:
+        build(engine, tmp_path, f"FROM {registry.host}/team/nope\n")
+    assert caught.value.line == 1
 
 
 def test_named_contexts(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:

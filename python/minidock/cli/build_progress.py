@@ -3,24 +3,64 @@
 from __future__ import annotations
 
 import contextlib
+import os
 
 from minidock.cli.output import write
+from minidock.cli.words import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from minidock.build.events import Event, Output, Step
 
-MODES = ("auto", "plain", "tty", "quiet", "rawjson")
 _ERR = 2
 
 
-def shown(mode: str) -> Callable[[Event], None]:
-    """What shows the events of a build. Raises nothing when nobody reads."""
+@contextlib.contextmanager
+def shown(mode: str) -> Iterator[Callable[[Event], None]]:
+    """What shows the events of a build, for the time of the block. Raises UsageError for a terminal that is none."""
+    terminal = os.isatty(_ERR) and os.environ.get("TERM") != "dumb"
+    if mode == "tty" and not terminal:
+        raise UsageError("failed to get console: standard error is no terminal", 1)
     if mode == "quiet":
-        return lambda _event: None
-    return Json() if mode == "rawjson" else Plain()
+        yield lambda _event: None
+    elif mode == "rawjson":
+        yield Json()
+    elif mode == "plain" or not terminal:
+        yield Plain()
+    else:
+        from minidock.cli.build_live import Live
+
+        live = Live(_ERR)
+        try:
+            yield live
+        finally:
+            live.close()
+
+
+class Warnings:
+    """Passes events on, and keeps the warnings among them for the end."""
+
+    def __init__(self, progress: Callable[[Event], None]) -> None:
+        self._progress = progress
+        self._found: list[str] = []
+
+    def __call__(self, event: Event) -> None:
+        """Take an event."""
+        from minidock.build.events import Warned
+
+        if isinstance(event, Warned):
+            self._found.append(str(event.warning))
+        self._progress(event)
+
+    def text(self) -> str:
+        """The warnings as Docker shows them after a build; empty where there are none."""
+        if not self._found:
+            return ""
+        number = len(self._found)
+        head = f"\n {number} warning{'s' if number > 1 else ''} found (--check shows where):\n"
+        return head + "".join(f" - {warning}\n" for warning in self._found)
 
 
 class Plain:

@@ -34,6 +34,8 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
     if context.startswith("-") and context != "-":
         raise UsageError(f"unknown context {context}")
     mode = "quiet" if values["quiet"] else values["progress"] or os.environ.get("BUILDKIT_PROGRESS") or "auto"
+    if mode not in _MODES:
+        raise UsageError(f"invalid progress mode {mode}: must be one of {', '.join(_MODES)}", 1)
     options = _options(values, context)
     if values["check"] or values["call"] == "check":
         return _check(session, context, options)
@@ -41,7 +43,11 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
     if values["iidfile"]:
         _remove(values["iidfile"])
     try:
-        image = _made(session, context, options, outputs, build_progress.shown(mode))
+        with build_progress.shown(mode) as progress:
+            collected = build_progress.Warnings(progress)
+            image = _made(session, context, options, outputs, collected)
+        if mode not in ("quiet", "rawjson"):
+            write(collected.text(), 2)
     except (BuildFailed, DockerfileError) as error:
         if mode != "rawjson":
             step, output = (error.step, error.output) if isinstance(error, BuildFailed) else ("", "")
