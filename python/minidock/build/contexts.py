@@ -54,6 +54,7 @@ def load(
 
     Raises NotFound, InvalidArgument, Corrupt for a damaged archive, and what fetching raises.
     """
+    _ = engine.store.database  # the data root is there
     if isinstance(context, (str, os.PathLike)) and context != "-":
         text = os.fspath(context)
         if _REMOTE.match(text):

@@ -113,6 +113,7 @@ class Build:
         self._working(work_of)
 
     def _working(self, work_of: Callable[[], _T]) -> _T:
+        _ = self.store.database  # the data root is there
         with Workspace(self.store.paths, "build") as work:
             self.work = work
             try:
