@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from minidock.build import events
 from minidock.build.failures import BuildFailed
 from minidock.errors import InvalidArgument, MinidockError, SystemFailure
 from tests.images import tar_of
-from tests.integration.test_build import build, context, layers, out
+from tests.integration.test_build import build, context, layers, out, steps
 from tests.registry import push_image
 
 if TYPE_CHECKING:
@@ -219,3 +220,42 @@ def test_the_command_s_outputs(cli_busybox: Cli, tmp_path: Path) -> None:
     assert b"unknown instruction: NOPE" in checked.stdout
     clean = cli("build", "--check", "-", input=b'FROM scratch\nCMD ["a"]\n')
     assert (clean.returncode, clean.stdout) == (0, b"Check complete, no warnings found.\n")
+
+
+def test_a_cache_for_another_machine(
+    engine: minidock.Engine, busybox: str, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Steps come out of a directory as if they had been done here; a damaged index is an error, none is not."""
+    cache = tmp_path_factory.mktemp("cache")
+    context(tmp_path, {"f": "f"})
+    dockerfile = (
+        f"FROM {busybox} AS one\nRUN cat /proc/sys/kernel/random/uuid > /u\nFROM {busybox}\nCOPY --from=one /u /v\n"
+        "COPY f /\n"
+    )
+    where, source = f"type=local,dest={cache},mode=max", f"type=local,src={cache}"
+    first = build(engine, tmp_path, dockerfile, cache_to=[where], cache_from=[source])
+    assert len(os.listdir(cache / "blobs/sha256")) == 3
+
+    def forget() -> None:
+        engine.images.remove(first.id)
+        engine.builder.prune(all=True)
+
+    forget()
+    seen: list[events.Event] = []
+    assert build(engine, tmp_path, dockerfile, cache_from=[source], progress=seen.append).id == first.id
+    assert list(steps(seen).values()) == [True, True, True]
+    context(tmp_path, {"f": "other"})
+    build(engine, tmp_path, dockerfile, cache_to=[f"type=local,dest={cache}"])
+    assert len(os.listdir(cache / "blobs/sha256")) == 2
+    forget()
+    context(tmp_path, {"f": "f"})
+    again = build(engine, tmp_path, dockerfile, cache_from=["type=local,src=/nowhere/at/all"])
+    assert again.id != first.id
+    engine.images.remove(again.id)
+    engine.builder.prune(all=True)
+    (cache / "cache.json").write_bytes(b"{")
+    with pytest.raises(MinidockError, match="cache"):
+        build(engine, tmp_path, dockerfile, cache_from=[source])
+    for text in ("type=registry,ref=x/y", "type=local", "x/y:cache", f"type=local,src={cache},what=1"):
+        with pytest.raises(MinidockError):
+            build(engine, tmp_path, dockerfile, cache_from=[text])

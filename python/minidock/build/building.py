@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
+    from minidock.build import exchange
     from minidock.build.dockerfile.checking import Checked
     from minidock.build.dockerfile.scopes import Base
     from minidock.build.events import Event
@@ -51,6 +52,10 @@ class BuildOptions(TypedDict, total=False):
     pull: bool
     """Base images are looked for in their registries though they are here."""
     platform: str
+    cache_from: Sequence[str]
+    """Caches of other machines: texts as the flag, ``type=local,src=DIRECTORY``."""
+    cache_to: Sequence[str]
+    """Where the cache is to go: ``type=local,dest=DIRECTORY[,mode=max]``."""
     contexts: Mapping[str, str]
     """Other contexts by name, for ``--from`` and FROM: directories, URLs, or ``docker-image://NAME``."""
     network: str
@@ -114,11 +119,21 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         network=network,
         epoch=options.epoch(given.get("timestamps") or "fixed"),
         secrets=_secrets(given.get("secrets") or {}),
+        cache_from=_places(given.get("cache_from") or (), "src"),
+        cache_to=_places(given.get("cache_to") or (), "dest"),
         ssh=dict(options.agent(text, os.environ) for text in given.get("ssh") or ()),
         contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
         run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
     )
     return made, given.get("dockerfile")
+
+
+def _places(texts: Sequence[str], key: str) -> tuple[exchange.Place, ...]:
+    if not texts:
+        return ()
+    from minidock.build import exchange
+
+    return tuple(exchange.parse(text, key) for text in texts)
 
 
 def _secrets(given: Mapping[str, str | bytes] | Sequence[str]) -> dict[str, options.Secret]:

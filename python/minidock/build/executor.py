@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from minidock.build.contexts import BuildContext
     from minidock.build.dockerfile.instructions import Dockerfile, Instruction
     from minidock.build.events import Report
+    from minidock.build.exchange import Imported
     from minidock.build.options import Options
     from minidock.engine import Engine
     from minidock.store.images import ImageRow
@@ -71,6 +72,8 @@ class Build:
         self._numbers = 0
         self._context: Context | None = None
         self._context_lock = threading.RLock()
+        self._caches: list[Imported] = []
+        self._steps: dict[str, tuple[str, str, LayerRow]] = {}
         self._named: dict[str, Context] = {}
         self._loaded: list[BuildContext] = []
         self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
@@ -157,6 +160,10 @@ class Build:
 
     def _run(self) -> Stage:
         needed = self._prepare()
+        if self.options.cache_from:
+            from minidock.build.exchange import Imported
+
+            self._caches = [Imported(place) for place in self.options.cache_from]
         self._futures = {index: _Future() for index in needed}
         for index in needed[:-1]:
             self._futures[index].start(functools.partial(self._stage, index), self.stop)
@@ -166,6 +173,8 @@ class Build:
             self._raise_first()
             raise
         self._raise_first()
+        if self.options.cache_to:
+            self._export(done)
         for warning in self.linter.warnings:
             self.tell(Warned(warning))
         self.linter.finish()
@@ -228,6 +237,29 @@ class Build:
         """The files of an earlier stage."""
         shown = self.dockerfile.stages[index].name or f"stage {index}"
         return Source(Merged(self.paths(self.wait(index).layers)), shown)
+
+    def imported(self, key: str) -> LayerRow | None:
+        """The layer of a step that a cache of another machine has."""
+        for cache in self._caches:
+            row = cache.find(self.store, self.work, key)
+            if row is not None:
+                return row
+        return None
+
+    def note(self, key: str, kind: str, description: str, layer: LayerRow) -> None:
+        """Remember a step of this build, for the caches that it is to write."""
+        with self._images_lock:
+            self._steps[key] = (kind, description, layer)
+
+    def _export(self, stage: Stage) -> None:
+        from minidock.build import exchange
+
+        own = {layer.id for layer in stage.layers}
+        for place in self.options.cache_to:
+            step = self.step(f"exporting cache to {place.path}")
+            with self.reported(step):
+                steps_wanted = {key: one for key, one in self._steps.items() if place.everything or one[2].id in own}
+                exchange.export(self.store, place, steps_wanted)
 
     def wait(self, index: int) -> Stage:
         """Return what an earlier stage has come to."""

@@ -14,6 +14,7 @@ from minidock.images import references, reproducible
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from minidock.build.exchange import Place
 FIXED_DATE = 946_684_800
 """2000-01-01, which archives of any kind can hold: the time of all that a build makes, unless it is told another."""
 NETWORKS = ("", "default", "bridge", "none", "host")
@@ -37,6 +38,8 @@ class Options(Struct, kw_only=True):
     secrets: dict[str, Secret] = {}
     ssh: dict[str, str] = {}
     contexts: dict[str, str] = {}
+    cache_from: tuple[Place, ...] = ()
+    cache_to: tuple[Place, ...] = ()
     run: dict[str, Any] = {}
     """Options of ``containers.create`` for every RUN."""
 

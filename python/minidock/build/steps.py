@@ -53,10 +53,15 @@ def _layer(
 
         with locked(store.paths, key, build.stop):
             row = None if fresh else store.build_cache.find(key, work)
+            if row is None and not fresh:
+                row = build.imported(key)
+                if row is not None:
+                    store.build_cache.put(key, kind, reported.step.name, row)
             reported.cached = row is not None
             if row is None:
                 row = _register(build, make)
                 store.build_cache.put(key, kind, reported.step.name, row)
+    build.note(key, kind, reported.step.name, row)
     stage.layers.append(row)
 
 
