@@ -246,9 +246,10 @@ class Engine:
     ) -> Pruned:
         """Remove stopped containers, networks that no container is on, and images that no container has.
 
-        Of images, only those without a name go, with ``all`` every one. With ``volumes``, anonymous volumes that no
-        container has go too; named ones never do. Filters: label, label!, until (not together with ``volumes``).
-        Raises InvalidArgument for one that makes no sense, before anything is removed.
+        Of images, only those without a name go, with ``all`` every one; of the build cache what no image has, or all of
+        it. With ``volumes``, anonymous volumes that no container has go too; named ones never do. Filters: label,
+        label!, until (not together with ``volumes``). Raises InvalidArgument for one that makes no sense, before
+        anything is removed.
         """
         from minidock.pruning import prune
 

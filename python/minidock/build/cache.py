@@ -66,8 +66,8 @@ class Builder:
     def entries(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> list[Entry]:
         """Return what the cache holds, the one used last first.
 
-        ``filters``: id, type (regular, exec.cachemount), until and unused-for (a duration), description, inuse, shared.
-        Raises InvalidArgument for a filter that makes no sense.
+        ``filters``: id, type (regular, exec.cachemount), until (a time), unused-for (a duration), description, inuse,
+        shared. Raises InvalidArgument for a filter that makes no sense.
         """
         wanted = _parsed(filters)
         cache, paths = self._store.build_cache, self._store.paths
@@ -176,10 +176,11 @@ def _size(directory: str) -> int:
 
 def _parsed(filters: Mapping[str, Any] | Sequence[str] | None) -> filtering.Filters:
     found = filtering.parse(filters, _FILTERS)
-    for name in ("until", "unused-for"):
-        for text in found.get(name, ()):
-            if times.duration(text) is None:
-                raise InvalidArgument(f"filter {name}={text}: not a duration such as 24h")
+    for text in found.get("unused-for", ()):
+        if times.duration(text) is None:
+            raise InvalidArgument(f"filter unused-for={text}: not a duration such as 24h")
+    for text in found.get("until", ()):
+        filtering.until(text)
     return found
 
 
@@ -191,7 +192,7 @@ def _passes(entry: Entry, wanted: filtering.Filters) -> bool:
         "description": lambda text: text.strip("~=") in entry.description,
         "inuse": lambda text: entry.in_use == (text in ("", "true", "1")),
         "shared": lambda text: entry.shared == (text in ("", "true", "1")),
-        "until": lambda text: now - entry.last_used > (times.duration(text) or 0) / times.SECOND,
+        "until": lambda text: entry.last_used < filtering.until(text),
         "unused-for": lambda text: now - entry.last_used > (times.duration(text) or 0) / times.SECOND,
     }
     return all(any(checks[name](text) for text in texts) for name, texts in wanted.items())
