@@ -22,6 +22,7 @@ from minidock.errors import Cancelled, ImageNotFound, Unsupported
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time
 from minidock.spec.oci_image import ImageConfig, RootFS
+from minidock.store.cleaner import cleaner
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -117,19 +118,19 @@ class Build:
 
     def _working(self, work_of: Callable[[], _T]) -> _T:
         _ = self.store.database  # the data root is there
-        with Workspace(self.store.paths, "build") as work:
-            self.work = work
+        work = self.work = Workspace(self.store.paths, "build")
+        try:
+            return work_of()
+        except DockerfileError as error:
+            self.stop.set()
+            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
+            error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
+            raise
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
             try:
-                return work_of()
-            except DockerfileError as error:
-                self.stop.set()
-                lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
-                error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
-                raise
-            except BaseException:
-                self.stop.set()
-                raise
-            finally:
                 self._join()
                 for files in (self._context, *self._named.values()):
                     if files is not None:
@@ -137,6 +138,8 @@ class Build:
                 for loaded in self._loaded:
                     loaded.close()
                 self.store.layers.release(work)
+            finally:
+                cleaner.later(work)
 
     def _prepare(self) -> list[int]:
         """Read the Dockerfile; returns the stages to build, the target last."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -14,7 +15,7 @@ import msgspec
 from minidock import _native
 from minidock._errors import translate
 from minidock.build.merged import Merged, Node
-from minidock.errors import Conflict, InvalidArgument
+from minidock.errors import Conflict, InvalidArgument, MinidockError
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _FRESH_NS = 50_000_000
 """A file that was changed so shortly before it was read may change again without a new time."""
 _SMALL = 64 << 10
+_FEW = 1000
 _WILD = re.compile(r"[*?\[\\]")
 
 _Known = dict[str, tuple[int, int, int, int, bytes]]
@@ -224,7 +226,7 @@ class Context(Source):
     def open(self, node: Node) -> int:
         fd = super().open(node)
         # A directory on the way may have become a link since it was looked at.
-        if os.readlink(f"/proc/self/fd/{fd}") != os.path.realpath(self.path) + node.place[len(self.path) :]:
+        if os.readlink(f"/proc/self/fd/{fd}") != node.place:
             os.close(fd)
             raise Conflict(f"{node.path}: changes while it is read for the build; build again")
         return fd
@@ -256,7 +258,12 @@ class Context(Source):
     def remember(self) -> None:
         """Keep the digests for the next build."""
         if self._changed and self._cache is not None:
-            self._cache.set_digests(*self._identity, _encode({**(self._known or {}), **self._seen}))
+            known = self._known or {}
+            # Another target may read what this one has not; what is gone for long is forgotten.
+            kept = {**known, **self._seen} if len(known) < 2 * len(self._seen) + _FEW else self._seen
+            # On a full disk the next build reads them again.
+            with contextlib.suppress(MinidockError):
+                self._cache.set_digests(*self._identity, _encode(kept))
             self._changed = False
 
 
