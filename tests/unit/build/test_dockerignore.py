@@ -138,7 +138,7 @@ _PATTERNS = st.lists(_WILD, min_size=1, max_size=4).map("/".join)
 _RULES = st.lists(st.tuples(st.booleans(), _PATTERNS).map(lambda t: "!" * t[0] + t[1]), max_size=5)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(_RULES, st.lists(_PATHS, min_size=1, max_size=4))
 def test_the_slow_model_agrees(rules: list[str], paths: list[str]) -> None:
     found = read("\n".join(rules).encode())
