@@ -111,22 +111,21 @@ def read(data: bytes, name: str = ".dockerignore") -> Ignore:
         if len(text) > MAX_PATTERN:
             raise LimitExceeded(f"{name} line {number} has more than {MAX_PATTERN} characters")
         try:
-            rules.append(_rule(number, text))
+            rule = _rule(number, text)
         except BadPattern as error:
             raise InvalidArgument(f"{name} line {number}: {error}: {quote(text[:_SHOWN])}") from None
+        if rule is not None:
+            rules.append(rule)
         if len(rules) > MAX_RULES:
             raise LimitExceeded(f"{name} has more than {MAX_RULES} rules")
     return Ignore(rules, name)
 
 
-def _rule(number: int, text: str) -> Rule:
-    excepts = text.startswith("!")
-    pattern = text[excepts:].strip(SPACES)
+def _rule(number: int, text: str) -> Rule | None:
+    """A line; None for one of which nothing is left."""
+    excepts, pattern = _cleaned(number, text)
     if not pattern:
-        raise InvalidArgument(f'illegal exclusion pattern: "!" in line {number}')
-    pattern = paths.clean(pattern)
-    if len(pattern) > 1:
-        pattern = pattern.removeprefix("/")
+        return None
     paths.parse_pattern(pattern)
     parts = _parts(pattern)
     literal = []
@@ -135,6 +134,21 @@ def _rule(number: int, text: str) -> Rule:
             break
         literal.append(part.ranges[0][0])
     return Rule(number, text, excepts, "".join(literal), _matcher(pattern, parts))
+
+
+def _cleaned(number: int, text: str) -> tuple[bool, str]:
+    """Whether a line begins with ``!``, and its pattern. Docker cleans twice, which can bring blanks to the ends."""
+    mark = "!" * text.startswith("!")
+    pattern = text.removeprefix(mark).strip(SPACES)
+    if pattern:
+        pattern = paths.clean(pattern)
+        if len(pattern) > 1:
+            pattern = pattern.removeprefix("/")
+    again = (mark + pattern).strip(SPACES)
+    pattern = paths.clean(again) if again else ""
+    if pattern == "!":
+        raise InvalidArgument(f'illegal exclusion pattern: "!" in line {number}')
+    return pattern.startswith("!"), pattern.removeprefix("!")
 
 
 def _parts(pattern: str) -> list[_Part]:
@@ -175,21 +189,17 @@ def _characters(pattern: str, position: int) -> tuple[Characters, int]:
 
 def _matcher(pattern: str, parts: list[_Part]) -> Callable[[str], bool]:
     wild = [part for part in parts if isinstance(part, str)]
-    plain = all(isinstance(part, str) or (not part.negated and _is_one(part)) for part in parts)
-    if plain and not wild and "\\" not in pattern:
-        return pattern.__eq__
-    if plain and wild == [_ALL] and len(parts) > 1 and "\\" not in pattern:
-        return _Prefix(pattern[:-2] if pattern.endswith("**") else pattern[:-3])
-    if plain and wild == [_DEEP] and pattern.startswith("**") and "\\" not in pattern:
-        return _Suffix(pattern[2:])
+    if not re.search(r"[\\\[\]?]", pattern):
+        if not wild:
+            return pattern.__eq__
+        if wild == [_ALL] and len(parts) > 1:
+            return _Prefix(pattern.removesuffix("/")[:-2])
+        if wild == [_DEEP] and pattern.startswith("**"):
+            return _Suffix(pattern[2:])
     if len(wild) <= _FEW:
         compiled = re.compile("".join(map(_expression, parts)), re.DOTALL)
         return lambda path: compiled.fullmatch(path) is not None
     return _Linear(parts)
-
-
-def _is_one(part: Characters) -> bool:
-    return len(part.ranges) == 1 and part.ranges[0][0] == part.ranges[0][1]
 
 
 class _Prefix:

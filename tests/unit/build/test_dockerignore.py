@@ -56,6 +56,20 @@ def test_refused(rules: str) -> None:
         read(rules.encode())
 
 
+def test_single_characters_in_brackets() -> None:
+    rules = read(b"[[]x]\n[b]/**\n**[f]oo\n")
+    assert rules.excludes("[x]", is_directory=False)
+    assert rules.excludes("b/c", is_directory=False)
+    assert rules.excludes("a/foo", is_directory=False)
+    assert not rules.excludes("a/barfoo", is_directory=False)
+
+
+def test_blanks_that_cleaning_brings_to_the_ends() -> None:
+    assert read(b"./ a/x/..\n").excludes("a", is_directory=False)
+    assert not read(b"a\n./ !a\n").excludes("a", is_directory=False)
+    assert not read(b"./ /x/..\n").excludes(" ", is_directory=False)
+
+
 def test_escapes_are_those_of_a_regular_expression() -> None:
     """Docker hands them on: ``\\d`` is a digit."""
     assert read(b"a/\\d5").excludes("a/55", is_directory=False)
@@ -138,7 +152,7 @@ _PATTERNS = st.lists(_WILD, min_size=1, max_size=4).map("/".join)
 _RULES = st.lists(st.tuples(st.booleans(), _PATTERNS).map(lambda t: "!" * t[0] + t[1]), max_size=5)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(_RULES, st.lists(_PATHS, min_size=1, max_size=4))
 def test_the_slow_model_agrees(rules: list[str], paths: list[str]) -> None:
     found = read("\n".join(rules).encode())

@@ -309,12 +309,8 @@ class State:
         done = self._transferred(given)
         self._hidden(done)
         checksum = self._expand(done.checksum, given)
-        if checksum and not _DIGEST.fullmatch(checksum):
-            raise located(_bad_digest(checksum), given)
-        if checksum and len(done.sources) != 1:
-            raise located("checksum can't be specified for multiple sources", given)
-        if checksum and remotes.kind(done.sources[0]) is None:
-            raise located("checksum requires HTTP(S) or Git sources", given)
+        if checksum:
+            _check_checksum(checksum, done)
         return replace(done, checksum=checksum), _transfer_text("ADD", done)
 
     def _transferred(self, given: _Transfer) -> _Transfer:
@@ -441,6 +437,17 @@ def _healthcheck_text(config: Healthcheck) -> str:
     shown = " ".join(quote(format_duration(time)) for time in times)
     retries = chr(config.retries) if config.retries < 0x110000 else "\ufffd"
     return f"&{{{quote_list(config.test or [])} {shown} {quote(printable(retries), chr(39))}}}"
+
+
+def _check_checksum(checksum: str, given: kinds.Add) -> None:
+    """Raises DockerfileError for a checksum that cannot be one of what is added."""
+    if len(given.sources) != 1:
+        raise located("checksum can't be specified for multiple sources", given)
+    kind = remotes.kind(given.sources[0])
+    if kind is None:
+        raise located("checksum requires HTTP(S) or Git sources", given)
+    if kind == "http" and not _DIGEST.fullmatch(checksum):
+        raise located(_bad_digest(checksum), given)
 
 
 def _bad_digest(text: str) -> str:
