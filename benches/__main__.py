@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import copies, images, logs, many, memory, networks, run, transfer, verbs
+from benches import copies, images, logs, many, memory, networks, run, transfer, verbs, volumes
 from benches.harness import PROJECT, Row, peers
 
 BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
@@ -36,6 +36,8 @@ BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "five-hundred": (networks.five_hundred, 500),
     "lookups": (networks.lookups, 5),
     "many-networks": (networks.many_networks, 200),
+    "binds": (volumes.binds, 200),
+    "copy-up": (volumes.copy_up, 5),
     "import": (images.import_debian, 5),
     "pull": (transfer.pull_gzip, 5),
     "pull-zstd": (transfer.pull_zstd, 5),

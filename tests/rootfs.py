@@ -98,17 +98,35 @@ def debian_tar() -> Path:
     return target
 
 
-SERVERS = ("nginx-light", "redis-server", "postgresql")
-
-
 @cache
 def servers_tar() -> Path:
     """A tar of a minimal Debian with real servers: nginx, redis and PostgreSQL."""
-    target = CACHE / f"debian-bookworm-{'-'.join(SERVERS)}.tar"
+    return _packages_tar("nginx-light", "redis-server", "postgresql")
+
+
+@cache
+def mariadb_tar() -> Path:
+    """A tar of a minimal Debian with MariaDB."""
+    return _packages_tar("mariadb-server")
+
+
+def tree(tar: Path) -> Path:
+    """The files of one of these tars, used copy-on-write by ``--rootfs``: nothing is imported or removed."""
+    target = tar.with_suffix("")
+    if not target.exists():
+        made = tar.with_suffix(f".{os.getpid()}")
+        made.mkdir()
+        subprocess.run(["tar", "-xpf", str(tar), "-C", str(made), "--numeric-owner", "--xattrs"], check=True)
+        _publish(made, target)
+    return target
+
+
+def _packages_tar(*packages: str) -> Path:
+    target = CACHE / f"debian-bookworm-{'-'.join(packages)}.tar"
     if not target.exists():
         CACHE.mkdir(parents=True, exist_ok=True)
         made = target.with_suffix(f".{os.getpid()}.tar")
-        words = ["mmdebstrap", "--quiet", "--variant=minbase", f"--include={','.join(SERVERS)}", "bookworm", str(made)]
-        subprocess.run(words, check=True)
+        include = f"--include={','.join(packages)}"
+        subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", str(made)], check=True)
         _publish(made, target)
     return target

@@ -39,6 +39,8 @@ PYTHON = examples(
     "docs/copying.md",
     "docs/observing.md",
     "docs/build.md",
+    "docs/mounts.md",
+    "docs/volumes.md",
 )
 WITH_REGISTRY = examples("docs/images.md")
 

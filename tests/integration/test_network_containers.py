@@ -349,15 +349,55 @@ def test_the_network_of_another_container(net_busybox: minidock.Engine) -> None:
 
 
 def test_links(net_busybox: minidock.Engine) -> None:
-    target = ran(net_busybox, name="target")
-    container = ran(net_busybox, name="aa", links=["target:db"])
-    assert f"{target.ip}\tdb {target.short_id} target\n" in said(container, "cat", "/etc/hosts")
-    assert container.attrs["HostConfig"]["Links"] == ["/target:/aa/db"]
+    given = {"environment": ["FOO=bar", "PATH=/x:/bin"], "expose": ["80", "90-92/udp", "53/udp"]}
+    target = ran(net_busybox, name="target", **given)
+    container = ran(net_busybox, name="aa", links=["target:my-db"], environment=["MY_DB_ENV_FOO=own"])
+    assert f"{target.ip}\tmy-db {target.short_id} target\n" in said(container, "cat", "/etc/hosts")
+    assert container.attrs["HostConfig"]["Links"] == ["/target:/aa/my-db"]
+    # Learnt from Docker 28.
+    entries = [
+        f"{key}={value}"
+        for key, value in [
+            ("NAME", "/aa/my-db"), ("PORT", f"tcp://{target.ip}:80"), ("ENV_FOO", "own"),
+            ("PORT_90_UDP_START", f"udp://{target.ip}:90"), ("PORT_90_UDP_PORT_START", "90"),
+            ("PORT_90_UDP_PORT_END", "92"), ("PORT_90_UDP_END", f"udp://{target.ip}:92"),
+            *(
+                pair
+                for port, proto in ((53, "udp"), (80, "tcp"), (90, "udp"), (91, "udp"), (92, "udp"))
+                for pair in (
+                    (f"PORT_{port}_{proto.upper()}", f"{proto}://{target.ip}:{port}"),
+                    (f"PORT_{port}_{proto.upper()}_ADDR", target.ip),
+                    (f"PORT_{port}_{proto.upper()}_PORT", str(port)),
+                    (f"PORT_{port}_{proto.upper()}_PROTO", proto),
+                )
+            ),
+        ]
+    ]  # fmt: skip
+    shown = said(container, "cat", "/proc/1/environ").split("\0")
+    assert sorted(line for line in shown if line.startswith("MY_DB_")) == sorted(f"MY_DB_{one}" for one in entries)
     with pytest.raises(ContainerNotFound, match="could not get container for nosuch"):
         net_busybox.containers.create("busybox", links=["nosuch"])
     target.stop(timeout=0)
     with pytest.raises(Conflict, match="cannot link to a non running container: /target AS /bb/db"):
         ran(net_busybox, name="bb", links=["target:db"])
+
+
+def test_links_on_a_network_of_the_users_own(net_busybox: minidock.Engine) -> None:
+    web = net_busybox.networks.create("web")
+    other = net_busybox.networks.create("other")
+    near = ran(net_busybox, name="near", network="web", links=["far:store", "nosuch:x"])
+    assert look_up(near, "store") == set()
+    far = ran(net_busybox, name="far", network="web")
+    assert look_up(near, "store") == look_up(near, "store.web") == {far.ip}
+    assert look_up(far, "store") == look_up(near, "x") == set()
+    assert "store" not in said(near, "cat", "/etc/hosts")
+    other.connect(far)
+    other.connect(near, links=["far:elsewhere"])
+    assert look_up(near, "elsewhere") == {settings(far)["Networks"]["other"]["IPAddress"]}
+    far.restart(timeout=0)
+    assert look_up(near, "store") == {settings(far)["Networks"]["web"]["IPAddress"]}
+    web.disconnect(near)
+    assert look_up(near, "store") == set()
 
 
 def test_ps_and_port(net_cli: Cli) -> None:

@@ -305,3 +305,18 @@ def test_orphans_in_the_hosts_pid_namespace_end_with_the_container(
     command = ["sh", "-c", "(sleep 600 >/dev/null 2>&1 &) ; exit 5"]
     assert engine.containers.run(busybox, command, pid_mode="host", runtime=runtime, remove=True).exit_code == 5
     nothing_left(engine, roots)
+
+
+def test_mounts_that_are_no_plain_paths(engine: minidock.Engine, busybox: str, roots: Roots, runtime: str) -> None:
+    volume = Path(engine.volumes.create("data").mountpoint)
+    (volume / "part").mkdir()
+    (volume / "part" / "file").write_text("part\n")
+    mounts = [
+        minidock.Mount(source="data", target="/part", subpath="part"),
+        minidock.Mount(source="data", target="/one/file", subpath="part/file", read_only=True),
+        minidock.Mount(type="image", source=busybox, target="/image"),
+    ]
+    script = "cat /part/file /one/file; ls /image/etc/passwd; echo > /image/x || echo > /one/file || echo > /part/new"
+    result = engine.containers.run(busybox, ["sh", "-c", script], mounts=mounts, runtime=runtime, remove=True)
+    assert result.stdout == b"part\npart\n/image/etc/passwd\n"
+    assert (volume / "part" / "new").exists()

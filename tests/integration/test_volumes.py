@@ -8,6 +8,7 @@ import io
 import json
 import lzma
 import os
+import signal
 import stat
 import tarfile
 import threading
@@ -22,15 +23,19 @@ from minidock.errors import (
     Denied,
     InvalidArgument,
     LimitExceeded,
+    MinidockError,
     NameInUse,
     NotFound,
+    Unsupported,
     VolumeInUse,
     VolumeNotFound,
 )
+from minidock.store.mounts import mount_id
 from minidock.volumes import using
 from minidock.volumes.collection import VolumeCollection
 from minidock.volumes.volume import Volume
 from tests.conftest import Cli, Roots
+from tests.faults.lives import supervisor
 from tests.images import tar_of
 
 
@@ -242,8 +247,13 @@ def test_clone(full: Volume, volumes: VolumeCollection) -> None:
         with pytest.raises(kind):
             full.clone(name)
     full.remove()
-    with pytest.raises(VolumeNotFound):
-        full.clone("again")
+    for attempt in (lambda: full.clone("again"), lambda: full.export(str(os.devnull)), lambda: full.import_(b"")):
+        with pytest.raises(VolumeNotFound):
+            attempt()
+        volumes.create("full")  # another one
+        with pytest.raises(VolumeNotFound, match="removed meanwhile"):
+            attempt()
+        volumes.get("full").remove()
     assert len(volumes.list()) == 2
 
 
@@ -312,6 +322,115 @@ def test_an_import_that_was_cut_short_is_gone_on_with(engine: minidock.Engine, v
         assert not merge.exists()
 
 
+# --- File systems of driver options ---
+
+
+def is_mounted(volume: Volume) -> bool:
+    return mount_id(volume.mountpoint) is not None
+
+
+def test_mounted_while_it_is_needed(engine: minidock.Engine, busybox: str) -> None:
+    """From the first container's start to the last one's end, however that comes."""
+    volume = engine.volumes.create(
+        "tmp", driver_opts={"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=7,mode=1750"}
+    )
+
+    def started() -> minidock.Container:
+        return engine.containers.run(
+            busybox, ["sleep", "1000"], detach=True, network_mode="none", volumes=["tmp:/t"], stop_signal="KILL"
+        )
+
+    assert not is_mounted(volume)
+    one, two = started(), started()
+    status = os.stat(volume.mountpoint)
+    assert (is_mounted(volume), status.st_uid, stat.S_IMODE(status.st_mode)) == (True, 7, 0o1750)
+    one.exec(["touch", "/t/file"])
+    assert os.listdir(volume.mountpoint) == ["file"]
+    one.stop()
+    assert is_mounted(volume)
+    with pytest.raises(VolumeInUse):
+        volume.remove()
+    os.kill(supervisor(two, engine), signal.SIGKILL)
+    two.wait()
+    two.reload()
+    assert two.status == "exited"
+    assert not is_mounted(volume)
+    assert os.listdir(volume.mountpoint) == []
+    one.start()
+    assert is_mounted(volume)
+    one.remove(force=True)
+    two.remove()
+    assert not is_mounted(volume)
+    assert engine.store.volumes.every_hold() == []
+    volume.remove()
+
+
+def test_events_of_containers(engine: minidock.Engine, busybox: str) -> None:
+    """However a container ends and goes, what happens to its volumes is told in Docker's order."""
+    engine.volumes.create("data")
+    options = {"network_mode": "none", "volumes": ["data:/data:ro"]}
+    engine.containers.run(busybox, ["true"], remove=True, **options)
+    ended = engine.containers.run(busybox, ["true"], detach=True, **options)
+    ended.wait()
+    ended.remove()
+    engine.containers.run(busybox, ["sleep", "1000"], detach=True, **options).remove(force=True)
+    actions = ("create", "start", "die", "mount", "unmount", "destroy")
+    told = [
+        f"{event.type[0]}:{event.action}"
+        for event in engine.events(since="1h", until="-1s")
+        if event.action in actions and event.type in ("container", "volume")
+    ]
+    once = ["c:create", "v:mount", "c:start", "c:die", "v:unmount", "c:destroy"]
+    assert told == ["v:create", *once * 3]
+
+
+def test_what_cannot_be_mounted(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    bound = engine.volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": f"{tmp_path}/late"})
+    tmpfs = engine.volumes.create("tmpfs", driver_opts={"type": "tmpfs", "device": "tmpfs"})
+    container = engine.containers.create(
+        busybox, ["touch", "/b/file"], network_mode="none", volumes=["tmpfs:/t", "bound:/b"]
+    )
+    text = (
+        rf"error while mounting volume '{bound.mountpoint}': failed to mount local volume: mount {tmp_path}/late:"
+        rf"{bound.mountpoint}, flags: 0x1000: no such file or directory$"
+    )
+    with pytest.raises(MinidockError, match=text):
+        container.start()
+    assert not is_mounted(tmpfs)
+    (tmp_path / "late").mkdir()
+    container.start()
+    assert container.wait() == 0
+    container.reload()
+    assert container.status == "exited"
+    assert not is_mounted(bound)
+    assert os.listdir(tmp_path / "late") == ["file"]
+    container.remove()
+    bound.remove()
+    assert os.listdir(tmp_path / "late") == ["file"]
+
+
+def test_archives_of_what_is_not_mounted(volumes: VolumeCollection, tmp_path: Path) -> None:
+    """It is mounted for as long as they take."""
+    bound = volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": str(tmp_path)})
+    (tmp_path / "file").write_text("old")
+    copy = bound.clone("copy")
+    assert (tree(copy), copy.options) == ({"file": "old"}, {})
+    bound.import_(tar_of(("file", b"new"), ("dir/x", b"x")))
+    assert (tmp_path / "file").read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == ["dir", "file"]
+    copy.import_(b"".join(bound.export() or ()))
+    assert tree(copy) == {"dir": "", "dir/x": "x", "file": "new"}
+    assert not is_mounted(bound)
+
+
+def test_a_size_needs_quotas(volumes: VolumeCollection) -> None:
+    """The data root of tests is on a file system without; the words are Docker's, and then what is missing."""
+    text = r"^create small: quota size requested but no quota support: "
+    with pytest.raises(Unsupported, match=text):
+        volumes.create("small", driver_opts={"size": "1m"})
+    assert volumes.list() == []
+
+
 # --- The command line ---
 
 
@@ -347,6 +466,8 @@ def test_commands(cli: Cli, tmp_path: Path, roots: Roots) -> None:
     cli.ok("volume", "import", "v9", "-", input=tar.read_bytes())
     assert (roots.data / "volumes" / "v9" / "_data" / "file").read_text() == "x"
     assert cli.ok("volume", "clone", "v9", "v11") == "v11\n"
+    words = {"_MINIDOCK_COMPLETE": "bash_complete", "COMP_WORDS": "minidock volume rm v1", "COMP_CWORD": "3"}
+    assert cli(env=words).stdout == b"plain,v10\nplain,v11\n"
     done = cli("volume", "rm", "v9", "nosuch", "v11")
     assert (done.returncode, done.stdout) == (1, b"v9\nv11\n")
     assert done.stderr == b"minidock: get nosuch: no such volume\n"

@@ -34,7 +34,6 @@ def _issue(title: str) -> Reason:
 IMAGES = _issue("Images: registries, content store, archives")
 LIFECYCLE = _issue("Container lifecycle: supervise, observe, control")
 NETWORKS = _issue("Networks: bridges, addresses, names, ports")
-VOLUMES = _issue("Volumes and mounts: data that stays")
 BUILD = _issue("Build: Dockerfiles to images")
 API = _issue("The Docker Engine API: real clients, unmodified")
 

@@ -253,11 +253,11 @@ def _running(lifecycle: Lifecycle, record: Record, deadline: float) -> _native.C
 
 
 def view(
-    lifecycle: Planning, record: Record, *, writable: bool = False, mounted: bool = False
+    lifecycle: Planning, record: Record, *, writable: bool = False, mounted: bool = False, exchange: bool = True
 ) -> _native.ContainerTree:
     """Mount the files of a container that does not run where nobody sees them; the tree's end takes that away.
 
-    With ``mounted`` they have its volumes and binds.
+    With ``mounted`` they have its volumes and binds; without ``exchange`` those of ``idmap`` have the ids on disk.
     """
     if writable and record.snapshot["type"] == "host":
         _require_lasting(record)
@@ -274,7 +274,7 @@ def view(
             from minidock.containers.runtime_spec.user_mounts import user_mounts
 
             stack.enter_context(living.mounted(lifecycle, record))
-            more = user_mounts(record, lifecycle.paths, living.exchanged(lifecycle, record))
+            more = user_mounts(record, lifecycle.paths, living.exchanged(lifecycle, record) if exchange else {})
             request["sources"] = living.sources_of(lifecycle, record)
         request["mounts"] = _offline(record, bundle, more)
         try:
@@ -295,6 +295,7 @@ def _offline(record: Record, bundle: str, more: Sequence[Mount]) -> list[dict[st
         if one.type != "bind" or not one.source or one.destination.startswith(("/dev/", "/proc/", "/sys/")):
             continue
         entry: dict[str, Any] = {"destination": one.destination, "source": one.source}
+        entry["recursive"] = "rbind" in (one.options or ())
         entry["read_only"] = bool({"ro", "rro"} & set(one.options or ()))
         entry["create"] = one.destination in given
         if one.uid_mappings and one.gid_mappings:

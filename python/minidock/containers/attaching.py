@@ -234,27 +234,6 @@ def host_gateways(base: Base, record: Record) -> list[str]:
     return found
 
 
-def linked(lifecycle: Settling, record: Record) -> list[tuple[str, str]]:
-    """Return address and names of the containers that one is linked to.
-
-    Raises Conflict for one that does not run, or is not on the same network.
-    """
-    wanted = [(link, name) for name, one in record.networks.items() for link in one.links or ()]
-    wanted += [(link, "bridge") for link in record.host_config.links or ()]
-    found = []
-    for link, network in wanted:
-        name, _, alias = link.partition(":")
-        target, state = lifecycle.settle(lifecycle.store.containers.get(name))
-        if state.status not in (states.RUNNING, states.PAUSED):
-            raise Conflict(f"cannot link to a non running container: /{target.name} AS /{record.name}/{alias}")
-        endpoint = target.endpoints.get(network)
-        if endpoint is None:
-            raise Conflict(f"cannot link to /{target.name}, as it is not on network {network}")
-        names = alias if is_user_defined(network) else " ".join(dict.fromkeys((alias, target.id[:12], target.name)))
-        found += [(one.partition("/")[0], names) for one in (endpoint.ipv4, endpoint.ipv6) if one]
-    return found
-
-
 _BOUND = re.compile(r"failed to bind host port (\S*):([0-9]+)/(tcp|udp|sctp): address already in use")
 
 

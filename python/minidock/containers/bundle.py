@@ -50,6 +50,8 @@ class Start(msgspec.Struct, kw_only=True):
     """What ``host-gateway`` means."""
     linked: list[tuple[str, str]] = []
     """Address and names of the containers that it is linked to."""
+    linked_environment: list[str] = []
+    """What its variables say of them."""
     network: document.Network | None = None
     exchanged: dict[str, Any] = {}
     """Maps of ids of mounts, by destination."""
@@ -77,6 +79,7 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
             uid_mappings=[IDMapping(*part) for part in record.uid_map],
             gid_mappings=[IDMapping(*part) for part in record.gid_map],
             joined=start.joined,
+            linked_environment=start.linked_environment,
             seccomp=None if start.runtime is None else _seccomp(walls),
             user_mounts=_user_mounts(start, paths),
         ),

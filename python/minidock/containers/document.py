@@ -58,6 +58,8 @@ class Endpoint(msgspec.Struct):
     addresses: list[str]
     gateways: list[str]
     names: list[str]
+    links: dict[str, str]
+    """Names that only this container has for others: alias to name."""
     sysctls: dict[str, str]
     serves_ports: bool
 

@@ -78,6 +78,12 @@ def names(record: AnyRecord, network: str) -> list[str]:
     return list(dict.fromkeys((record.name, *aliases, record.id[:12], record.config.hostname)))
 
 
+def links(wanted: Wanted) -> dict[str, str]:
+    """Return the names that only this container has for others on a network."""
+    pairs = (link.partition(":") for link in wanted.links or ())
+    return {alias or name: name for name, _, alias in pairs}
+
+
 def rename(record: Record) -> None:
     """Give the endpoints of a container the names that it has now."""
     for name, one in record.endpoints.items():
@@ -165,6 +171,7 @@ def section(record: Record, facts: Facts, config: Config) -> document.Network | 
                 addresses=one.addresses,
                 gateways=one.gateways,
                 names=one.names,
+                links=links(record.networks[name]) if one.names else {},
                 sysctls=sysctls(record.networks[name]),
                 serves_ports=one.serves_ports,
             )

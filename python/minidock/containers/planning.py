@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from minidock import _native
 from minidock.containers import bundle, runtimes, states
 from minidock.containers import record as records
 from minidock.containers.cidfile import CidFile
@@ -114,7 +115,7 @@ class Planning(Settling):
         if config.volumes or host_config.binds or host_config.mounts or host_config.tmpfs or host_config.volumes_from:
             from minidock.containers.mounts import planning
 
-            planning.plan(self, record, pull=made.pull)
+            planning.plan(self, record, made.points, pull=made.pull)
         if made.endpoint_given or host_config.network_mode not in ("bridge", "none", "host"):
             from minidock.containers import attaching
 
@@ -271,7 +272,23 @@ class Planning(Settling):
                 self._require_image(record)
                 raise
         record.snapshot = made.rootfs
+        if record.host_config.storage_opt:
+            self._limit(record, f"{directory}/rw")
         planned.warnings += [warning for warning in made.warnings if warning not in planned.warnings]
+
+    def _limit(self, record: Record, directory: str) -> None:
+        """Limit what a container may write to its layer. Raises Unsupported where the file system cannot."""
+        from minidock._errors import translate
+        from minidock.containers.parse import sizes
+
+        if record.snapshot["type"] == "directory":
+            raise Unsupported("storage option size: without overlayfs a container's layer has no limit")
+        limit = sizes.size((record.host_config.storage_opt or {})["size"])
+        try:
+            _native.quota_set(directory, limit)
+        except _native.NativeError as error:
+            failure = translate(error)
+            raise type(failure)(f"storage option size: {failure}") from error
 
     def _require_layers(self, record: Record) -> None:
         """Raise ImageNotFound when the layers below a new container are its image's no more: it went, and came anew."""

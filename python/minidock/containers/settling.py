@@ -206,11 +206,15 @@ class Settling(Base):
             settled = record
         if settled is None:
             return self.settle(self.store.containers.get(record.id))
-        if settled.mounts:
+        self._let_volumes_go(settled)
+        return settled, settled.state
+
+    def _let_volumes_go(self, record: Record) -> None:
+        """Let go of the volumes of a container that has ended, which a row that says ``running`` does not know."""
+        if record.mounts:
             from minidock.containers.mounts import living
 
-            living.after_end(self, settled)
-        return settled, settled.state
+            living.after_end(self, record)
 
     def _is_orphan(self, record: Record) -> bool:
         """Whether a container has lost the process that it was to end with, and so is to be removed."""
@@ -404,6 +408,8 @@ class Settling(Base):
             return
         if row.state != states.CREATED:
             self._hear_out(row.id)
+        if row.state == states.RUNNING:
+            self._let_volumes_go(record)
         # From here on nobody can start it; one whose files cannot be removed stays, dead, until that is tried again.
         self._require_still(row)
         with contextlib.suppress(NoSpace):
@@ -475,6 +481,8 @@ class Settling(Base):
             return
         if row is not None:
             record = records.decode(row.record)
+            if row.state == states.RUNNING:
+                self._let_volumes_go(record)
             self.emit(record, "destroy")
             if record.mounts:
                 from minidock.containers.mounts import living

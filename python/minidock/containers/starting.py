@@ -85,7 +85,9 @@ class Starting(Planning):
         found = attaching.donor(self, record)
         if found is None:
             start.gateways = attaching.host_gateways(self, record)
-            start.linked = attaching.linked(self, record)
+            from minidock.containers import linking
+
+            start.linked, start.linked_environment = linking.linked(self, record)
             return
         donor, state = found
         attaching.share(self, record)

@@ -34,6 +34,7 @@ class Database:
         self._depth = 0
         self._writer = 0
         self._undo: list[Callable[[], None]] = []
+        self._afterwards: list[Callable[[], None]] = []
 
     @property
     def in_transaction(self) -> bool:
@@ -100,6 +101,19 @@ class Database:
             finally:
                 self._depth = 0
                 self._undo = []
+                afterwards, self._afterwards = self._afterwards, []
+                for call in afterwards:
+                    call()
+
+    def afterwards(self, call: Callable[[], None]) -> None:
+        """Call something when the (outermost) transaction of this thread has ended, well or not; now, if there is none.
+
+        It gives back what an ``undo`` of that transaction needs, and what tells others that it was cut short.
+        """
+        if self.in_transaction:
+            self._afterwards.append(call)
+        else:
+            call()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -124,6 +138,7 @@ class Database:
             _abandoned.append(self._connection)
             self._connection = None
             self._depth = 0
+            self._afterwards = []
         with self._lock:
             if self._connection is None:
                 self._connection = self._open()

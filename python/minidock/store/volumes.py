@@ -15,7 +15,6 @@ from msgspec import Struct
 from minidock.errors import VolumeNotFound
 from minidock.store.database import Database
 from minidock.store.failures import translated
-from minidock.store.trees import remove_tree
 from minidock.store.workspace import Workspace
 
 _COLUMNS = "name, created, anonymous, record"
@@ -57,6 +56,7 @@ class VolumeTable:
     def insert(self, row: VolumeRow, workspace: Workspace) -> bool:
         """Add a volume and move its directory in place, as one step; False when there is one of this name.
 
+        ``workspace`` must last as long as the transaction that this may be a part of.
         A volume that has a row and no directory, as its removal was cut short, gets the directory.
         """
         place = self.paths.volume(row.name)
@@ -64,11 +64,8 @@ class VolumeTable:
 
         def undo() -> None:
             if moved:
-                # It may be the undoing of a transaction that is longer than the workspace's life.
-                try:
+                with contextlib.suppress(FileNotFoundError):  # interrupted before the rename
                     os.rename(place, workspace.join(row.name))
-                except FileNotFoundError:
-                    remove_tree(place)
 
         with translated("make", place), self.database.transaction(undo):
             if os.path.lexists(place):

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import MinidockError, NameInUse
+from minidock.errors import MinidockError, NameInUse, VolumeNotFound
 from minidock.images import outputs, sources
-from minidock.store.workspace import Workspace
 from minidock.volumes import filling, making
 from minidock.volumes.making import locked
 from minidock.volumes.moving import DEEPEST
@@ -31,14 +30,15 @@ In = str | os.PathLike[str] | int | bytes | BinaryIO
 
 def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int) -> Iterator[bytes] | None:
     """Write a volume's files as a tar; see :meth:`minidock.volumes.volume.Volume.export`."""
-    table.get(record.name)
+    _require(table, record)
 
     def write(fd: int) -> None:
-        with Workspace(table.paths, "export") as work, filling.settled(table, record, work.name) as data:
+        with filling.settled(table, record) as data:
             try:
                 _native.tar_tree(data, fd)
             except _native.NativeError as error:
                 raise _failed(f"export volume {record.name}", error) from error
+            _require(table, record)
 
     if out is None:
         return outputs.piped(write, chunk_size)
@@ -48,7 +48,7 @@ def export(table: VolumeTable, record: Record, out: Out | None, chunk_size: int)
 
 def import_(table: VolumeTable, record: Record, source: In) -> None:
     """Unpack an archive over a volume's files; see :meth:`minidock.volumes.volume.Volume.import_`."""
-    table.get(record.name)
+    _require(table, record)
     what = f"import into volume {record.name}"
     with sources.opened(source, f"volume import {record.name}") as stream, filling.Stage(table, record) as stage:
         stage.make()
@@ -76,21 +76,28 @@ def clone(table: VolumeTable, source: Record, name: str | None) -> Record:
         check_name(name)
         if table.find(name) is not None:
             raise NameInUse(f"clone {source.name}: volume {name} already exists")
-    table.get(source.name)
+    _require(table, source)
     labels = {key: text for key, text in (source.labels or {}).items() if key != ANONYMOUS}
     if not name:
         labels[ANONYMOUS] = ""
     record = Record(name=name or making.new_name(), created=time.time_ns(), labels=labels or None, anonymous=not name)
     with table.workspace() as work:
         target = making.stage(record, work)
-        with filling.settled(table, source, work.name) as data:
+        with filling.settled(table, source) as data:
             try:
                 _native.copy_tree(data, target)
             except _native.NativeError as error:
                 raise _failed(f"clone volume {source.name}", error) from error
+            _require(table, source)
         if not table.insert(record.row(), work):
             raise NameInUse(f"clone {source.name}: volume {name} already exists")
     return record
+
+
+def _require(table: VolumeTable, record: Record) -> None:
+    """Raise VolumeNotFound when a volume was removed, also if it was made again: what was read of it is not whole."""
+    if table.get(record.name).created != record.created:
+        raise VolumeNotFound(f"get {record.name}: no such volume; it was removed meanwhile")
 
 
 def _failed(what: str, error: _native.NativeError) -> MinidockError:

@@ -9,7 +9,8 @@ leaves the rest to the next user of the volume.
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+import stat
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from minidock import _native
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from minidock.volumes.record import Record
 
 MERGE, _TRASH = "merge", "merged"
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _HIDDEN = ".minidock-"
 """Begins the names above in the root of a file system that a volume's options mount."""
 
@@ -39,7 +41,10 @@ def fill(table: VolumeTable, name: str, lower: Sequence[str], path: str) -> None
     """Copy what an image has at ``path`` into a volume that is empty; see :mod:`minidock.volumes.using`."""
     record = decode(table.get(name).record)
     directory = table.paths.volume(name)
-    if not record.is_mounted and is_whole(directory) and _entries(directory, record):
+    if record.is_mounted:
+        if not _may_have(lower, path):
+            return  # and the device is not needed yet, as in Docker
+    elif is_whole(directory) and _entries(directory, record):
         return
     with Stage(table, record) as stage, locked(table, name):
         finish(table, record)
@@ -55,6 +60,29 @@ def fill(table: VolumeTable, name: str, lower: Sequence[str], path: str) -> None
             failure = translate(error)
             raise type(failure)(f"copy {path} of the image to volume {name}: {failure}") from error
         stage.commit(users=1)
+
+
+def _may_have(lower: Sequence[str], path: str) -> bool:
+    """Whether an image has a directory at ``path``; yes also if only the copying can tell, as there is a link."""
+    try:
+        tree = _native.OverlayMount(lower)
+    except _native.NativeError:
+        return True
+    with tree:
+        here = os.open(".", _FLAGS, dir_fd=tree.fd)
+        try:
+            for name in filter(None, path.split("/")):
+                status = os.lstat(name, dir_fd=here)
+                if stat.S_ISLNK(status.st_mode):
+                    return True
+                below = os.open(name, _FLAGS, dir_fd=here)
+                os.close(here)
+                here = below
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        finally:
+            os.close(here)
+    return True
 
 
 class Stage:
@@ -113,9 +141,12 @@ class Stage:
 
 
 @contextmanager
-def settled(table: VolumeTable, record: Record, holder: str) -> Iterator[str]:
+def settled(table: VolumeTable, record: Record) -> Iterator[str]:
     """The path of a volume's files, mounted and whole, for as long as a ``with`` block lasts."""
-    with mounted(table, record, holder) as data:
+    with ExitStack() as stack:
+        # On a full disk there is no place for a workspace, and data can be saved from there.
+        holder = stack.enter_context(Workspace(table.paths, "read")).name if record.is_mounted else ""
+        data = stack.enter_context(mounted(table, record, holder))
         if record.is_mounted or not is_whole(table.paths.volume(record.name)):
             with locked(table, record.name):
                 finish(table, record)

@@ -63,10 +63,13 @@ def make(
     _check_text(record)
     if row is not None:
         record = decode(row.record)
-    with table.workspace() as work:
+    work = table.workspace()
+    try:
         stage(record, work)
         if table.insert(record.row(), work):
             return record, row is None
+    finally:
+        table.database.afterwards(work.close)
     return decode(table.get(name).record), False
 
 

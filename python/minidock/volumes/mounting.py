@@ -7,13 +7,12 @@ before their start until they have ended, and work that a workspace in ``tmp/`` 
 from __future__ import annotations
 
 import os
-import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.errors import InvalidArgument, MinidockError, NotFound, VolumeInUse, VolumeNotFound
+from minidock.errors import InvalidArgument, MinidockError, VolumeInUse, VolumeNotFound
 from minidock.store.mounts import mount_id
 from minidock.store.recovery import boot_id
 from minidock.store.volumes import DATA, Hold
@@ -57,12 +56,11 @@ def mount(table: VolumeTable, record: Record, holder: str) -> None:
         try:
             if not device:
                 raise InvalidArgument("missing device in volume options")
-            number = _native.volume_mount(data, type=kind, device=device, options=_resolved(options.get("o", "")))
+            number = _native.volume_mount(data, type=kind, device=device, options=options.get("o", ""))
         except (_native.NativeError, MinidockError) as error:
             table.let_go(record.name, holder)
             failure = translate(error) if isinstance(error, _native.NativeError) else error
-            cause = f"failed to mount local volume: {failure}" if failure is not error else str(error)
-            raise type(failure)(f"error while mounting volume '{data}': {cause}") from error
+            raise type(failure)(f"error while mounting volume '{data}': {failure}") from error
         table.hold(Hold(record.name, holder, boot_id(), number))
 
 
@@ -84,9 +82,10 @@ def require_free(table: VolumeTable, name: str) -> None:
 
 
 def heal(table: VolumeTable) -> None:
-    """Unmount what nobody needs any more. For a repair."""
+    """Unmount what nobody needs any more. For a repair; what cannot be unmounted is tried again by the next one."""
     for name in sorted({hold.volume for hold in table.every_hold()}):
-        unmount(table, name, "")
+        with suppress(MinidockError):
+            unmount(table, name, "")
 
 
 def _drop(table: VolumeTable, name: str, directory: str, holders: set[str]) -> None:
@@ -110,19 +109,3 @@ def _is_there(table: VolumeTable, holder: str) -> bool:
     if os.path.lexists(f"{table.paths.tmp}/{holder}"):
         return is_alive(table.paths, holder)
     return table.database.row("SELECT 1 FROM containers WHERE id = ?", (holder,)) is not None
-
-
-def _resolved(options: str) -> str:
-    """Options of a mount with the name after ``addr=`` as an address: the kernel knows no names."""
-    match = re.search(r"(?:^|,)addr=([^,]*)", options)
-    if match is None:
-        return options
-    import socket
-
-    try:
-        found = socket.getaddrinfo(match[1], None, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:
-        raise NotFound(
-            f"error resolving passed in network volume address: lookup {match[1]}: no such host"
-        ) from error  # fmt: skip
-    return f"{options[: match.start(1)]}{found[0][4][0]}{options[match.end(1) :]}"

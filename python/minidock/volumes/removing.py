@@ -6,8 +6,9 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from minidock import events
-from minidock.errors import MinidockError, VolumeInUse, VolumeNotFound
+from minidock.errors import MinidockError, NoSpace, VolumeInUse, VolumeNotFound
 from minidock.store.cleaner import cleaner
+from minidock.store.database import reserve
 from minidock.store.workspace import Workspace
 from minidock.volumes import mounting
 from minidock.volumes.record import DRIVER, decode
@@ -41,7 +42,7 @@ def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]
     if not wanted:
         return outcome
     with contextlib.ExitStack() as stack:
-        trash = stack.enter_context(Workspace(table.paths, "remove-volume", repair=True))
+        trash = stack.enter_context(_trash(table))
         removed, kept = table.remove(wanted, trash)
         stack.pop_all()
         cleaner.later(trash)
@@ -53,3 +54,12 @@ def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]
         elif name not in removed:
             outcome[name] = VolumeNotFound(f"get {name}: no such volume")
     return outcome
+
+
+def _trash(table: VolumeTable) -> Workspace:
+    """The workspace that takes the files, on a full disk too."""
+    try:
+        return Workspace(table.paths, "remove-volume", repair=True)
+    except NoSpace:
+        reserve(table.paths.data)
+        return Workspace(table.paths, "remove-volume", repair=True)

@@ -48,6 +48,8 @@ struct MountDocument {
     destination: PathBuf,
     /// What, of the host.
     source: PathBuf,
+    /// With what is mounted below it.
+    recursive: bool,
     #[serde(default)]
     read_only: bool,
     /// The destination is made where it is missing.
@@ -94,6 +96,7 @@ fn mounts(
         OfflineMount {
             destination: document.destination,
             source: document.source,
+            recursive: document.recursive,
             origin,
             read_only: document.read_only,
             create: document.create,

@@ -143,6 +143,11 @@ fn sources_that_do_not_do() {
     let on_proc = json!([bind("/none", "/proc", &[])]);
     let sources = json!([{"destination": "/proc", "kind": "subpath", "root": volume, "path": "."}]);
     assert!(bundle.fails(&on_proc, &sources).contains("not a procfs"));
+    for (source, target) in [("layer/etc", "/etc/passwd"), ("layer/etc/passwd", "/etc")] {
+        let mounts = json!([bind(&bundle.path(source), target, &[])]);
+        let said = bundle.fails(&mounts, &json!([]));
+        assert!(said.contains("(or vice-versa)"), "{said}");
+    }
     let said = bundle.fails(&mounts, &json!([]));
     assert!(
         said.contains("mount /data: bind source path does not exist: /none"),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use minidock_core::net::live::{self, Endpoint, Network};
+use minidock_runtime::network::dns::Link;
 use network::in_namespace;
 use network::names::{Answer, Container, query};
 use simple_dns::{Packet, PacketFlag, RCODE};
@@ -105,6 +106,41 @@ fn names_of_the_networks_are_answered() {
             container.ask("9.0.18.172.in-addr.arpa", 12),
             Answer::code(2)
         );
+    });
+}
+
+#[test]
+fn own_names_for_others() {
+    in_namespace(|| {
+        let root = network::names::Scratch::new();
+        let (front, back) = ids();
+        let (front, back) = (
+            network(&root, &front, "front"),
+            network(&root, &back, "back"),
+        );
+        add(&front, "c1", &["web"], &["172.18.0.2"]);
+        add(&front, "c2", &["db"], &["172.18.0.3"]);
+        add(&back, "c3", &["other"], &["172.19.0.3"]);
+        let link = |alias: &str, name: &str| Link {
+            network: front.clone(),
+            alias: alias.to_owned(),
+            name: name.to_owned(),
+        };
+        let container = Container::start(&[front.clone(), back], |dns| {
+            dns.forward = false;
+            dns.links = vec![link("Store", "DB"), link("web", "db"), link("x", "other")];
+        });
+        // `web` is its own name for db, which hides the one that everybody knows.
+        for name in ["store", "store.front", "db", "web", "web.front"] {
+            let answer = container.ask(name, 1);
+            assert_eq!(answer, Answer::fine(ips(&["172.18.0.3"])), "{name}");
+        }
+        // A link is about one network.
+        for name in ["x", "store.back", "stores"] {
+            assert_eq!(container.ask(name, 1), Answer::code(2), "{name}");
+        }
+        std::fs::remove_file(front.join("endpoints/c2")).unwrap();
+        assert_eq!(container.ask("store", 1), Answer::code(2));
     });
 }
 

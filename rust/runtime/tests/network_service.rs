@@ -362,6 +362,7 @@ fn serves_names() {
         tcp,
         container_ns: namespace.into(),
         networks: Vec::new(),
+        links: Vec::new(),
         upstream: vec!["127.0.0.1".parse().unwrap()],
         loopback_upstream: Vec::new(),
         forward: true,

@@ -204,6 +204,9 @@ def test_platforms() -> None:
         ({"attach": ["foo"]}, "valid streams are"),
         ({"stop_signal": "FOO"}, "invalid signal: FOO"),
         ({"rootfs": "/nope"}, "no such directory"),
+        ({"storage_opt": {"inodes": "1g"}}, "unknown option inodes"),
+        ({"storage_opt": {"size": "much"}}, "invalid size: 'much'"),
+        ({"storage_opt": {"size": "0"}}, "more than nothing"),
     ],
 )
 def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
@@ -216,7 +219,6 @@ def test_what_makes_no_sense(options: dict[str, Any], message: str) -> None:
     ("options", "message"),
     [
         ({"gpus": "all"}, "GPUs are not supported"),
-        ({"storage_opt": {"size": "1g"}}, "pquota"),
         ({"devices": ["vendor.com/gpu=0"]}, "CDI"),
         ({"userns_mode": "remap", "pid_mode": "container:x"}, "cannot join"),
         ({"userns_mode": "remap", "network": "container:x"}, "cannot join"),

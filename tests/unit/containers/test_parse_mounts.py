@@ -17,7 +17,7 @@ from minidock.containers.record import Point
 from minidock.errors import InvalidArgument, MinidockError
 from minidock.spec.docker import MountRequest
 
-VOLUME = {"type": "volume", "driver": "local", "copy": True}
+VOLUME = {"type": "volume", "copy": True}
 BIND = {"type": "bind", "create": True}
 
 
@@ -40,7 +40,6 @@ def facts(point: Point) -> dict[str, Any]:
             "data:/x:ro,nocopy",
             {
                 "type": "volume",
-                "driver": "local",
                 "destination": "/x",
                 "name": "data",
                 "mode": "ro,nocopy",

@@ -20,10 +20,13 @@ RECORD = b'{"name":"%s","created":7,"labels":{"a":"b"},"version":1}'
 
 def add_volume(store: Store, name: str, *, anonymous: bool = False) -> bool:
     record = RECORD % name.encode()
-    with store.volumes.workspace() as work:
+    work = store.volumes.workspace()
+    try:
         os.makedirs(work.join(name) + "/_data")
         Path(work.join(name), "volume.json").write_bytes(record)
         return store.volumes.insert(VolumeRow(name, 7, anonymous, record), work)
+    finally:
+        store.database.afterwards(work.close)
 
 
 def names(store: Store) -> list[str]:
@@ -44,8 +47,10 @@ def test_a_transaction_that_fails_leaves_nothing(store: Store) -> None:
     with contextlib.suppress(ZeroDivisionError), store.database.transaction():
         add_volume(store, "one")
         assert os.path.exists(store.paths.volume("one"))
+        assert len(os.listdir(store.paths.tmp)) == 1  # whoever dies now is noticed
         _ = 1 / 0
     assert names(store) == []
+    assert os.listdir(store.paths.tmp) == []
     assert os.listdir(store.paths.volumes) == []
 
 

@@ -10,6 +10,7 @@ from minidock.spec.docker import ContainerConfig, HostConfig, LogConfig
 
 if TYPE_CHECKING:
     from minidock.config import Config
+    from minidock.containers.record import Point
 
 MASKED_PATHS = (
     "/proc/acpi",
@@ -77,6 +78,8 @@ class Draft:
         """What was said of the container as a whole, for its first network."""
         self.endpoint_given = False
         """Something was said of an endpoint."""
+        self.points: list[Point] = []
+        """What ``volumes`` and ``mounts`` mean."""
         self.warnings: list[str] = []
 
 

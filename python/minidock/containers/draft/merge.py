@@ -16,6 +16,8 @@ from minidock.images import platforms
 from minidock.spec.docker import Ulimit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from minidock.containers.draft.base import Draft
     from minidock.containers.host import Host
     from minidock.spec.docker import ContainerConfig, Flags, HostConfig
@@ -226,9 +228,12 @@ def _check_environment(config: ContainerConfig) -> None:
             raise InvalidArgument(f"command: {word[:60]!a} contains a NUL byte")
 
 
-def environment(config: ContainerConfig, hostname: str, default_path: str) -> list[str]:
-    """Return the environment of PID 1, without HOME, which the helper takes from the rootfs' passwd file."""
+def environment(config: ContainerConfig, hostname: str, default_path: str, more: Sequence[str] = ()) -> list[str]:
+    """Return the environment of PID 1, without HOME, which the helper takes from the rootfs' passwd file.
+
+    ``more`` is what the engine adds; the container's own entries win.
+    """
     base = [f"PATH={default_path}", f"HOSTNAME={hostname}"]
     if config.tty:
         base.append("TERM=xterm")
-    return keyvalues.merge_environment(base, config.env or ())
+    return keyvalues.merge_environment([*base, *more], config.env or ())

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from minidock.containers.draft.base import Draft, Handler, flag, one_or_more, text
-from minidock.errors import InvalidArgument, Unsupported
+from minidock.containers.parse import sizes
+from minidock.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from minidock.containers.record import Point
 
 
 def _platform(draft: Draft, value: object) -> None:
@@ -31,9 +35,13 @@ def _read_only(draft: Draft, value: object) -> None:
     draft.host_config.readonly_rootfs = flag(value)
 
 
-def _storage_opt(_draft: Draft, value: Any) -> None:
-    if value:
-        raise Unsupported("--storage-opt is supported only for overlay over xfs with 'pquota' mount option")
+def _storage_opt(draft: Draft, value: Any) -> None:
+    for key, limit in value.items():
+        if text(key) != "size":
+            raise InvalidArgument(f"unknown option {key}")
+        if sizes.size(text(limit)) == 0:
+            raise InvalidArgument(f"storage option size: '{limit}': it must be more than nothing")
+    draft.host_config.storage_opt = dict(value) or None
 
 
 def _volumes(draft: Draft, value: Any) -> None:
@@ -41,17 +49,18 @@ def _volumes(draft: Draft, value: Any) -> None:
     from minidock.containers.mounts.python import volume_texts
     from minidock.containers.parse import mounts
 
-    binds = []
+    binds: dict[str, Point] = {}
     for entry in volume_texts(value):
         spec = mounts.split(text(entry))
         if spec.source:
             bind = mounts.absolute(entry)
-            points.bind(bind)
-            binds.append(bind)
+            if bind not in binds:
+                binds[bind] = points.bind(bind)
         else:
             mounts.check_proc(mounts.destination(spec.destination), bind=False)
             draft.config.volumes = {**(draft.config.volumes or {}), spec.destination: {}}
-    draft.host_config.binds = [*(draft.host_config.binds or ()), *dict.fromkeys(binds)] or None
+    draft.host_config.binds = list(binds) or None
+    draft.points = [*binds.values(), *draft.points]
 
 
 def _mounts(draft: Draft, value: Any) -> None:
@@ -59,8 +68,7 @@ def _mounts(draft: Draft, value: Any) -> None:
     from minidock.containers.mounts.python import request
 
     found = [request(entry) for entry in value]
-    for one in found:
-        points.point(one)
+    draft.points = [*draft.points, *map(points.point, found)]
     if found:
         draft.host_config.mounts = found
 

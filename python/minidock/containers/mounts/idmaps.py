@@ -70,5 +70,5 @@ def _user(planning: Planning, record: Record) -> tuple[int, int]:
         return int(user), int(group)
     from minidock.containers import archive
 
-    with archive.view(planning, record) as tree, translated():
+    with archive.view(planning, record, mounted=True, exchange=False) as tree, translated():
         return tree.user(spec)

@@ -10,6 +10,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from minidock.containers.mounts.planning import is_below
 from minidock.containers.parse.mounts import clean
 from minidock.containers.runtime_spec.user_mounts import data, sources, writable
 from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
@@ -18,7 +19,7 @@ from minidock.store.failures import from_os
 from minidock.volumes import using
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from minidock.containers.planning import Planning
     from minidock.containers.record import Point, Record
@@ -74,10 +75,35 @@ def claim(planning: Planning, record: Record) -> list[str]:
 
 def fill(planning: Planning, record: Record) -> None:
     """Copy what the image has into those of its volumes that are empty and may have it."""
-    lower = _layers(planning, record)
+    lower = _layers(planning, record) if any(one.copy for one in record.mounts) else []
     for one in record.mounts:
-        if one.copy and lower:
+        if one.copy and not _is_engine_s(record, one.destination) and _may_have(lower, one.destination):
             using.fill(planning.engine, one.name, lower, one.destination)
+
+
+def _is_engine_s(record: Record, path: str) -> bool:
+    """Whether the engine's own directories are at or below ``path``, in a root filesystem that is the host's."""
+    roots = record.snapshot.get("mask") or ()
+    top = record.rootfs or ""
+    there = {top.rstrip("/") + path, os.path.realpath(top + path)}
+    return any(is_below(root, one) or is_below(one, root) for root in roots for one in there)
+
+
+def _may_have(lower: Sequence[str], path: str) -> bool:
+    """Whether one of these directories has something at ``path``, or a link on the way there: seen at a glance."""
+    for layer in lower:
+        place = layer
+        for part in path.split("/")[1:]:
+            place = f"{place}/{part}"
+            try:
+                status = os.lstat(place)
+            except OSError:
+                break
+            if not stat.S_ISDIR(status.st_mode):
+                return True
+        else:
+            return True
+    return False
 
 
 def _layers(planning: Planning, record: Record) -> list[str]:
@@ -103,7 +129,7 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
         fill(planning, record)  # whoever made it may have died before
     for one in record.mounts:
         if one.type == "bind":
-            _require_source(one)
+            _require_source(planning, one)
     volumes = [one for one in record.mounts if one.type == "volume"]
     if volumes:
         using.mount(planning.engine, record.id, list(dict.fromkeys(one.name for one in volumes)))
@@ -127,7 +153,7 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
         )
 
 
-def _require_source(one: Point) -> None:
+def _require_source(planning: Planning, one: Point) -> None:
     if not os.path.lexists(one.source):
         if not one.create:
             raise InvalidArgument(
@@ -140,8 +166,11 @@ def _require_source(one: Point) -> None:
             raise InvalidArgument(f"error while creating mount source path '{one.source}': {reason}") from error
     if one.propagation.lstrip("r") in ("shared", "slave"):
         from minidock.containers.mounts import propagation
+        from minidock.containers.mounts.planning import engine_roots, near_to
 
-        propagation.check(one.source, one.propagation)
+        # Nobody asked for a slave of what the engine's own directories lie in; where it cannot be one, none is needed.
+        if one.propagation != "rslave" or not near_to(one.source, engine_roots(planning)):
+            propagation.check(one.source, one.propagation)
 
 
 def _make_directory(path: str) -> None:

@@ -22,8 +22,8 @@ _OPTIONS = (
 )
 
 
-def bind(text: str, driver: str = "") -> Point:
-    """Return what an entry of ``HostConfig.Binds`` means; ``driver`` is that of volumes. Raises InvalidArgument."""
+def bind(text: str) -> Point:
+    """Return what an entry of ``HostConfig.Binds`` means; a volume's driver is left open. Raises InvalidArgument."""
     spec = parse.split(text)
     if not spec.source or (not spec.mode and _is_mode(spec.destination)):
         raise InvalidArgument(f"invalid volume specification: '{text}'")
@@ -48,8 +48,7 @@ def bind(text: str, driver: str = "") -> Point:
     made.mode = spec.mode or made.mode
     made.idmap = mode.idmap
     made.create = is_bind
-    if not is_bind:
-        made.driver = driver or made.driver
+    made.driver = ""
     return made
 
 

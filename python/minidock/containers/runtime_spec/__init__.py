@@ -56,6 +56,8 @@ class Inputs(msgspec.Struct, kw_only=True):
     gid_mappings: list[IDMapping] = []
     joined: dict[str, int] = {}
     """Namespace type → host pid of PID 1 of the container whose namespace is joined."""
+    linked_environment: list[str] = []
+    """Variables about the containers that it is linked to."""
     root_path: str = "rootfs"
     user_mounts: list[Mount] = []
     """What it was given besides what every container has."""
@@ -73,7 +75,7 @@ def runtime_spec(record: Record, inputs: Inputs) -> Spec:
             cwd=config.working_dir or "/",
             user=User(uid=0, gid=0, umask=0o22),
             args=record.args,
-            env=environment(config, config.hostname, DEFAULT_PATH),
+            env=environment(config, config.hostname, DEFAULT_PATH, inputs.linked_environment),
             terminal=config.tty,
             capabilities=Capabilities(
                 bounding=inputs.capabilities, effective=inputs.capabilities, permitted=inputs.capabilities

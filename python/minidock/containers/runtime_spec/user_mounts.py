@@ -80,7 +80,7 @@ def sources(record: Record, paths: Paths, layers: Mapping[str, Sequence[str]]) -
 
 def writable(number: int) -> str:
     """Where the changes to an overlay are kept, in the container's directory; ``number`` is its place in the record."""
-    return f"rw/mount-{number}"
+    return f"mounts/{number}"
 
 
 def data(paths: Paths, name: str) -> str:

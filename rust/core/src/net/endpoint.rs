@@ -29,6 +29,9 @@ pub struct Settings {
     pub gateways: Vec<IpAddr>,
     /// Its names on this network.
     pub names: Vec<String>,
+    /// Names that only this container has for others on this network: alias to name.
+    #[serde(default)]
+    pub links: std::collections::BTreeMap<String, String>,
     /// Kernel parameters; `IFNAME` stands for the interface.
     pub sysctls: std::collections::BTreeMap<String, String>,
     /// Published ports lead to its addresses.
@@ -290,6 +293,29 @@ mod tests {
                 assert!(!reaches(&b, "10.9.8.2:80"));
             });
         }
+    }
+
+    #[test]
+    fn a_bridge_is_full() {
+        in_new_namespace(|| {
+            let (a, b) = (namespace(), namespace());
+            let mut host = Socket::open().unwrap();
+            connect(&mut host, a.as_fd(), &[settings(2, true)]).unwrap();
+            let below = bridge::ensure(&mut host, &settings(2, true).network).unwrap();
+            let own = own_namespace().unwrap();
+            for number in 0..1_022 {
+                // The other ends stay apart and down: two in one bridge would be a loop.
+                let name = format!("p{number}");
+                let pair = route::new_veth(&name, &format!("q{number}"), own.as_fd(), None, 1500);
+                host.one(pair).unwrap();
+                host.one(route::join_bridge(&name, below)).unwrap();
+            }
+            let error = connect(&mut host, b.as_fd(), &[settings(3, true)]).unwrap_err();
+            assert_eq!(error.kind, Kind::Limit);
+            assert!(error.to_string().contains("1,023 ports"), "{error}");
+            let links = host.links().unwrap();
+            assert!(links.iter().all(|link| link.1 != "veth3"));
+        });
     }
 
     #[test]

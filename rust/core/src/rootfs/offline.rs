@@ -22,6 +22,8 @@ pub struct OfflineMount {
     pub destination: PathBuf,
     /// The path of the host that is there. A missing one is left out.
     pub source: PathBuf,
+    /// With what is mounted below it.
+    pub recursive: bool,
     /// What is there instead.
     pub origin: Option<Origin>,
     /// Nothing may be written to it, or what is mounted below it.
@@ -38,11 +40,11 @@ impl OfflineMount {
         let mut idmap = self.idmap.as_ref();
         let opened = match &self.origin {
             Some(origin) => {
-                let opened = origin.open(true, idmap, label);
+                let opened = origin.open(self.recursive, idmap, label);
                 idmap = idmap.filter(|_| !origin.maps_owners());
                 opened
             }
-            None => mount::open_bind(&self.source, true),
+            None => mount::open_bind(&self.source, self.recursive),
         };
         let fd = match opened {
             Err(e) if e.kind == Kind::NotFound => return Ok(None),
@@ -93,6 +95,9 @@ impl OfflineMount {
 pub fn offline(rootfs: &Rootfs, mounts: &[OfflineMount], label: Option<&str>) -> Result<OwnedFd> {
     sys::unshare(libc::CLONE_NEWNS).context("create mount namespace", String::new)?;
     pivot::isolate()?;
+    // Before anything is mounted over the root: no user namespace can be made then.
+    let opened = mounts.iter().map(|m| m.open(label));
+    let opened: Vec<Option<OwnedFd>> = opened.collect::<Result<_>>()?;
     let (mut top, mut below) = whole(rootfs, label)?;
     if let Some(rootfs) = with_places(rootfs, &top, mounts)? {
         (top, below) = whole(&rootfs, label)?;
@@ -110,8 +115,8 @@ pub fn offline(rootfs: &Rootfs, mounts: &[OfflineMount], label: Option<&str>) ->
             .and_then(|()| mount::attach(source.as_fd(), at.as_fd()))
             .context("mount", || text(target))?;
     }
-    for wanted in mounts {
-        let Some(source) = wanted.open(label)? else {
+    for (wanted, source) in mounts.iter().zip(opened) {
+        let Some(source) = source else {
             continue;
         };
         if let Some(at) = wanted.place(&root, &source)? {

@@ -8,10 +8,11 @@ use rustix::process::umask;
 
 use super::devices::{self, Device};
 use super::masks::{self, Places};
+use super::sources::Opener;
 use super::{BindSource, Rootfs, cgroups, copy_up, detached, host, overlay, pivot};
 use crate::error::{Context, Error, Kind, Result};
-use crate::mount::{self, Options, Propagation, Source, Step, attach, set_attributes};
-use crate::namespace::{self, user_namespace};
+use crate::mount::{self, Options, Propagation, Source, Step, attach};
+use crate::namespace;
 use crate::path::{Node, Root, text};
 use crate::security::selinux;
 use crate::sys::{AT_RECURSIVE, MountAttr, mount_setattr};
@@ -58,29 +59,17 @@ pub fn prepare(
         }
     };
     let mut steps = Vec::new();
-    let mut unused: Vec<&BindSource> = sources.iter().collect();
+    let mut opener = Opener::new(sources, label.as_deref());
     for step in mount::plan(spec, bundle)? {
         let fd = match &step.source {
             Source::Bind { path, recursive } => {
-                let special = unused.iter().position(|s| s.is_for(&step.destination));
-                let special = special.map(|at| unused.remove(at));
-                Some(open_source(
-                    &step,
-                    path,
-                    *recursive,
-                    special,
-                    label.as_deref(),
-                )?)
+                Some(open_source(&mut opener, &step, path, *recursive)?)
             }
             _ => None,
         };
         steps.push((step, fd));
     }
-    if let Some(source) = unused.first() {
-        let why = "sources has it, but no bind of the document is mounted there";
-        let subject = text(&source.destination);
-        return Err(Error::new(Kind::Invalid, "plan mounts", subject, why));
-    }
+    opener.finish()?;
     let propagation = match linux
         .and_then(|l| l.rootfs_propagation().as_deref())
         .filter(|p| !p.is_empty())
@@ -119,33 +108,12 @@ pub fn prepare(
 }
 
 fn open_source(
+    opener: &mut Opener<'_>,
     step: &Step,
     path: &Path,
     recursive: bool,
-    special: Option<&BindSource>,
-    label: Option<&str>,
 ) -> Result<OwnedFd> {
-    let at = || text(&step.destination);
-    let fail = |e: Error| Error {
-        errno: e.errno,
-        ..Error::new(e.kind, "mount", at(), e.to_string())
-    };
-    let mut idmap = step.idmap.as_ref();
-    let fd = match special {
-        Some(special) => {
-            let origin = &special.origin;
-            let fd = origin.open(recursive, idmap, label).map_err(fail)?;
-            idmap = idmap.filter(|_| !origin.maps_owners());
-            fd
-        }
-        None => match mount::open_bind(path, recursive) {
-            Err(e) if e.kind == Kind::NotFound => {
-                let why = format!("bind source path does not exist: {}", text(path));
-                return Err(Error::new(Kind::NotFound, "mount", at(), why));
-            }
-            other => other?,
-        },
-    };
+    let fd = opener.open(step, path, recursive)?;
     if step.destination == Path::new("/proc") && !is_procfs_root(fd.as_fd())? {
         return Err(Error::new(
             Kind::Denied,
@@ -154,11 +122,6 @@ fn open_source(
             format!("{} is not a procfs", text(path)),
         ));
     }
-    let userns = idmap.map(user_namespace).transpose()?;
-    let idmap = userns
-        .as_ref()
-        .map(|fd| (fd.as_fd(), step.options.idmap.unwrap_or(false)));
-    set_attributes(fd.as_fd(), &step.options, idmap).map_err(fail)?;
     Ok(fd)
 }
 
@@ -346,7 +309,14 @@ impl Prepared {
     /// Attaches where the destination leads, but never into a procfs that a link of the image leads to.
     fn attach_checked(&self, step: &Step, mount: BorrowedFd<'_>, node: Node) -> Result<()> {
         let fail = || text(&step.destination);
-        let target = self.root().ensure(&step.destination, node)?;
+        let target = match self.root().ensure(&step.destination, node) {
+            Err(e) if e.kind == Kind::Invalid || e.errno == Some(libc::ENOTDIR) => {
+                let why = "not a directory: Are you trying to mount a directory onto a file (or vice-versa)? \
+                    Check if the specified host path exists and is the expected type";
+                return Err(Error::new(Kind::Invalid, "mount", fail(), why));
+            }
+            other => other?,
+        };
         if on_filesystem(target.as_fd(), PROC_SUPER_MAGIC)?
             && !mount::PROC_FILES
                 .iter()

@@ -40,8 +40,10 @@ pub fn set(directory: &Path, size: u64) -> Result<()> {
         "it is not mounted with the option prjquota (once: tune2fs -O project,quota DEVICE)"
     };
     let failed = |errno: Errno| match errno {
-        // In this order: CONFIG_QUOTACTL, or quotactl_fd of Linux 5.14; no quota of this kind is on; none at all; the format.
-        Errno::NOSYS => lacks("this kernel has no quotactl_fd (Linux 5.14, CONFIG_QUOTACTL)"),
+        // Built without, or older; then: no quota of this kind is on, none at all, no such attributes.
+        Errno::NOSYS => lacks(
+            "this kernel has no quotas for it (quotactl_fd of Linux 5.14; CONFIG_QUOTACTL, CONFIG_XFS_QUOTA)",
+        ),
         Errno::SRCH | Errno::OPNOTSUPP | Errno::NOTTY | Errno::INVAL => lacks(how),
         other => Error::errno("limit the size of", shown(), other.raw_os_error()),
     };

@@ -195,6 +195,7 @@ impl Network {
             tcp,
             container_ns: again.context("duplicate descriptor", String::new)?,
             networks: self.named(),
+            links: self.links(),
             upstream: dns.upstream.clone(),
             loopback_upstream: dns.loopback_upstream.clone(),
             forward: dns.forward,
@@ -206,6 +207,18 @@ impl Network {
     fn named(&self) -> Vec<PathBuf> {
         let named = self.endpoints.iter().filter(|e| !e.names.is_empty());
         named.map(|e| self.networks.join(&e.network.id)).collect()
+    }
+
+    /// Its own names for others there.
+    fn links(&self) -> Vec<dns::Link> {
+        let links = self.endpoints.iter().flat_map(|e| {
+            e.links.iter().map(|(alias, name)| dns::Link {
+                network: self.networks.join(&e.network.id),
+                alias: alias.clone(),
+                name: name.clone(),
+            })
+        });
+        links.collect()
     }
 
     /// Writes the live files.
@@ -346,9 +359,9 @@ impl Network {
     }
 
     fn changed(&mut self) -> Result<()> {
-        let named = self.named();
+        let (named, links) = (self.named(), self.links());
         if let Some(dns) = self.service.dns_mut() {
-            dns.networks = named;
+            (dns.networks, dns.links) = (named, links);
             self.service.reload();
         }
         self.announce()?;

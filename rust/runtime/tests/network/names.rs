@@ -146,6 +146,7 @@ impl Container {
             tcp,
             container_ns: ns.try_clone().unwrap(),
             networks: networks.to_vec(),
+            links: Vec::new(),
             upstream: Vec::new(),
             loopback_upstream: Vec::new(),
             forward: true,

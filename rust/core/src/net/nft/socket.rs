@@ -55,7 +55,7 @@ pub fn error(op: &'static str, subject: &str, errno: i32) -> Error {
         libc::EPERM | libc::EACCES => "this needs CAP_NET_ADMIN",
         libc::EPROTONOSUPPORT | libc::EOPNOTSUPP | libc::EAFNOSUPPORT => {
             "the kernel's nf_tables is missing or incomplete: it needs CONFIG_NF_TABLES, CONFIG_NF_TABLES_INET, CONFIG_NFT_NAT, \
-             CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET"
+             CONFIG_NFT_MASQ, CONFIG_NFT_CT and CONFIG_NFT_FIB_INET; without it there are --network none and --network host"
         }
         _ => return Error::errno(op, subject, errno),
     };

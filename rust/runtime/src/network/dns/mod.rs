@@ -21,6 +21,17 @@ pub(super) use server::Server;
 /// Where containers find their name server, as with Docker.
 pub const ADDRESS: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 11);
 
+/// A container's own name for another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// The live directory of the network that both are on.
+    pub network: PathBuf,
+    /// What it is called here.
+    pub alias: String,
+    /// What everybody calls it.
+    pub name: String,
+}
+
 /// The name server of one container.
 #[derive(Debug)]
 pub struct Dns {
@@ -32,6 +43,8 @@ pub struct Dns {
     pub container_ns: OwnedFd,
     /// The live directories of the networks that the container is on; the first one that has a name decides.
     pub networks: Vec<PathBuf>,
+    /// Names that only this container has for others.
+    pub links: Vec<Link>,
     /// Name servers that are asked from the container's namespace.
     pub upstream: Vec<IpAddr>,
     /// Name servers that are asked from the host's.

@@ -11,6 +11,8 @@ use std::time::{Duration, SystemTime};
 use minidock_core::net::live::{self, Endpoint, Network};
 use rustix::fs::inotify::{self, CreateFlags, ReadFlags, WatchFlags};
 
+use super::Link;
+
 /// A container on one of the networks: the network's number, and the name of the endpoint's file.
 type Key = (usize, Rc<str>);
 
@@ -59,6 +61,9 @@ pub struct Names {
     endpoints: HashMap<Key, Endpoint>,
     by_name: HashMap<Vec<u8>, Vec<Key>>,
     by_address: HashMap<IpAddr, Vec<Key>>,
+    /// The network's number, the container's own name for somebody there, and what everybody calls that one; in lower
+    /// case.
+    links: Vec<(usize, Vec<u8>, Vec<u8>)>,
     /// Which of several addresses comes first next time.
     turn: usize,
 }
@@ -66,7 +71,13 @@ pub struct Names {
 impl Names {
     /// Reads the live files below the directories of networks, some of which may not exist yet.
     #[must_use]
-    pub fn new(networks: &[PathBuf]) -> Self {
+    pub fn new(networks: &[PathBuf], links: &[Link]) -> Self {
+        let lower = |name: &str| name.to_ascii_lowercase().into_bytes();
+        let links = links.iter().filter_map(|link| {
+            let network = networks.iter().position(|dir| *dir == link.network)?;
+            Some((network, lower(&link.alias), lower(&link.name)))
+        });
+        let links = links.collect();
         let networks = networks.iter().map(|dir| Place {
             dir: dir.clone(),
             suffix: Vec::new(),
@@ -79,6 +90,7 @@ impl Names {
             endpoints: HashMap::new(),
             by_name: HashMap::new(),
             by_address: HashMap::new(),
+            links,
             turn: 0,
         };
         names.read_all();
@@ -93,11 +105,14 @@ impl Names {
 
     /// The addresses of a name in lower case, of one family: those on the first network where there are any.
     pub fn find(&mut self, name: &[u8], v6: bool) -> Found {
-        let Some(keys) = self.by_name.get(name) else {
-            return Found::Nobody;
+        let linked: Vec<&Key> = self.linked(name).collect();
+        let keys = match self.by_name.get(name) {
+            _ if !linked.is_empty() => linked,
+            Some(keys) => keys.iter().collect(),
+            None => return Found::Nobody,
         };
         let mut found: Vec<(usize, IpAddr)> = keys
-            .iter()
+            .into_iter()
             .filter_map(|key| Some((key.0, self.endpoints.get(key)?)))
             .flat_map(|(network, endpoint)| endpoint.addresses.iter().map(move |ip| (network, *ip)))
             .filter(|(_, ip)| ip.is_ipv6() == v6)
@@ -112,6 +127,18 @@ impl Names {
             found.rotate_left(by);
         }
         Found::Addresses(found.into_iter().map(|(_, ip)| ip).collect())
+    }
+
+    /// Who is called so by this container only.
+    fn linked(&self, name: &[u8]) -> impl Iterator<Item = &Key> {
+        let links = self.links.iter().filter(move |(network, alias, _)| {
+            name.strip_prefix(&alias[..])
+                .is_some_and(|rest| rest.is_empty() || rest == self.networks[*network].suffix)
+        });
+        links.flat_map(|(network, _, target)| {
+            let keys = self.by_name.get(target).into_iter().flatten();
+            keys.filter(move |key| key.0 == *network)
+        })
     }
 
     /// The name of who has an address, with that of its network.

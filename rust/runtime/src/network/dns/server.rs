@@ -58,7 +58,7 @@ pub enum Verdict {
 impl Server {
     /// Reads the table, and has all descriptors polled.
     pub fn new(dns: Dns, epoll: &OwnedFd) -> Result<Self> {
-        let names = Names::new(&dns.networks);
+        let names = Names::new(&dns.networks, &dns.links);
         let own = super::own_namespace().map_err(|error| match error.errno {
             Some(errno) => Errno::from_raw_os_error(errno),
             None => Errno::IO,

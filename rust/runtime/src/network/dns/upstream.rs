@@ -391,6 +391,7 @@ mod tests {
                 tcp,
                 container_ns: own.try_clone().unwrap(),
                 networks: Vec::new(),
+                links: Vec::new(),
                 upstream: Vec::new(),
                 loopback_upstream: vec!["127.0.0.1".parse().unwrap()],
                 forward: true,
