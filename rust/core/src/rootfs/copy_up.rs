@@ -1,4 +1,4 @@
-//! `tmpcopyup`: a new tmpfs starts with what the root filesystem has at its place.
+//! What a new tmpfs takes over from the root filesystem: the mode, and with `tmpcopyup` all that is at its place.
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
@@ -9,7 +9,21 @@ use rustix::fs::{
 use rustix::io::{Errno, Result as RawResult};
 
 use crate::error::{Context, Result};
+use crate::mount::Options;
 use crate::path::{Root, text};
+
+/// A tmpfs is as open as the directory that it covers, where there is one, unless its options say a mode.
+pub fn keep_mode(root: &Root<'_>, place: &Path, options: &mut Options) {
+    if options.data.iter().any(|o| o.starts_with("mode=")) {
+        return;
+    }
+    if let Ok(at) = root.open(place, OFlags::PATH | OFlags::DIRECTORY)
+        && let Ok(found) = fstat(&at)
+    {
+        let mode = found.st_mode & 0o7777;
+        options.data.push(format!("mode={mode:o}"));
+    }
+}
 
 /// Copies directories, regular files and links below `from` into the new filesystem, with modes and owners.
 pub fn copy(root: &Root<'_>, from: &Path, to: BorrowedFd<'_>) -> Result<()> {

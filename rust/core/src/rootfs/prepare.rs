@@ -197,6 +197,9 @@ impl Prepared {
                 (Source::Filesystem { kind, source }, _) => {
                     let mut options = step.options.clone();
                     self.label(kind, &mut options);
+                    if kind == "tmpfs" {
+                        copy_up::keep_mode(&self.root(), &step.destination, &mut options);
+                    }
                     // An attribute that forbids writing comes after the writing.
                     let read_only = options.set & libc::MOUNT_ATTR_RDONLY;
                     options.set &= !read_only;
