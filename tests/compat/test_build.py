@@ -144,7 +144,7 @@ def test_the_same_image(peer: None, cli: Cli, tmp_path: Path, name: str) -> None
             member.size, member.mode, member.uid = 2, 0o4750, 9
             tar.addfile(member, io.BytesIO(b"hi"))
     packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as tar:
+    with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as tar:
         tar.add(directory, ".", filter=_root)
     done = docker("build", "-q", "-t", NAME, "-", data=packed.getvalue())
     assert done.returncode == 0, done.stderr.decode()
