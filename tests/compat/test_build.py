@@ -149,7 +149,7 @@ def test_the_same_image(peer: None, cli: Cli, tmp_path: Path, name: str) -> None
     done = docker("build", "-q", "-t", NAME, "-", data=packed.getvalue())
     assert done.returncode == 0, done.stderr.decode()
     cli.ok("import", "-c", 'CMD ["sh"]', str(busybox_tar()), f"{NAME}-base")
-    cli.ok("build", "-q", "--network=none", "-t", NAME, str(directory))
+    cli.ok("build", "-q", "--network=none", "-t", NAME, "-", input=packed.getvalue())
     ours, theirs = shown(cli("save", NAME).stdout), shown(docker("save", NAME).stdout)
     for part in ("config", "history", "layers"):
         assert ours[part] == theirs[part], part

@@ -64,6 +64,7 @@ def load(
 
 
 def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, keep: bool = True) -> BuildContext:
+    """The context in a directory; ``keep``: it is one of this host, that the next build may find as it is."""
     try:
         real = os.path.realpath(path, strict=True)
         if not stat.S_ISDIR(os.stat(real).st_mode):
@@ -72,14 +73,15 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
         raise NotFound(f'unable to prepare context: path "{path}" not found') from error
     except OSError as error:
         raise from_os(error, "read", path) from error
+    # As with Docker, ignore files count for directories of this host only: what comes as a whole is all wanted.
     if isinstance(dockerfile, (bytes, bytearray)):
-        return BuildContext(real, bytes(dockerfile), DOCKERFILE, _ignore(real, None), keep=keep)
+        return BuildContext(real, bytes(dockerfile), DOCKERFILE, _ignore(real, None) if keep else None, keep=keep)
     name = os.fspath(dockerfile) if dockerfile is not None else ""
     place = os.path.join(real, name or DOCKERFILE)
     if not name and not os.path.lexists(place) and os.path.lexists(os.path.join(real, "dockerfile")):
         place = os.path.join(real, "dockerfile")
     data = _read(place, name or DOCKERFILE)
-    return BuildContext(real, data, os.path.basename(place), _ignore(real, place), keep=keep)
+    return BuildContext(real, data, os.path.basename(place), _ignore(real, place) if keep else None, keep=keep)
 
 
 def files(engine: Engine, context: str) -> BuildContext:

@@ -38,6 +38,8 @@ class Item(NamedTuple):
     node: Node | None = None
     data: bytes = b""
     xattrs: tuple[tuple[str, bytes], ...] = ()
+    group: int = 0
+    """Names of one file are hard links within what one source names."""
 
 
 class Placing:
@@ -61,6 +63,7 @@ class Placing:
         self._mode = mode
         self._date = date
         self._now = now
+        self._group = 0
         self.items: dict[str, Item] = {}
 
     def copy(self, source: Source, match: Match, destination: str) -> None:
@@ -68,6 +71,7 @@ class Placing:
 
         Raises InvalidArgument when a directory is to take a file's place, or the reverse.
         """
+        self._group += 1
         into = self._resolve(destination)
         top = match.files[0]
         if not match.is_directory and (destination.endswith("/") or self._is_directory(into)):
@@ -86,6 +90,7 @@ class Placing:
 
     def copy_with_parents(self, source: Source, match: Match, destination: str, *, drop: int) -> None:
         """Copy as :meth:`copy`, below directories like those that the match is in, but the first ``drop`` of them."""
+        self._group += 1
         into = self._resolve(destination)
         self._make_directory(into)
         parts = match.path.split("/")
@@ -174,7 +179,9 @@ class Placing:
             mode = stat.S_IFMT(mode) | self._mode
         uid, gid = self._owner or ((status.st_uid, status.st_gid) if source.keeps_owners else (0, 0))
         time = status.st_mtime_ns if self._date is None else self._date
-        self.items[path] = Item(path, mode, uid, gid, time, source=source, node=node, xattrs=attributes)
+        self.items[path] = Item(
+            path, mode, uid, gid, time, source=source, node=node, xattrs=attributes, group=self._group
+        )
 
     def write_tar(self, out: int) -> None:
         """Write the layer's tar. Raises OSError, and what reading the sources raises."""
@@ -190,7 +197,7 @@ class _Writer:
         self._out = out
         self._pending: list[bytes] = []
         self._size = 0
-        self._links: dict[tuple[int, int], bytes] = {}
+        self._links: dict[tuple[int, int, int], bytes] = {}
 
     def run(self, items: Iterable[Item]) -> None:
         for item in items:
@@ -210,7 +217,7 @@ class _Writer:
             return
         status = item.node.status
         if status.st_nlink > 1:
-            identity = (status.st_dev, status.st_ino)
+            identity = (item.group, status.st_dev, status.st_ino)
             first = self._links.setdefault(identity, path)
             if first is not path:
                 self._header(item, path, b"1", link=first)
