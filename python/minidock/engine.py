@@ -11,6 +11,7 @@ from minidock import config as configuration
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from minidock.build.cache import Builder
     from minidock.containers.collection import ContainerCollection
     from minidock.containers.execs import ExecCollection
     from minidock.containers.lifecycle import Lifecycle
@@ -96,6 +97,13 @@ class Engine:
                 if self._networks is None:
                     self._networks = NetworkCollection(self)
         return self._networks
+
+    @property
+    def builder(self) -> Builder:
+        """What builds on this data root have kept."""
+        from minidock.build.cache import Builder
+
+        return Builder(self)
 
     @property
     def volumes(self) -> VolumeCollection:
@@ -238,9 +246,10 @@ class Engine:
     ) -> Pruned:
         """Remove stopped containers, networks that no container is on, and images that no container has.
 
-        Of images, only those without a name go, with ``all`` every one. With ``volumes``, anonymous volumes that no
-        container has go too; named ones never do. Filters: label, label!, until (not together with ``volumes``).
-        Raises InvalidArgument for one that makes no sense, before anything is removed.
+        Of images, only those without a name go, with ``all`` every one; of the build cache what no image has, or all of
+        it. With ``volumes``, anonymous volumes that no container has go too; named ones never do. Filters: label,
+        label!, until (not together with ``volumes``). Raises InvalidArgument for one that makes no sense, before
+        anything is removed.
         """
         from minidock.pruning import prune
 

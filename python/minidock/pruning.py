@@ -22,6 +22,7 @@ class Pruned(Struct):
     networks_deleted: list[str]
     volumes_deleted: list[str]
     images_deleted: list[ImageDelete]
+    cache_deleted: list[str]
     space_reclaimed: int
 
 
@@ -36,10 +37,17 @@ def prune(engine: Engine, *, all: bool, volumes: bool, filters: Mapping[str, Any
     networks = engine.networks.prune(wanted)
     gone = engine.volumes.prune(filters=wanted) if volumes else None
     images = engine.images.prune(all=all, filters=wanted)
+    # Afterwards: what an image has is not taken from the cache. Entries of it have no labels.
+    labelled = "label" in wanted or "label!" in wanted
+    cache = None if labelled else engine.builder.prune(all=all, filters=wanted)
     return Pruned(
         containers.containers_deleted or [],
         networks.networks_deleted or [],
         (gone.volumes_deleted or []) if gone else [],
         images.images_deleted or [],
-        containers.space_reclaimed + (gone.space_reclaimed if gone else 0) + images.space_reclaimed,
+        [] if cache is None else [entry.id for entry in cache.entries],
+        containers.space_reclaimed
+        + (gone.space_reclaimed if gone else 0)
+        + images.space_reclaimed
+        + (0 if cache is None else cache.space_reclaimed),
     )

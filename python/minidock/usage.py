@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from minidock.spec.docker_system import DiskUsage
 
 if TYPE_CHECKING:
+    from minidock.build.cache import Entry
     from minidock.engine import Engine
 
 
@@ -25,6 +26,30 @@ def df(engine: Engine) -> DiskUsage:
         if size is not None:
             image.size, image.shared_size = size.size, size.shared
         image.containers = users[image.id]
+    cache = engine.builder.entries()
+    # Layers that only the cache has are counted there.
+    alone = sum(entry.size for entry in cache if entry.type == "regular" and not entry.shared)
     return DiskUsage(
-        layers_size=usage.total(engine.store), images=images, containers=containers, volumes=engine.volumes.usage()
+        layers_size=usage.total(engine.store) - alone,
+        images=images,
+        containers=containers,
+        volumes=engine.volumes.usage(),
+        build_cache=[_cached(entry) for entry in cache],
     )
+
+
+def _cached(entry: Entry) -> dict[str, Any]:
+    """One entry of the build cache as Docker's API has it."""
+    from minidock.images.inspection import format_time
+
+    return {
+        "ID": entry.id,
+        "Type": entry.type,
+        "Description": entry.description,
+        "InUse": entry.in_use,
+        "Shared": entry.shared,
+        "Size": entry.size,
+        "CreatedAt": format_time(entry.created * 10**9),
+        "LastUsedAt": format_time(entry.last_used * 10**9),
+        "UsageCount": entry.uses,
+    }

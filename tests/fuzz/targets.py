@@ -12,6 +12,10 @@ from typing import Any
 
 import msgspec
 
+from minidock.build import ignore as ignoring
+from minidock.build.dockerfile import config as building
+from minidock.build.dockerfile import parsing, scopes
+from minidock.build.dockerfile.linting import Linter, check_text
 from minidock.errors import MinidockError
 from minidock.images import contents, manifests, platforms, references
 from minidock.images.archives import TarArchive
@@ -184,6 +188,41 @@ def credential_file(data: bytes) -> None:
         shutil.rmtree(folder)
 
 
+def dockerfile(data: bytes) -> None:
+    """A Dockerfile: read, checked, and every stage made into a configuration that can be written."""
+    found = parsing.parse(data)
+    amd64 = platforms.parse("linux/amd64")
+    linter = Linter(found.check)
+    check_text(found, linter)
+    known = scopes.arguments(found, {"A": "given"}, amd64, amd64)
+    bases = scopes.bases(found, known, linter)
+    order = scopes.needed(found, bases)
+    assert order == sorted(set(order))
+    assert order[-1] == len(found.stages) - 1
+    states: dict[int, building.State] = {}
+    for index in order:
+        parent = bases[index].parent
+        state = building.State(found, known, parent=None if parent is None else states[parent], linter=linter)
+        for instruction in state.instructions(found.stages[index]):
+            assert 1 <= instruction.line <= instruction.end_line <= len(found.lines)
+            state.apply(instruction)
+        msgspec.json.encode([state.config, state.history, state.author])
+        states[index] = state
+    for warning in linter.warnings:
+        assert 0 <= warning.line <= warning.end_line <= len(found.lines)
+
+
+def dockerignore(data: bytes) -> None:
+    """The rules of .dockerignore, and what they say about some paths."""
+    rules = ignoring.read(data)
+    for path in ("a", "a/b", "a/b/c.txt", "x.go", ".git", "\u00e4/\n", "a" * 200, "a/" * 50 + "b"):
+        is_out = rules.excludes(path, is_directory=True)
+        assert is_out == (rules.rule(path, is_directory=False) is not None)
+        assert is_out == ignoring.read(data).excludes(path, is_directory=False)
+        if is_out and not rules.may_include_below(path):
+            assert rules.excludes(path + "/z", is_directory=False)
+
+
 def _object(data: bytes) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(data or b"{}") if data.strip() else {}
     return found
@@ -205,6 +244,8 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "auth_header": auth_header,
     "error_body": error_body,
     "credential_file": credential_file,
+    "dockerfile": dockerfile,
+    "dockerignore": dockerignore,
 }
 
 # what mutations put in, beside bytes of chance
@@ -290,6 +331,30 @@ WORDS: dict[str, list[bytes]] = {
         *(b'"credsStore":"no-such-helper",', b'"credsStore":"../x",', b'"credHelpers":{"a.test":"no-such-helper"},'),
         *(b"OnM=", b"Og==", b"YTpi", b'"new.test":{"auth":"YTpi"},', b'"https://new.test/v1/":{},', b"\t", b"\n"),
     ],
+    "dockerfile": [
+        *(b"FROM scratch\n", b"FROM a\n", b"ARG A\n", b"ENV A=$A$A\n", b"RUN ", b"COPY ", b"ADD ", b"LABEL ", b"CMD "),
+        *(b"ONBUILD ", b"EXPOSE 0-65535\n", b"HEALTHCHECK ", b"SHELL ", b"VOLUME ", b"USER ", b"WORKDIR ", b" AS a\n"),
+        *(b"--mount=type=cache,target=$A", b"--from=0 ", b"--chown=", b"--platform=", b"<<EOF", b"<<-'E'", b"\nEOF\n"),
+        *(b"${A", b"${A:-", b"${A/*/", b"${A##*}", b"}", b"$", b"'", b'"', b"\\", b"\\\n", b"`", b"#", b"# escape=`\n"),
+        *(
+            b"# check=error=true\n",
+            b"[",
+            b'["a"]',
+            b"\0",
+            b"\xff",
+            b"\r\n",
+            b"\n",
+            b" ",
+            b"=",
+            b"\xef\xbb\xbf",
+            b"$" * 999,
+        ),
+        *(b"${A:-" * 200, b"*" * 500, b"\xe2\x80\xae", b"MAINTAINER x\n", b"STOPSIGNAL 9\n", b"ENTRYPOINT x\n"),
+    ],
+    "dockerignore": [
+        *(b"!", b"*", b"**", b"***", b"/", b"**/", b"?", b"[", b"]", b"[^a]", b"[a-", b"\\", b"\\d", b"#", b"..", b"."),
+        *(b"\n", b"\r\n", b" ", b"\xff", b"\0", b"\xef\xbb\xbf", b"*a" * 100, b"**/a/" * 100, b"a/", b"x.go", b"!*\n"),
+    ],
 }
 
 
@@ -322,4 +387,18 @@ def bombs(name: str) -> list[bytes]:
             b'{"schemaVersion":2,"config":{"mediaType":"application/vnd.oci.image.config.v1+json","digest":"sha256:%b"'
         )
         made.append(head % (b"0" * 64) + b',"size":2},"layers":[' + b",".join([layer] * 20_000) + b"]}")
+    if name == "dockerfile":
+        doubling = b"ENV A=$A$A\n" * 100
+        made += [b"FROM scratch\nENV A=1\n" + doubling, b"FROM scratch\n" + b"LABEL a=${x:-" * 5_000]
+        made += [b"FROM scratch\n" * 50_000, b"FROM scratch\nENV A=" + b"a" * 60_000 + b"\nENV B=${A//*a*a*a*b/}\n"]
+        made += [b"FROM scratch\n" + b"EXPOSE 0-65535\n" * 1_000, b"FROM scratch\nRUN " + b"<<A " * 10_000 + b"\n"]
+        made += [b"FROM scratch\n" + b"".join(b"ENV A%d=1\n" % n for n in range(10_000))]
+        made += [b"".join(b"FROM scratch AS a%d\nCOPY --from=a%d / /\n" % (n, n + 1) for n in range(5_000))]
+    if name == "dockerignore":
+        made += [
+            b"*a" * 5_000,
+            b"**/" * 5_000 + b"a",
+            b"!a\na\n" * 5_000,
+            b"".join(b"a%d*\n" % n for n in range(2_000)),
+        ]
     return made

@@ -38,6 +38,7 @@ PYTHON = examples(
     "docs/logs.md",
     "docs/copying.md",
     "docs/observing.md",
+    "docs/build.md",
     "docs/mounts.md",
     "docs/volumes.md",
 )

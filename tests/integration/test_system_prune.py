@@ -33,6 +33,7 @@ WARNING! This will remove:
   - all networks not used by at least one container
   - all anonymous volumes not used by at least one container
   - all dangling images
+  - unused build cache
 
   Items to be pruned will be filtered with:
   - label!=b
@@ -45,7 +46,10 @@ def test_it_asks(cli: Cli) -> None:
     done = cli("system", "prune", "--volumes", "--filter", "label=a=b", "--filter", "label!=b", input=b"n\n")
     assert (done.returncode, done.stdout.decode(), done.stderr) == (0, QUESTION, b"")
     done = cli("system", "prune", "-a")
-    assert "  - all images without at least one container associated to them\n\nAre you" in done.stdout.decode()
+    assert (
+        "  - all images without at least one container associated to them\n  - all build cache\n\nAre you"
+        in done.stdout.decode()
+    )
     for words, text in (
         (["--filter", "bogus=1"], "minidock: invalid filter 'bogus'\n"),
         (["--volumes", "--filter", "until=1h"], 'minidock: the "until" filter is not supported with "--volumes"\n'),

@@ -178,7 +178,7 @@ def _longest(rest: list[str], words: int) -> tuple[str, list[str]]:
     """The longest known name at the start of ``rest``."""
     for count in range(words, 1, -1):
         name = " ".join(rest[:count])
-        if surface.canonical(name) in surface.IMPLEMENTED or name in surface.PLANNED:
+        if surface.canonical(name) in surface.IMPLEMENTED or name in surface.PLANNED or name in surface.NEVER:
             return name, rest[count:]
     return rest[0], rest[1:]
 

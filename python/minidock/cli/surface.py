@@ -48,6 +48,8 @@ WINDOWS = Reason("it exists on Windows only")
 NO_API_SOCKET = Reason("no container ever gets the engine's socket by a flag; bind it yourself to hand over the host")
 
 GROUPS = {
+    "builder": "Manage the build cache",
+    "buildx": "The same under buildx's names",
     "container": "Manage containers",
     "image": "Manage images",
     "manifest": "Manage manifest lists",
@@ -88,6 +90,9 @@ IMPLEMENTED = {
     "image tag": ("images", "TAG", "Give an image another name"),
     "image history": ("images", "HISTORY", "Show how an image's layers came about"),
     "image prune": ("images", "PRUNE", "Remove images that nothing uses"),
+    "image build": ("build", "BUILD_COMMAND", "Build an image from a Dockerfile"),
+    "builder prune": ("builder", "PRUNE", "Remove what the build cache holds"),
+    "builder du": ("builder", "DU", "Show what the build cache holds"),
     "image pull": ("transfer", "PULL", "Download an image from a registry"),
     "image push": ("transfer", "PUSH", "Upload an image to a registry"),
     "image import": ("imports", "IMPORT", "Make an image from a root filesystem archive"),
@@ -168,6 +173,12 @@ ALIASES = {
     "export": "container export",
     "save": "image save",
     "load": "image load",
+    "build": "image build",
+    "builder build": "image build",
+    "buildx build": "image build",
+    "buildx b": "image build",
+    "buildx prune": "builder prune",
+    "buildx du": "builder du",
     "pull": "image pull",
     "push": "image push",
     "tag": "image tag",
@@ -181,14 +192,18 @@ ALIASES = {
 }
 
 PLANNED: dict[str, Reason] = {
-    "build": BUILD,
-    "image build": BUILD,
-    "builder": BUILD,
-    "buildx": BUILD,
     "serve": API,
 }
 
+_NO_BUILDERS = Reason("it builds in the engine itself; there are no other builders")
 NEVER: dict[str, Reason] = {
+    **{
+        f"{group} {name}": _NO_BUILDERS
+        for group in ("builder", "buildx")
+        for name in ("create", "dial-stdio", "history", "imagetools", "inspect", "ls", "rm", "stop", "use", "version")
+    },
+    "builder bake": NO_BAKE,
+    "buildx bake": NO_BAKE,
     "swarm": NO_SWARM,
     "service": NO_SWARM,
     "node": NO_SWARM,

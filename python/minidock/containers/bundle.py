@@ -88,6 +88,10 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
 
 
 def _user_mounts(start: Start, paths: Paths) -> list[Mount]:
+    if start.record.step_mounts:
+        from minidock.spec.oci_runtime import Mount
+
+        return [Mount(*one) for one in start.record.step_mounts]
     if not start.record.mounts and not start.record.host_config.tmpfs:
         return []
     from minidock.containers.runtime_spec.user_mounts import user_mounts
@@ -151,7 +155,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
         network=start.network,
-        sources=start.sources or msgspec.UNSET,
+        sources=[*start.sources, *record.step_sources] or msgspec.UNSET,
         health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,

@@ -36,9 +36,12 @@ _NAME_ATTEMPTS = 12
 
 
 class Planned:
-    """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one."""
+    """A container that does not exist yet. With ``tree``, that directory is its root as it is, no snapshot of one.
 
-    __slots__ = ("cidfile", "named", "record", "tree", "volumes", "walls", "warnings")
+    With ``snapshot``, the section ``rootfs`` of the supervisor's document is there already.
+    """
+
+    __slots__ = ("cidfile", "named", "record", "snapshot", "tree", "volumes", "walls", "warnings")
 
     def __init__(
         self,
@@ -54,6 +57,7 @@ class Planned:
         self.named = named
         self.cidfile = cidfile
         self.tree: str | None = None
+        self.snapshot: dict[str, Any] | None = None
         self.warnings = warnings
         self.volumes: list[str] = []
         """The names of those that were made for it."""
@@ -68,12 +72,18 @@ class Planning(Settling):
         command: str | Sequence[str] | None,
         options: Mapping[str, Any],
         environ: Mapping[str, str],
+        base: ImageConfig | None = None,
     ) -> Planned:
-        """Return the container that these arguments mean. Raises as :meth:`ContainerCollection.create` says."""
+        """Return the container that these arguments mean. Raises as :meth:`ContainerCollection.create` says.
+
+        ``base``: the configuration of an image that does not exist (yet); the caller sets the plan's ``snapshot``.
+        """
         made = draft(image, command, options, self.config, environ)
         row: ImageRow | None = None
-        configuration: ImageConfig | None = None
-        if made.rootfs is None:
+        configuration = base
+        if base is not None:
+            pass
+        elif made.rootfs is None:
             if not image:
                 raise InvalidArgument("an image is needed, or the option rootfs")
             row, configuration = self.image_to_use(image, made.pull, made.platform)
@@ -244,6 +254,9 @@ class Planning(Settling):
             from minidock.containers.mounts import living
 
             living.make_overlays(record, directory)
+        if planned.snapshot is not None:
+            record.snapshot = planned.snapshot
+            return
         if planned.tree is not None:
             record.snapshot = {"type": "directory", "path": planned.tree}
             return
@@ -291,7 +304,7 @@ class Planning(Settling):
 
     def layers_of(self, image_id: str) -> list[str]:
         """Return the directories of an image's layers, highest first."""
-        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.layers(image_id))]
+        return [f"{self.paths.layer(number)}/fs" for number in reversed(self.store.images.stack(image_id))]
 
     def create(self, planned: Planned) -> Record:
         """Make a container that has not been started."""

@@ -84,6 +84,10 @@ class Record(msgspec.Struct, omit_defaults=True):
     """What it is to have on each network, by name; none in the network of another container."""
     endpoints: dict[str, Endpoint] = {}
     """What it has on each network while it runs, by name, in the order of its interfaces."""
+    step_mounts: list[tuple[str, str, str, list[str]]] = []
+    """Of a build's step: destination, type, source and options, as in the runtime-spec."""
+    step_sources: list[dict[str, Any]] = []
+    """What binds among them show instead of a path of the host, as in the supervisor's document."""
     mounts: list[Point] = []
     """Its volumes and other mounts, in the order in which they are made; ``--tmpfs`` is in ``host_config`` only."""
     usage: dict[str, Any] | None = None

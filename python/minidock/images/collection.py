@@ -12,7 +12,10 @@ from minidock.images.image import Image
 if TYPE_CHECKING:
     import builtins
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from typing import Unpack
 
+    from minidock.build.building import BuildOptions, BuildStream
+    from minidock.build.events import Event
     from minidock.images.mounting import Mounted
     from minidock.images.progress import ProgressEvent
     from minidock.images.references import Reference
@@ -142,6 +145,53 @@ class ImageCollection(ImageExchange):
             platform=platform,
         )
         return self._imported(row, target)
+
+    def build(
+        self,
+        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        *,
+        progress: Callable[[Event], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> Image:
+        """Build an image from a Dockerfile and return it.
+
+        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, file object, descriptor), or
+        the URL of a tar or a git repository. ``progress`` gets each event, one at a time, from whichever thread it
+        happens in.
+        See :class:`~minidock.build.building.BuildOptions` for the options.
+
+        Raises DockerfileError for a Dockerfile that makes no sense, BuildFailed (which has the line, and a command's
+        last output and exit code) for a step that fails, NotFound, InvalidArgument, Unsupported. Steps that were done
+        stay in the build cache.
+        """
+        from minidock.build.building import build
+
+        return self.made(build(self._engine, context, progress or (lambda _event: None), **options))
+
+    def build_files(
+        self,
+        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        destination: str | os.PathLike[str] | int,
+        *,
+        progress: Callable[[Event], None] | None = None,
+        **options: Unpack[BuildOptions],
+    ) -> None:
+        """Build, and copy the files of the last stage (or ``target``) into a directory of this host; no image is made.
+
+        The directory is made if need be, and keeps what else it has. For a descriptor, they are written as a tar to it.
+        Raises as :meth:`build`.
+        """
+        from minidock.build.building import build_files
+
+        build_files(self._engine, context, destination, progress or (lambda _event: None), **options)
+
+    def build_stream(
+        self, context: str | os.PathLike[str] | bytes | BinaryIO | int, **options: Unpack[BuildOptions]
+    ) -> BuildStream:
+        """Begin a build in another thread; the result is an iterator over its events, and has its ``image``."""
+        from minidock.build.building import BuildStream
+
+        return BuildStream(self._engine, context, options)
 
     def mount(self, name: str, path: str | os.PathLike[str] | None = None) -> str:
         """Show an image's tree, read-only, on a directory of the host, until :meth:`unmount`; returns the directory.

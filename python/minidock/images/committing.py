@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import stat
-import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
 
-from minidock import _native
-from minidock._errors import translate
 from minidock.containers.stillness import still
 from minidock.errors import Corrupt, InvalidArgument, Unsupported
 from minidock.images import changes as dockerfile
-from minidock.images import content, manifests, reproducible, tars
+from minidock.images import content, manifests, reproducible, upper
 from minidock.images.announcing import announce
 from minidock.images.inspection import format_time
-from minidock.images.writing import LAYER_TYPES, tar_size
+from minidock.images.writing import descriptor
 from minidock.spec import oci_image
 from minidock.spec.oci_image import Descriptor
 from minidock.store.blobs import NewBlob
@@ -39,10 +33,6 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
     from minidock.store.store import Store
 
-_EMPTY_TAR = 1024
-_PLACES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
-"""Files that minidock mounts over; where the image has none, an empty one is made for that."""
-_MOUNT_POINTS = ("dev", "proc", "sys")
 _encoder = msgspec.json.Encoder()
 
 
@@ -179,105 +169,10 @@ def _layer(
     store: Store, record: Record, layers: Sequence[LayerRow], directory: str, epoch: int | None
 ) -> Unpacked | None:
     """Make a layer of what the container has written; None when that is nothing."""
-    upper = record.snapshot["upper"]
-    idmap = record.snapshot.get("idmap")
     below = [store.paths.layer(layer.id) + "/fs" for layer in reversed(layers)]
-    top = idmap is None and bool(below) and not _same(upper, below[0])
-    left_out = _made_for_mounts(upper, below, is_mapped=idmap is not None)
-
-    def tar(fd: int) -> None:
-        try:
-            _native.tar_tree(upper, fd, idmap=idmap, clamp=epoch, top=top)
-        except _native.NativeError as error:
-            raise translate(error) from error
-
-    def write(fd: int) -> None:
-        if left_out:
-            _filtered(tar, fd, left_out)
-        else:
-            tar(fd)
-
-    made = reproducible.layer_of(write, directory)
-    return None if made.tar_size <= _EMPTY_TAR else made
-
-
-def _filtered(tar: Any, fd: int, left_out: frozenset[str]) -> None:
-    """Pass what ``tar`` writes on to ``fd``, but for some members."""
-    r, w = os.pipe2(os.O_CLOEXEC)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            tar(w)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            os.close(w)
-
-    thread = threading.Thread(target=run, name="minidock-commit", daemon=True)
-    thread.start()
-    try:
-        tars.copy_without(r, fd, left_out)
-    except OSError:
-        if not failures:  # nobody reads, or the tar ended early, which has a reason
-            os.close(r)
-            r = -1
-            thread.join()
-        if not failures:
-            raise
-    finally:
-        if r >= 0:
-            os.close(r)
-        thread.join()
-    if failures:
-        raise failures[0]
-
-
-def _made_for_mounts(upper: str, below: Sequence[str], *, is_mapped: bool) -> frozenset[str]:
-    """What is in the writable layer only because something is mounted there in every container."""
-    found: set[str] = set()
-    for path in _PLACES:
-        status = _look(f"{upper}/{path}")
-        if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1:
-            found.add(path)
-    for path in _MOUNT_POINTS:
-        status = _look(f"{upper}/{path}")
-        if status is not None and stat.S_ISDIR(status.st_mode) and not _entries(f"{upper}/{path}"):
-            found.add(path)
-    etc = f"{upper}/etc"
-    if any(path.startswith("etc/") for path in found) and {f"etc/{name}" for name in _entries(etc)} <= found:
-        lower = next((f"{layer}/etc" for layer in below if _look(f"{layer}/etc") is not None), None)
-        if not _is_opaque(etc) and (lower is None or is_mapped or _same(etc, lower)):
-            found.add("etc")
-    return frozenset(found)
-
-
-def _look(path: str) -> os.stat_result | None:
-    try:
-        return os.lstat(path)
-    except OSError:
-        return None
-
-
-def _entries(path: str) -> list[str]:
-    try:
-        return os.listdir(path)
-    except OSError:
-        return []
-
-
-def _same(first: str, second: str) -> bool:
-    """Whether two directories have the same mode and owner."""
-    one, other = _look(first), _look(second)
-    if one is None or other is None:
-        return False
-    return (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
-
-
-def _is_opaque(path: str) -> bool:
-    with contextlib.suppress(OSError):
-        return os.getxattr(path, "trusted.overlay.opaque", follow_symlinks=False) == b"y"
-    return False
+    return upper.layer_of_upper(
+        record.snapshot["upper"], below, directory, idmap=record.snapshot.get("idmap"), clamp=epoch
+    )
 
 
 def _publish(  # noqa: PLR0917 - all of what an image is
@@ -296,9 +191,9 @@ def _publish(  # noqa: PLR0917 - all of what an image is
     blobs = [NewBlob(image_id, len(document), oci_image.CONFIG, config_path)]
     descriptors = []
     for layer in below:
-        descriptor = _descriptor(store, layer)
-        descriptors.append(descriptor)
-        blobs.append(NewBlob(descriptor.digest, descriptor.size, descriptor.media_type, None, layer.diff_id))
+        one = descriptor(store, layer)
+        descriptors.append(one)
+        blobs.append(NewBlob(one.digest, one.size, one.media_type, None, layer.diff_id))
     if made is not None:
         descriptors.append(Descriptor(oci_image.LAYER, made.diff_id, made.tar_size))
     manifest = _encoder.encode(
@@ -322,11 +217,3 @@ def _publish(  # noqa: PLR0917 - all of what an image is
             tag=None if target is None else target.canonical,
         )
     return row
-
-
-def _descriptor(store: Store, layer: LayerRow) -> Descriptor:
-    """A layer in the form in which it travels best: as it came if that is kept, else uncompressed."""
-    for blob in store.blobs.of_layer(layer.diff_id):
-        if blob.kept and blob.media_type in manifests.LAYERS:
-            return Descriptor(LAYER_TYPES[manifests.LAYERS[blob.media_type]], blob.digest, blob.size)
-    return Descriptor(oci_image.LAYER, layer.diff_id, tar_size(store, layer))

@@ -46,7 +46,7 @@ def mount(store: Store, row: ImageRow, path: str | None) -> str:
                 raise Conflict(f"mount image {row.id[7:19]} on {place}: image {before.image_id[7:19]} is mounted there")
             table.put(before._replace(uses=before.uses + 1))
             return place
-        lower = [f"{store.paths.layer(number)}/fs" for number in reversed(store.images.layers(row.id))]
+        lower = [f"{store.paths.layer(number)}/fs" for number in reversed(store.images.stack(row.id))]
         if not lower:
             raise InvalidArgument(f"mount image {row.id[7:19]}: it has no layers")
         # First the row, which keeps the image, then the mount, which a process that dies here leaves to the row.

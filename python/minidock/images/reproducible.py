@@ -6,11 +6,14 @@ import errno
 import os
 import threading
 from collections.abc import Callable
+from typing import TypeVar
 
 from minidock import _native
 from minidock._errors import translate
 from minidock.errors import InvalidArgument, MinidockError
 from minidock.images.layers import Unpacked, unpack
+
+_T = TypeVar("_T")
 
 
 def source_date_epoch() -> int | None:
@@ -28,6 +31,11 @@ def layer_of(write: Callable[[int], None], directory: str) -> Unpacked:
 
     What ``write`` raises comes before what the unpacker says of a tar that ends too early.
     """
+    return piped(write, lambda fd: unpack(fd, directory))
+
+
+def piped(write: Callable[[int], None], read: Callable[[int], _T]) -> _T:
+    """Return what ``read`` makes of what ``write`` writes in a thread; each gets one end of a pipe."""
     r, w = os.pipe2(os.O_CLOEXEC)
     failed: list[BaseException] = []
 
@@ -41,10 +49,10 @@ def layer_of(write: Callable[[int], None], directory: str) -> Unpacked:
 
     thread = threading.Thread(target=run, name="minidock-layer", daemon=True)
     thread.start()
-    made: Unpacked | None = None
+    made: list[_T] = []
     trouble: MinidockError | None = None
     try:
-        made = unpack(r, directory)
+        made.append(read(r))
     except MinidockError as error:
         trouble = error
     finally:
@@ -57,8 +65,7 @@ def layer_of(write: Callable[[int], None], directory: str) -> Unpacked:
         raise first
     if trouble is not None:
         raise trouble
-    assert made is not None  # noqa: S101 - neither failed
-    return made
+    return made[0]
 
 
 def layer_of_tree(tree: str, directory: str, *, clamp: int | None = None) -> Unpacked:

@@ -299,7 +299,7 @@ class Writer:
         if nanos or not fits:
             records.append((b"mtime", time_record(seconds, nanos)))
         for name, value in attributes:
-            if _is_wanted(os.fsdecode(name)):
+            if is_wanted(os.fsdecode(name)):
                 records.append((b"SCHILY.xattr." + name, value))
         self._entry(
             path,
@@ -330,9 +330,9 @@ class Writer:
         long += [(b"linkpath", link)] if len(link) > 100 else []
         extended = b"".join(record(key, value) for key, value in [*long, *records])
         if extended:
-            self._put(_block(b"PaxHeaders.0/xx", b"x", mode=0o644, size=len(extended)))
+            self._put(block(b"PaxHeaders.0/xx", b"x", mode=0o644, size=len(extended)))
             self._put(extended + bytes(-len(extended) % _BLOCK))
-        self._put(_block(path, kind, link=link, mode=mode, owner=owner, size=size, mtime=mtime, device=device))
+        self._put(block(path, kind, link=link, mode=mode, owner=owner, size=size, mtime=mtime, device=device))
 
     def _put(self, data: bytes) -> None:
         self._pending.append(data)
@@ -350,14 +350,14 @@ class Writer:
         return os.path.join(self._top, os.fsdecode(path)) if path else self._top
 
 
-def _is_wanted(name: str) -> bool:
+def is_wanted(name: str) -> bool:
     """Whether a layer has an attribute: those of overlayfs and of security modules are the host's own."""
     if name.startswith(("trusted.overlay.", "user.overlay.")):
         return False
     return name.startswith(("user.", "trusted.")) or name in _WANTED
 
 
-def _block(
+def block(
     path: bytes,
     kind: bytes,
     *,

@@ -95,6 +95,16 @@ def tar_size(store: Store, layer: LayerRow) -> int:
     return size
 
 
+def descriptor(store: Store, layer: LayerRow) -> oci_image.Descriptor:
+    """A layer in the form in which it travels best: as it came if that is kept, else uncompressed."""
+    from minidock.images import manifests
+
+    for blob in store.blobs.of_layer(layer.diff_id):
+        if blob.kept and blob.media_type in manifests.LAYERS:
+            return oci_image.Descriptor(LAYER_TYPES[manifests.LAYERS[blob.media_type]], blob.digest, blob.size)
+    return oci_image.Descriptor(oci_image.LAYER, layer.diff_id, tar_size(store, layer))
+
+
 class _Writer:
     def __init__(self, store: Store, fd: int) -> None:
         self._store = store

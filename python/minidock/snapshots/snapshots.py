@@ -70,7 +70,7 @@ class Snapshots:
         ``directory`` is where the container's directory is being built; the section names where it will be. Raises
         LimitExceeded for more layers than the kernel stacks, Corrupt when a layer is lost, and NoSpace.
         """
-        layers = [self._paths.layer(number) + "/fs" for number in reversed(self._store.images.layers(image_id))]
+        layers = [self._paths.layer(number) + "/fs" for number in reversed(self._store.images.stack(image_id))]
         chosen = self.backend
         if not chosen.overlay:
             return self._copy(container_id, image_id, layers, directory, idmap=idmap)

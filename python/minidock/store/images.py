@@ -185,6 +185,10 @@ class ImageTable:
         """Numbers of an image's layers, lowest first."""
         return [layer.id for layer in self.layer_table.of_image(image_id)]
 
+    def stack(self, image_id: str) -> list[int]:
+        """As :meth:`layers`, each once, at its highest place: overlayfs takes no directory twice, and need not."""
+        return list(reversed(dict.fromkeys(reversed(self.layers(image_id)))))
+
     def layer_sizes(self, image_id: str) -> list[int]:
         """Bytes of an image's layers, lowest first."""
         return [layer.size for layer in self.layer_table.of_image(image_id)]

@@ -12,6 +12,9 @@ from minidock.store.database import Database
 from minidock.store.failures import translated
 from minidock.store.workspace import Workspace, discard
 
+BUILD_CACHE = "build-cache"
+"""The owner of leases that last as long as the build cache knows their layers."""
+
 
 class NewLayer(Struct):
     """An unpacked layer that waits in a workspace to become part of the store."""
@@ -149,6 +152,15 @@ class LayerTable:
                 (number,),
             )
         )
+
+    def discard_unused(self, numbers: Sequence[int], work: Workspace) -> list[int]:
+        """Delete those of the layers that nothing holds; their files go with ``work``. Returns their numbers."""
+        with self.database.transaction():
+            orphans = [number for number in numbers if self._delete_unused(number)]
+        with translated("remove layers from", self.paths.data):
+            for number in orphans:
+                discard(work, self.paths.layer(number))
+        return orphans
 
     def _hold(self, work: Workspace, rows: Sequence[LayerRow]) -> None:
         for row in rows:

@@ -17,6 +17,7 @@ from minidock.store.containers import ContainerRow, ContainerTable
 from minidock.store.database import Database
 from minidock.store.failures import from_os
 from minidock.store.images import ImageTable, drop_hidden_image
+from minidock.store.layers import BUILD_CACHE
 from minidock.store.locks import try_lock
 from minidock.store.paths import Paths
 from minidock.store.workspace import Workspace, abandoned, discard, is_alive, sweep
@@ -100,7 +101,7 @@ def _containers(database: Database, trash: Workspace) -> None:
 def _layers(database: Database, trash: Workspace) -> None:
     paths = database.paths
     for (owner,) in database.rows("SELECT DISTINCT owner FROM leases"):
-        if not is_alive(paths, owner):
+        if owner != BUILD_CACHE and not is_alive(paths, owner):
             database.execute("DELETE FROM leases WHERE owner = ?", (owner,))
     database.execute(
         "DELETE FROM layers WHERE id NOT IN (SELECT layer_id FROM image_layers)"

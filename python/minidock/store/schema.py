@@ -213,4 +213,34 @@ MIGRATIONS: tuple[str, ...] = (
     ) WITHOUT ROWID;
     CREATE INDEX volume_mounts_holder ON volume_mounts (holder);
     """,
+    """
+    -- Steps of builds, by the digest of all that they depend on. Layers are kept by leases of the owner 'build-cache'.
+    CREATE TABLE build_cache (
+        key TEXT PRIMARY KEY,
+        kind TEXT NOT NULL,             -- exec, copy, workdir
+        description TEXT NOT NULL,
+        layer_id INTEGER REFERENCES layers (id) ON DELETE CASCADE,
+        created INTEGER NOT NULL,       -- seconds since 1970
+        used INTEGER NOT NULL,          -- seconds since 1970
+        uses INTEGER NOT NULL DEFAULT 0
+    ) WITHOUT ROWID;
+    CREATE INDEX build_cache_layer ON build_cache (layer_id);
+
+    -- Digests of the files of a build context, by device and inode of its directory.
+    CREATE TABLE build_contexts (
+        device INTEGER NOT NULL,
+        inode INTEGER NOT NULL,
+        used INTEGER NOT NULL,          -- seconds since 1970
+        digests BLOB NOT NULL,
+        PRIMARY KEY (device, inode)
+    );
+
+    -- Directories of RUN --mount=type=cache.
+    CREATE TABLE build_mounts (
+        name TEXT PRIMARY KEY,          -- its directory
+        id TEXT NOT NULL,               -- what the Dockerfile calls it
+        created INTEGER NOT NULL,       -- seconds since 1970
+        used INTEGER NOT NULL           -- seconds since 1970
+    ) WITHOUT ROWID;
+    """,
 )

@@ -15,6 +15,7 @@ from minidock.store.names import NameTable
 from minidock.store.paths import Paths
 
 if TYPE_CHECKING:
+    from minidock.store.build_cache import BuildCache
     from minidock.store.networks import NetworkTable
     from minidock.store.volumes import VolumeTable
 
@@ -36,6 +37,7 @@ class Store:
         self._containers = ContainerTable(self._database)
         self._images = ImageTable(self._database)
         self._networks: NetworkTable | None = None
+        self._build_cache: BuildCache | None = None
         self._volumes: VolumeTable | None = None
 
     @property
@@ -75,6 +77,16 @@ class Store:
 
             self._networks = NetworkTable(self._database)
         return self._networks
+
+    @property
+    def build_cache(self) -> BuildCache:
+        """The tables of what builds have made."""
+        _ = self.database
+        if self._build_cache is None:
+            from minidock.store.build_cache import BuildCache
+
+            self._build_cache = BuildCache(self._database)
+        return self._build_cache
 
     @property
     def volumes(self) -> VolumeTable:

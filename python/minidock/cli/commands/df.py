@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
+
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing, Row
 from minidock.cli.output import align, line, write
-from minidock.cli.units import decimal_size
+from minidock.cli.units import decimal_size, duration, timestamp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ _RUNNING = ("running", "paused", "restarting")
 _IMAGE = ("Repository", "Tag", "ID", "CreatedSince", "Size", "SharedSize", "UniqueSize", "Containers")
 _CONTAINER = ("ID", "Image", "Command", "LocalVolumes", "Size", "RunningFor", "Status", "Names")
 _VOLUME = ("Name", "Links", "Size")
-_CACHE = ("CACHE ID", "CACHE TYPE", "SIZE", "CREATED", "LAST USED", "USAGE", "SHARED")
+_CACHE = ("ID", "CacheType", "Size", "CreatedSince", "LastUsedSince", "UsageCount", "Shared")
 
 
 class Kind:
@@ -65,7 +67,15 @@ def kinds(usage: DiskUsage) -> list[Kind]:
         sum(it.size for it in counts),
         sum(it.size for it in counts if it.ref_count == 0),
     )
-    return [images, containers, volumes, Kind("Build Cache")]
+    cached = usage.build_cache
+    cache = Kind(
+        "Build Cache",
+        len(cached),
+        sum(it["InUse"] for it in cached),
+        sum(it["Size"] for it in cached if not it["Shared"]),
+        sum(it["Size"] for it in cached if not it["Shared"] and not it["InUse"]),
+    )
+    return [images, containers, volumes, cache]
 
 
 def _summary() -> Listing:
@@ -133,7 +143,47 @@ def _verbose(usage: DiskUsage) -> None:
             + align([[listing.headers[name] for name in columns], *([row[n] for n in columns] for row in rows)])
             + "\n"
         )
-    write(f"Build cache usage: 0B\n\n{align([_CACHE])}\n")
+    caches = _caches()
+    rows = [Row(it, caches.fields, caches.methods, caches.template_type) for it in usage.build_cache]
+    total = decimal_size(kinds(usage)[-1].size)
+    table = align([[caches.headers[name] for name in _CACHE], *([row[name] for name in _CACHE] for row in rows)])
+    write(f"Build cache usage: {total}\n\n{table}\n")
+
+
+def _caches() -> Listing:
+    """How entries of the build cache are listed."""
+    return Listing(
+        "*formatter.buildCacheContext",
+        fields={
+            "ID": lambda it: it["ID"][:12],
+            "Parent": lambda _it: "",
+            "CacheType": lambda it: it["Type"],
+            "Description": lambda it: it["Description"],
+            "InUse": lambda it: str(it["InUse"]).lower(),
+            "Shared": lambda it: str(it["Shared"]).lower(),
+            "Size": lambda it: decimal_size(it["Size"]),
+            "CreatedAt": lambda it: it["CreatedAt"],
+            "CreatedSince": lambda it: _since(it["CreatedAt"]),
+            "LastUsedAt": lambda it: it["LastUsedAt"],
+            "LastUsedSince": lambda it: _since(it["LastUsedAt"]),
+            "UsageCount": lambda it: str(it["UsageCount"]),
+        },
+        headers={
+            "ID": "CACHE ID",
+            "CacheType": "CACHE TYPE",
+            "Size": "SIZE",
+            "CreatedSince": "CREATED",
+            "LastUsedSince": "LAST USED",
+            "UsageCount": "USAGE",
+            "Shared": "SHARED",
+        },
+        columns=_CACHE,
+        raw=[],
+    )
+
+
+def _since(text: str) -> str:
+    return f"{duration(max(0.0, time.time() - timestamp(text)))} ago"
 
 
 class _Whole:
@@ -143,11 +193,12 @@ class _Whole:
 
     def __init__(self, usage: DiskUsage) -> None:
         images, containers, volumes = _rows(usage, full=True)
+        caches = _caches()
         self._parts: dict[str, list[Row]] = {
             "Images": images,
             "Containers": containers,
             "Volumes": volumes,
-            "BuildCache": [],
+            "BuildCache": [Row(it, caches.fields, caches.methods, caches.template_type) for it in usage.build_cache],
         }
 
     def template_field(self, name: str) -> list[Row]:

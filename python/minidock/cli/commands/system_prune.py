@@ -22,6 +22,7 @@ def _question(values: Values) -> str:
     what.append(
         "all images without at least one container associated to them" if values["all"] else "all dangling images"
     )
+    what.append("all build cache" if values["all"] else "unused build cache")
     lines = ["This will remove:", *(f"  - {one}" for one in what)]
     if values["filter"]:
         lines += ["", "  Items to be pruned will be filtered with:"]
@@ -49,13 +50,16 @@ def _prune(session: Session, values: Values, arguments: list[str]) -> int:
         for item in done.images_deleted:
             line(f"untagged: {item.untagged}" if item.untagged else f"deleted: {item.deleted}")
         line("")
+    if done.cache_deleted:
+        line("Deleted build cache objects:\n" + "\n".join(done.cache_deleted) + "\n")
     line(f"Total reclaimed space: {decimal_size(done.space_reclaimed, 4)}")
     return 0
 
 
 PRUNE = Command(
     "[OPTIONS]",
-    "Remove stopped containers, networks that no container is on, and images without a name that no container has.",
+    "Remove stopped containers, networks that no container is on, images without a name that no container has, and the "
+    "build cache that no image has.",
     [
         Flag("all", "bool", "All images that no container has, those with names too", short="a"),
         Flag("filter", "filter", "Only what matches: until=TIME, label=KEY[=VALUE], label!=KEY[=VALUE]"),

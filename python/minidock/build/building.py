@@ -1,0 +1,257 @@
+"""``engine.images.build``: options in the caller's words, and a build that is watched while it goes on."""
+
+from __future__ import annotations
+
+import os
+import queue
+import threading
+from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
+
+from minidock.build import contexts, options
+from minidock.build.executor import Build
+from minidock.errors import InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Self, Unpack
+
+    from minidock.build import exchange
+    from minidock.build.dockerfile.checking import Checked
+    from minidock.build.dockerfile.scopes import Base
+    from minidock.build.events import Event
+    from minidock.engine import Engine
+    from minidock.images.image import Image
+    from minidock.spec.oci_image import ExecutionConfig
+    from minidock.store.images import ImageRow
+
+Context = str | os.PathLike[str] | bytes | BinaryIO | int
+
+
+class BuildOptions(TypedDict, total=False):
+    """What ``images.build`` takes besides the context."""
+
+    dockerfile: str | os.PathLike[str] | bytes
+    """A path (from the context, if relative), or the text itself."""
+    target: str
+    """The stage to build; the last one if it is not given."""
+    args: Mapping[str, str | None] | Sequence[str]
+    """ARGs; of a list's entry without a value, that of the environment counts."""
+    buildargs: Mapping[str, str | None]
+    """docker-py's word for ``args``."""
+    secrets: Mapping[str, str | bytes] | Sequence[str]
+    """For ``RUN --mount=type=secret``: values by id, or texts as the flag ``--secret``."""
+    ssh: Sequence[str]
+    """For ``RUN --mount=type=ssh``: texts as the flag ``--ssh``, ``ID[=SOCKET]``."""
+    tags: str | Sequence[str]
+    tag: str
+    """docker-py's word for one of ``tags``."""
+    labels: Mapping[str, str]
+    no_cache: bool
+    no_cache_filter: Sequence[str]
+    """Stages of which nothing is taken from the cache."""
+    pull: bool
+    """Base images are looked for in their registries though they are here."""
+    platform: str
+    cache_from: Sequence[str]
+    """Caches of other machines: texts as the flag, ``type=local,src=DIRECTORY``."""
+    cache_to: Sequence[str]
+    """Where the cache is to go: ``type=local,dest=DIRECTORY[,mode=max]``."""
+    contexts: Mapping[str, str]
+    """Other contexts by name, for ``--from`` and FROM: directories, URLs, or ``docker-image://NAME``."""
+    network: str
+    """``default``, ``none`` or ``host``, for every RUN that names none."""
+    extra_hosts: Mapping[str, str] | Sequence[str]
+    shm_size: int | str
+    ulimits: Sequence[str]
+    memory: int | str
+    memswap_limit: int | str
+    cpu_shares: int
+    cpu_quota: int
+    cpu_period: int
+    cpuset_cpus: str
+    cpuset_mems: str
+    cgroup_parent: str
+    security_opt: Sequence[str]
+    timestamps: str
+    """``fixed`` (the default): all that the build makes has the time of SOURCE_DATE_EPOCH, or 2000-01-01, so that the
+    same input gives the same image; ``keep``: the times that it has, as with Docker."""
+
+
+_RUN = (
+    "extra_hosts",
+    "shm_size",
+    "ulimits",
+    "memory",
+    "memswap_limit",
+    "cpu_shares",
+    "cpu_quota",
+    "cpu_period",
+    "cpuset_cpus",
+    "cpuset_mems",
+    "cgroup_parent",
+    "security_opt",
+)
+
+
+def checked(given: BuildOptions) -> tuple[options.Options, Any]:
+    """Return the options, and the Dockerfile. Raises InvalidArgument."""
+    unknown = set(given) - set(BuildOptions.__annotations__)
+    if unknown:
+        raise InvalidArgument(f'unknown option "{min(unknown)}"')
+    network = given.get("network") or "default"
+    if network not in options.NETWORKS:
+        raise InvalidArgument(f"network {network!r}: a build has default, none or host")
+    tags = given.get("tags") or []
+    tags = [tags] if isinstance(tags, str) else list(tags)
+    if given.get("tag"):
+        tags.append(given["tag"])
+    args = options.pairs({**(given.get("buildargs") or {})}, os.environ)
+    args |= options.pairs(given.get("args") or {}, os.environ)
+    made = options.Options(
+        target=given.get("target") or "",
+        args={name: value for name, value in args.items() if value is not None},
+        labels={name: value or "" for name, value in (given.get("labels") or {}).items()},
+        tags=options.names(tags),
+        no_cache=bool(given.get("no_cache")),
+        no_cache_filter=tuple(name.lower() for name in given.get("no_cache_filter") or ()),
+        pull=bool(given.get("pull")),
+        platform=given.get("platform"),
+        network=network,
+        epoch=options.epoch(given.get("timestamps") or "fixed"),
+        secrets=_secrets(given.get("secrets") or {}),
+        cache_from=_places(given.get("cache_from") or (), "src"),
+        cache_to=_places(given.get("cache_to") or (), "dest"),
+        ssh=dict(options.agent(text, os.environ) for text in given.get("ssh") or ()),
+        contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
+        run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
+    )
+    return made, given.get("dockerfile")
+
+
+def _places(texts: Sequence[str], key: str) -> tuple[exchange.Place, ...]:
+    if not texts:
+        return ()
+    from minidock.build import exchange
+
+    return tuple(exchange.parse(text, key) for text in texts)
+
+
+def _secrets(given: Mapping[str, str | bytes] | Sequence[str]) -> dict[str, options.Secret]:
+    if hasattr(given, "items"):
+        return {
+            name: options.Secret(name, value=value.encode() if isinstance(value, str) else value)
+            for name, value in given.items()
+        }
+    return {one.id: one for one in map(options.secret, given)}
+
+
+def build(engine: Engine, context: Context, report: Callable[[Event], None], **given: Unpack[BuildOptions]) -> ImageRow:
+    """Build an image; see :meth:`ImageCollection.build`."""
+    made, dockerfile = checked(given)
+    loaded = contexts.load(engine, context, dockerfile)
+    try:
+        return Build(engine, loaded, made, report).run()
+    finally:
+        loaded.close()
+
+
+def build_files(
+    engine: Engine,
+    context: Context,
+    destination: str | os.PathLike[str] | int,
+    report: Callable[[Event], None],
+    **given: Unpack[BuildOptions],
+) -> None:
+    """Build files; see :meth:`ImageCollection.build_files`."""
+    from minidock.build import outputs
+
+    def use(layers: list[str]) -> None:
+        if isinstance(destination, int):
+            outputs.write(layers, destination)
+        else:
+            outputs.extract(layers, os.fspath(destination))
+
+    made, dockerfile = checked(given)
+    loaded = contexts.load(engine, context, dockerfile)
+    try:
+        Build(engine, loaded, made, report).files(use)
+    finally:
+        loaded.close()
+
+
+def check(engine: Engine, context: Context, **given: Unpack[BuildOptions]) -> tuple[Checked, str, list[str]]:
+    """Return what is to be said about a Dockerfile, its name and its lines; nothing is built or pulled."""
+    from minidock.build.dockerfile import checking
+    from minidock.errors import MinidockError
+    from minidock.images import platforms
+
+    def config(base: Base) -> ExecutionConfig | None:
+        try:
+            row, _ = engine.images.resolve(base.image, None if base.platform is None else str(base.platform))
+        except MinidockError:
+            return None
+        return None if row is None else engine.images.decode_config(row).config
+
+    made, dockerfile = checked(given)
+    loaded = contexts.load(engine, context, dockerfile)
+    try:
+        host = platforms.host()
+        target = host if made.platform is None else platforms.parse(made.platform)
+        data = loaded.dockerfile
+        found = checking.check(data, config, host, target, given=made.args, target=made.target, ignore=loaded.ignore)
+        return found, loaded.dockerfile_shown, data.decode("utf-8", "replace").splitlines()
+    finally:
+        loaded.close()
+
+
+class BuildStream:
+    """A build in another thread: an iterator over its events; leaving the ``with`` block early ends it."""
+
+    def __init__(self, engine: Engine, context: Context, given: BuildOptions) -> None:
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._engine = engine
+        self._row: ImageRow | None = None
+        self._error: BaseException | None = None
+        made, dockerfile = checked(given)
+        self._loaded = contexts.load(engine, context, dockerfile)
+        self._build = Build(engine, self._loaded, made, self._events.put)
+        self._thread = threading.Thread(target=self._run, name="minidock-build", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._row = self._build.run()
+        except BaseException as error:
+            self._error = error
+        finally:
+            self._loaded.close()
+            self._events.put(None)
+
+    def __iter__(self) -> Iterator[Event]:
+        while (event := self._events.get()) is not None:
+            yield event
+        self._events.put(None)
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    @property
+    def image(self) -> Image:
+        """The image; waits for the build's end and raises what it failed with."""
+        self._thread.join()
+        if self._error is not None:
+            raise self._error
+        assert self._row is not None  # noqa: S101 - it did not fail
+        return self._engine.images.made(self._row)
+
+    def close(self) -> None:
+        """End the build, if it goes on."""
+        if self._thread.is_alive():
+            self._build.stop.set()
+        self._thread.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

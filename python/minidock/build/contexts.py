@@ -1,0 +1,187 @@
+"""The build context and its Dockerfile: a directory, a tar, standard input, a URL or a git repository."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from typing import TYPE_CHECKING, BinaryIO
+
+from minidock.build.sources import Context
+from minidock.errors import InvalidArgument, LimitExceeded, NotFound, Unsupported
+from minidock.store.failures import from_os
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from minidock.build.ignore import Ignore
+    from minidock.engine import Engine
+    from minidock.store.build_cache import BuildCache
+
+DOCKERFILE = "Dockerfile"
+_MAX_DOCKERFILE = 16 << 20
+_REMOTE = re.compile(r"(https?|git|ssh)://|git@|github\.com/", re.IGNORECASE)
+
+
+class BuildContext:
+    """A context that has been opened, with the Dockerfile's text."""
+
+    def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: Ignore | None, *, keep: bool) -> None:
+        self.path = path
+        self.dockerfile = dockerfile
+        self.dockerfile_shown = shown
+        self.ignore = ignore
+        self._keep = keep
+        self.work: Workspace | None = None
+
+    def open(self, work: Workspace, cache: BuildCache) -> Context:
+        """Return the files. ``work`` is the build's own."""
+        del work
+        return Context(self.path, "the build context", self.ignore, cache if self._keep else None)
+
+    def close(self) -> None:
+        """Remove what was unpacked or fetched."""
+        if self.work is not None:
+            self.work.close()
+            self.work = None
+
+
+def load(
+    engine: Engine,
+    context: str | os.PathLike[str] | bytes | BinaryIO | int,
+    dockerfile: str | os.PathLike[str] | bytes | None = None,
+) -> BuildContext:
+    """Open a context. ``dockerfile`` is a path, from the context if relative, or the text itself.
+
+    Raises NotFound, InvalidArgument, Corrupt for a damaged archive, and what fetching raises.
+    """
+    _ = engine.store.database  # the data root is there
+    if isinstance(context, (str, os.PathLike)) and context != "-":
+        text = os.fspath(context)
+        if _REMOTE.match(text):
+            return _fetched(engine, text, dockerfile)
+        return _directory(text, dockerfile)
+    return _stream(engine, 0 if context == "-" else context, dockerfile)  # type: ignore[arg-type]
+
+
+def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, keep: bool = True) -> BuildContext:
+    """The context in a directory; ``keep``: it is one of this host, that the next build may find as it is."""
+    try:
+        real = os.path.realpath(path, strict=True)
+        if not stat.S_ISDIR(os.stat(real).st_mode):
+            raise InvalidArgument(f'unable to prepare context: path "{path}" is not a directory')
+    except FileNotFoundError as error:
+        raise NotFound(f'unable to prepare context: path "{path}" not found') from error
+    except OSError as error:
+        raise from_os(error, "read", path) from error
+    # As with Docker, ignore files count for directories of this host only: what comes as a whole is all wanted.
+    if isinstance(dockerfile, (bytes, bytearray)):
+        return BuildContext(real, bytes(dockerfile), DOCKERFILE, _ignore(real, None) if keep else None, keep=keep)
+    name = os.fspath(dockerfile) if dockerfile is not None else ""
+    place = os.path.join(real, name or DOCKERFILE)
+    if not name and not os.path.lexists(place) and os.path.lexists(os.path.join(real, "dockerfile")):
+        place = os.path.join(real, "dockerfile")
+    data = _read(place, name or DOCKERFILE)
+    return BuildContext(real, data, os.path.basename(place), _ignore(real, place) if keep else None, keep=keep)
+
+
+def files(engine: Engine, context: str) -> BuildContext:
+    """Open a context of which only the files count: a directory, or the URL of a tar or a repository."""
+    if context.startswith("oci-layout://"):
+        raise Unsupported(f"build context {context}: load it, and name it docker-image://NAME")
+    return load(engine, context, b"")
+
+
+def _read(place: str, shown: str) -> bytes:
+    try:
+        with open(place, "rb") as file:
+            data = file.read(_MAX_DOCKERFILE + 1)
+    except FileNotFoundError as error:
+        raise NotFound(f"failed to read dockerfile: open {shown}: no such file or directory") from error
+    except OSError as error:
+        raise from_os(error, "read", place) from error
+    if len(data) > _MAX_DOCKERFILE:
+        raise LimitExceeded(f"{shown}: larger than {_MAX_DOCKERFILE >> 20} MiB")
+    return data
+
+
+def _ignore(context: str, dockerfile: str | None) -> Ignore | None:
+    """The rules beside the Dockerfile that have its name, or those of the context."""
+    places = [] if dockerfile is None else [f"{dockerfile}.dockerignore"]
+    for place in [*places, f"{context}/.dockerignore"]:
+        if os.path.exists(place):
+            from minidock.build import ignore as ignoring
+
+            name = os.path.basename(place)
+            return ignoring.read(_read(place, name), name)
+    return None
+
+
+def _stream(
+    engine: Engine, source: bytes | BinaryIO | int, dockerfile: str | os.PathLike[str] | bytes | None
+) -> BuildContext:
+    """A tar, or with anything else a Dockerfile that has no context."""
+    from minidock.build import unpacking
+
+    work = Workspace(engine.store.paths, "context")
+    try:
+        path = work.join("files")
+        os.mkdir(path, 0o755)
+        data = _drained(source, work)
+        fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            head = os.pread(fd, unpacking.HEAD, 0)
+            if unpacking.is_archive(head):
+                unpacking.unpack(fd, path, "the build context", owners=False)
+                made = _directory(path, dockerfile, keep=False)
+            else:
+                text = os.pread(fd, _MAX_DOCKERFILE + 1, 0)
+                if len(text) > _MAX_DOCKERFILE:
+                    raise InvalidArgument("the build context is neither a tar nor a Dockerfile")
+                if dockerfile is not None:
+                    raise InvalidArgument("ambiguous Dockerfile source: both stdin and flag correspond to Dockerfiles")
+                made = _directory(path, text, keep=False)
+        finally:
+            os.close(fd)
+    except BaseException:
+        work.close()
+        raise
+    made.work = work
+    return made
+
+
+def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
+    """Write all that ``source`` gives to a file."""
+    path = work.join("context.tar")
+    with open(path, "wb") as out:
+        if isinstance(source, (bytes, bytearray, memoryview)):
+            out.write(source)
+        elif isinstance(source, int):
+            while data := os.read(source, 1 << 20):
+                out.write(data)
+        else:
+            while data := source.read(1 << 20):
+                out.write(data)
+    return path
+
+
+def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
+    from minidock.build import fetching, git
+    from minidock.build.adding import is_git
+
+    if is_git(url):
+        where = git.parse(url)
+        work = Workspace(engine.store.paths, "context")
+        try:
+            path = work.join("files")
+            git.clone(where, path)
+            made = _directory(git.part(where, path), dockerfile, keep=False)
+        except BaseException:
+            work.close()
+            raise
+        made.work = work
+        return made
+    with Workspace(engine.store.paths, "context") as work:
+        target = work.join("fetched")
+        fetching.download(engine, url, target)
+        with open(target, "rb") as file:
+            return _stream(engine, file, dockerfile)

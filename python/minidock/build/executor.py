@@ -1,0 +1,464 @@
+"""Carrying out a build: the stages that its target needs, each in a thread where there are several, step by step."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import msgspec
+
+from minidock.build import contexts, keys, publishing, steps
+from minidock.build.dockerfile import config as configs
+from minidock.build.dockerfile import linting, parsing, scopes
+from minidock.build.dockerfile.instructions import DockerfileError
+from minidock.build.events import Built, Finished, Started, Status, Step, Warned
+from minidock.build.failures import excerpt, located
+from minidock.build.merged import Merged
+from minidock.build.sources import Context, Source
+from minidock.build.stopping import Stop
+from minidock.errors import Cancelled, ImageNotFound, Unsupported
+from minidock.images import platforms, references
+from minidock.images.inspection import format_time
+from minidock.spec.oci_image import ImageConfig, RootFS
+from minidock.store.cleaner import cleaner
+from minidock.store.workspace import Workspace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minidock.build.contexts import BuildContext
+    from minidock.build.dockerfile.instructions import Dockerfile, Instruction
+    from minidock.build.events import Report
+    from minidock.build.exchange import Imported
+    from minidock.build.options import Options
+    from minidock.engine import Engine
+    from minidock.store.images import ImageRow
+    from minidock.store.layers import LayerRow
+
+_T = TypeVar("_T")
+_IMAGE = "docker-image://"
+
+
+class Stage:
+    """What a stage has come to: its layers, lowest first, and its configuration."""
+
+    def __init__(self, name: str, layers: list[LayerRow], image: ImageConfig, state: configs.State) -> None:
+        self.name = name
+        self.layers = layers
+        self.image = image
+        """That of the base image: platform and more that no instruction changes."""
+        self.state = state
+
+    @property
+    def chain(self) -> str:
+        """What stands for the files in keys."""
+        return keys.chain([layer.diff_id for layer in self.layers])
+
+
+class Build:
+    """One build, from its Dockerfile to its image."""
+
+    def __init__(self, engine: Engine, context: BuildContext, options: Options, report: Report) -> None:
+        self.engine = engine
+        self.store = engine.store
+        self.context = context
+        self.options = options
+        self.stop = Stop()
+        self.date = None if options.epoch is None else options.epoch * 10**9
+        self.now = time.time_ns() if self.date is None else self.date
+        self._report = report
+        self._report_lock = threading.Lock()
+        self._numbers = 0
+        self._context: Context | None = None
+        self._context_lock = threading.RLock()
+        self._caches: list[Imported] = []
+        self._steps: dict[str, tuple[str, str, LayerRow]] = {}
+        self._named: dict[str, Context] = {}
+        self._loaded: list[BuildContext] = []
+        self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
+        self._images_lock = threading.RLock()
+        self._futures: dict[int, _Future] = {}
+        self.work: Workspace
+        self.dockerfile: Dockerfile
+        self.bases: list[scopes.Base] = []
+        self.arguments: scopes.Arguments
+        self.names: dict[str, int] = {}
+        self.platform: platforms.Platform
+        self.linter: linting.Linter
+
+    def tell(self, event: Any) -> None:
+        """Report an event; one at a time."""
+        with self._report_lock:
+            self._report(event)
+
+    def step(self, name: str, line: int = 0) -> Step:
+        """Return the next step's name and number."""
+        with self._report_lock:
+            self._numbers += 1
+            return Step(self._numbers, name, line)
+
+    # What a build consists of
+
+    def run(self) -> ImageRow:
+        """Build, and return the image. Raises DockerfileError, BuildFailed, and others that have no line."""
+        return self._working(lambda: self._publish(self._run()))
+
+    def files(self, use: Callable[[list[str]], None]) -> None:
+        """Build, and have ``use`` do something with the layers, highest first. Raises as :meth:`run`."""
+
+        def work_of() -> None:
+            stage = self._run()
+            step = self.step("exporting to client")
+            with self.reported(step):
+                use(self.paths(stage.layers))
+
+        self._working(work_of)
+
+    def _working(self, work_of: Callable[[], _T]) -> _T:
+        _ = self.store.database  # the data root is there
+        work = self.work = Workspace(self.store.paths, "build")
+        try:
+            return work_of()
+        except DockerfileError as error:
+            self.stop.set()
+            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
+            error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
+            raise
+        except BaseException:
+            self.stop.set()
+            raise
+        finally:
+            try:
+                self._join()
+                for files in (self._context, *self._named.values()):
+                    if files is not None:
+                        files.remember()
+                for loaded in self._loaded:
+                    loaded.close()
+                self.store.layers.release(work)
+            finally:
+                cleaner.later(work)
+
+    def _prepare(self) -> list[int]:
+        """Read the Dockerfile; returns the stages to build, the target last."""
+        data = self.context.dockerfile
+        step = self.step(f"[internal] load build definition from {self.context.dockerfile_shown}")
+        with self.reported(step):
+            self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
+            self.dockerfile = parsing.parse(data)
+        options = self.options
+        host = platforms.host()
+        self.platform = host if options.platform is None else platforms.parse(options.platform)
+        self.arguments = scopes.arguments(self.dockerfile, options.args, host, self.platform, options.target)
+        self.linter = linting.Linter(self.dockerfile.check)
+        linting.check_text(self.dockerfile, self.linter)
+        self.bases = scopes.bases(self.dockerfile, self.arguments, self.linter)
+        self.names = scopes.stage_names(self.dockerfile)
+        for name in self.options.contexts:
+            if name in self.names:
+                raise Unsupported(f"build context {name}: a stage has this name, too; rename one of them")
+        return scopes.needed(self.dockerfile, self.bases, options.target)
+
+    def _run(self) -> Stage:
+        needed = self._prepare()
+        if self.options.cache_from:
+            from minidock.build.exchange import Imported
+
+            self._caches = [Imported(place) for place in self.options.cache_from]
+        self._futures = {index: _Future() for index in needed}
+        for index in needed[:-1]:
+            self._futures[index].start(functools.partial(self._stage, index), self.stop)
+        try:
+            done = self._stage(needed[-1])
+        except Cancelled:
+            self._raise_first()
+            raise
+        self._raise_first()
+        if self.options.cache_to:
+            self._export(done)
+        for warning in self.linter.warnings:
+            self.tell(Warned(warning))
+        self.linter.finish()
+        return done
+
+    def _join(self) -> None:
+        for future in self._futures.values():
+            future.join()
+
+    def _raise_first(self) -> None:
+        """Raise what made another stage fail, rather than that this one was cancelled for it."""
+        for future in self._futures.values():
+            future.join()
+            if future.error is not None and not isinstance(future.error, Cancelled):
+                raise future.error
+
+    def reported(self, step: Step) -> Reported:
+        """A context manager that tells of a step's beginning and end."""
+        return Reported(self, step)
+
+    # Where files come from
+
+    def build_context(self) -> Context:
+        """The build context, loaded when it is first needed."""
+        with self._context_lock:
+            if self._context is None:
+                step = self.step("[internal] load build context")
+                with self.reported(step):
+                    self._context = self.context.open(self.work, self.store.build_cache)
+            return self._context
+
+    def source(self, name: str) -> Source:
+        """The build context for an empty name, or the image of this name."""
+        if not name:
+            return self.build_context()
+        given = self.named(name)
+        if given is not None and not isinstance(given, str):
+            return given
+        _, _, layers = self.image(given or name)
+        return Source(Merged(self.paths(layers)), name)
+
+    def named(self, name: str) -> Context | str | None:
+        """What ``--build-context`` gives a name: files, or the name of an image; None where it gives it nothing."""
+        value = self.options.contexts.get(name.lower())
+        if value is None:
+            return None
+        if value.startswith(_IMAGE):
+            return value.removeprefix(_IMAGE)
+        with self._context_lock:
+            known = self._named.get(name.lower())
+            if known is None:
+                step = self.step(f"[context {name}] load from client")
+                with self.reported(step):
+                    loaded = contexts.files(self.engine, value)
+                    self._loaded.append(loaded)
+                    known = self._named[name.lower()] = loaded.open(self.work, self.store.build_cache)
+            return known
+
+    def stage_source(self, index: int) -> Source:
+        """The files of an earlier stage."""
+        shown = self.dockerfile.stages[index].name or f"stage {index}"
+        return Source(Merged(self.paths(self.wait(index).layers)), shown)
+
+    def imported(self, key: str) -> LayerRow | None:
+        """The layer of a step that a cache of another machine has."""
+        for cache in self._caches:
+            row = cache.find(self.store, self.work, key)
+            if row is not None:
+                return row
+        return None
+
+    def note(self, key: str, kind: str, description: str, layer: LayerRow) -> None:
+        """Remember a step of this build, for the caches that it is to write."""
+        with self._images_lock:
+            self._steps[key] = (kind, description, layer)
+
+    def _export(self, stage: Stage) -> None:
+        from minidock.build import exchange
+
+        own = {layer.id for layer in stage.layers}
+        for place in self.options.cache_to:
+            step = self.step(f"exporting cache to {place.path}")
+            with self.reported(step):
+                steps_wanted = {key: one for key, one in self._steps.items() if place.everything or one[2].id in own}
+                exchange.export(self.store, place, steps_wanted)
+
+    def wait(self, index: int) -> Stage:
+        """Return what an earlier stage has come to."""
+        with self._images_lock:
+            future = self._futures.get(index)
+            if future is None:  # only what ONBUILD of a base image says needs it
+                future = self._futures[index] = _Future()
+                future.start(functools.partial(self._stage, index), self.stop)
+        return future.result()
+
+    def paths(self, layers: list[LayerRow]) -> list[str]:
+        """The directories of layers, highest first."""
+        # Each once: overlayfs takes no directory twice.
+        return [f"{self.store.paths.layer(number)}/fs" for number in dict.fromkeys(one.id for one in reversed(layers))]
+
+    def image(self, name: str, platform: str = "") -> tuple[ImageRow, ImageConfig, list[LayerRow]]:
+        """Return an image that a Dockerfile names, pulled if it is not here; its layers stay for this build."""
+        with self._images_lock:
+            known = self._images.get(f"{name} {platform}")
+            if known is None:
+                known = self._images[f"{name} {platform}"] = self._load_image(name, platform)
+            return known
+
+    def _load_image(self, name: str, platform: str) -> tuple[ImageRow, ImageConfig, list[LayerRow]]:
+        images = self.engine.images
+        reference = references.parse(name).with_default_tag()
+        step = self.step(f"[internal] load metadata for {reference.canonical}")
+        with self.reported(step):
+            wanted = platform or self.options.platform
+            row = None
+            if not self.options.pull:
+                try:
+                    row, _ = images.resolve(name, wanted)
+                except ImageNotFound:
+                    row = None
+            if row is None:
+                row = images.pull(reference.canonical, platform=wanted, progress=self._pulling(step)).row
+            layers = self.store.layers.of_image(row.id)
+            held = self.store.layers.lease(self.work, [layer.diff_id for layer in layers])
+            if len({layer.id for layer in held}) != len({layer.id for layer in layers}):
+                raise ImageNotFound(f"no such image: {name}; it was removed meanwhile")
+            return row, images.decode_config(row), layers
+
+    def _pulling(self, step: Step) -> Callable[[Any], None]:
+        def show(event: Any) -> None:
+            if not getattr(event, "total", 0):
+                self.tell(Status(step, f"{event.id}: {event.status}" if event.id else event.status))
+
+        return show
+
+    # Stages
+
+    def _stage(self, index: int) -> Stage:
+        stage = self.dockerfile.stages[index]
+        base = self.bases[index]
+        self.stop.check()
+        title = _titles(self, index)
+        with located(self, stage.from_):
+            if base.parent is not None:
+                below = self.wait(base.parent)
+                layers, image = list(below.layers), below.image
+                state = configs.State(
+                    self.dockerfile, self.arguments, parent=below.state, linter=self.linter, ignore=self.context.ignore
+                )
+            elif base.image == scopes.SCRATCH:
+                layers = []
+                wanted = base.platform or self.platform
+                image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
+                state = configs.State(self.dockerfile, self.arguments, linter=self.linter, ignore=self.context.ignore)
+            else:
+                given = self.named(base.image)
+                if given is not None and not isinstance(given, str):
+                    raise Unsupported(
+                        f"FROM {base.image}: the context of this name is files; FROM takes docker-image://NAME only"
+                    )
+                _, image, found = self.image(given or base.image, "" if base.platform is None else str(base.platform))
+                layers = list(found)
+                state = configs.State(
+                    self.dockerfile, self.arguments, image.config, author=image.author, linter=self.linter
+                )
+                step = self.step(title(stage.from_), stage.from_.line)
+                self.tell(Started(step))
+                self.tell(Finished(step, 0.0, cached=True))
+        done = Stage(stage.name, layers, image, state)
+        for instruction in state.instructions(stage):
+            self.stop.check()
+            with located(self, instruction):
+                steps.carry_out(self, done, instruction, title)
+        return done
+
+    def _publish(self, stage: Stage) -> ImageRow:
+        step = self.step("exporting to image")
+        with self.reported(step):
+            state, base = stage.state, stage.image
+            config = state.config
+            if self.options.labels:
+                config.labels = {**(config.labels or {}), **self.options.labels}
+            created = format_time(self.now)
+            image = ImageConfig(
+                architecture=base.architecture,
+                os=base.os or "linux",
+                variant=base.variant,
+                os_version=base.os_version,
+                os_features=base.os_features,
+                author=state.author,
+                created=created,
+                config=config,
+                history=[
+                    *(base.history or ()),
+                    *(msgspec.structs.replace(entry, created=created) for entry in state.history),
+                ],
+                rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
+            )
+            self.tell(Status(step, "exporting layers done"))
+            row = publishing.publish(
+                self.store, self.work, image, stage.layers, tags=self.options.tags, created=self.now // 10**9
+            )
+            self.tell(Status(step, f"writing image {row.id} done"))
+            for tag in self.options.tags:
+                self.tell(Status(step, f"naming to {tag} done"))
+        self.tell(Built(row.id, tuple(self.options.tags)))
+        return row
+
+
+class Reported:
+    """A step while it is done; ``cached`` is set where it was done before."""
+
+    def __init__(self, build: Build, step: Step) -> None:
+        self._build = build
+        self.step = step
+        self._begun = 0.0
+        self.cached = False
+
+    def __enter__(self) -> Reported:
+        self._begun = time.monotonic()
+        self._build.tell(Started(self.step))
+        return self
+
+    @property
+    def seconds(self) -> float:
+        """Since the step began."""
+        return time.monotonic() - self._begun
+
+    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
+        text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
+        self._build.tell(Finished(self.step, self.seconds, self.cached, text))
+
+
+class _Future:
+    """A stage in a thread of its own."""
+
+    def __init__(self) -> None:
+        self._done = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._value: Stage | None = None
+        self.error: BaseException | None = None
+
+    def start(self, work: Callable[[], Stage], stop: Stop) -> None:
+        """Begin."""
+
+        def run() -> None:
+            try:
+                self._value = work()
+            except BaseException as error:
+                self.error = error
+                stop.set()
+            finally:
+                self._done.set()
+
+        self._thread = threading.Thread(target=run, name="minidock-build-stage", daemon=True)
+        self._thread.start()
+
+    def result(self) -> Stage:
+        """Wait for it. Raises Cancelled when it has failed."""
+        self._done.wait()
+        if self._value is None:
+            raise Cancelled("the build was cancelled") from self.error
+        return self._value
+
+    def join(self) -> None:
+        """Wait for the thread's end."""
+        if self._thread is not None:
+            self._thread.join()
+
+
+def _titles(build: Build, index: int) -> Callable[[Instruction], str]:
+    """Return what names the steps of a stage, as Docker does: ``[builder 2/5] RUN make``."""
+    stage = build.dockerfile.stages[index]
+    total = 1 + sum(one.name in ("RUN", "COPY", "ADD", "WORKDIR") for one in stage.instructions)
+    count = 0
+    many = len(build.dockerfile.stages) > 1
+    prefix = f"{stage.name or f'stage-{index}'} " if many else ""
+
+    def title(instruction: Instruction) -> str:
+        nonlocal count
+        count += 1
+        return f"[{prefix}{count}/{max(total, count)}] {instruction.original}"
+
+    return title

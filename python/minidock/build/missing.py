@@ -1,0 +1,86 @@
+"""What a source of COPY that is not there is answered with: the rule that hides it, or the names nearest to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minidock.build.sources import Context, name_pattern
+from minidock.errors import NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from minidock.build.sources import Source
+
+_LOOKED_AT = 5000
+_SHOWN = 3
+
+
+def not_found(source: Source, text: str) -> NotFound:
+    """Return the error for a source that names nothing."""
+    path = text.strip("/")
+    where = "the build context" if source.is_context else source.shown
+    said = f'failed to calculate checksum of "/{path}": not found in {where}'
+    if isinstance(source, Context) and source.ignore is not None:
+        node = source.tree.look(source.tree.resolve(path))
+        if node is not None:
+            rule = source.ignore.rule(node.path, is_directory=node.is_directory)
+            if rule is not None:
+                return NotFound(f"{said}: it is there, but {rule} leaves it out")
+    near = _near(source, path)
+    if near:
+        return NotFound(f"{said}; did you mean {' or '.join(near)}?")
+    return NotFound(said)
+
+
+def _near(source: Source, path: str) -> list[str]:
+    """The paths that are most like one: in its directory, or of the same name anywhere."""
+    import difflib
+
+    parent, _, name = path.rpartition("/")
+    names = source.tree.names(source.tree.resolve(parent))
+    close = difflib.get_close_matches(name, [one for one in names if _is_seen(source, parent, one)], _SHOWN, 0.6)
+    if close:
+        return [f"{parent}/{one}" if parent else one for one in close]
+    lower = name.lower()
+    found: list[str] = []
+    waiting, looked = [""], 0
+    while waiting and looked < _LOOKED_AT and len(found) < _SHOWN:
+        directory = waiting.pop(0)
+        for one in source.tree.names(directory):
+            looked += 1
+            below = f"{directory}/{one}" if directory else one
+            node = source.tree.look(below)
+            if node is None or source.is_hidden(below, is_directory=node.is_directory):
+                continue
+            if one.lower() == lower and below != path:
+                found.append(below)
+            if node.is_directory:
+                waiting.append(below)
+    return found[:_SHOWN]
+
+
+def _is_seen(source: Source, parent: str, name: str) -> bool:
+    path = f"{parent}/{name}" if parent else name
+    node = source.tree.look(path)
+    return node is not None and not source.is_hidden(path, is_directory=node.is_directory)
+
+
+def pruner(patterns: Sequence[str]) -> Callable[[str, bool], bool]:
+    """Return what ``--exclude`` leaves out, by a path below the source. Raises InvalidArgument."""
+    rules = [[part for part in pattern.split("/") if part not in ("", ".")] for pattern in patterns]
+    compiled = [[None if part == "**" else name_pattern(part) for part in parts] for parts in rules]
+
+    def matches(wanted: Sequence[object], names: Sequence[str]) -> bool:
+        if not wanted:
+            return not names
+        first, rest = wanted[0], wanted[1:]
+        if first is None:
+            return any(matches(rest, names[start:]) for start in range(len(names) + 1))
+        return bool(names) and first.fullmatch(names[0]) is not None and matches(rest, names[1:])  # type: ignore[attr-defined]
+
+    def leave_out(path: str, _is_directory: bool) -> bool:
+        names = path.split("/")
+        return any(matches(wanted, names) for wanted in compiled)
+
+    return leave_out

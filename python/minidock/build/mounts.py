@@ -1,0 +1,239 @@
+"""``RUN --mount``: what a command sees besides its stage's files, and what of it counts for the step's key."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+from typing import TYPE_CHECKING
+
+from minidock.build import caches, keys, missing, sources
+from minidock.build.dockerfile import paths
+from minidock.build.running import Mounted
+from minidock.errors import InvalidArgument, NotFound, Unsupported
+from minidock.store.failures import translated
+from minidock.store.trees import remove_tree
+from minidock.store.workspace import is_alive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from minidock.build.dockerfile.config import Script, Step
+    from minidock.build.dockerfile.instructions import Mount, Run
+    from minidock.build.executor import Build
+    from minidock.build.sources import Match, Source
+
+_SECRETS = "/run/secrets"
+_AGENT = "/run/buildkit/ssh_agent"
+_READ_ONLY = ["rbind", "rprivate", "ro"]
+_WRITABLE = ["rbind", "rprivate"]
+
+
+class Wanted:
+    """The mounts of one RUN, before anything of them exists."""
+
+    def __init__(self, mounts: tuple[Mount, ...], directory: str, script: Script | None) -> None:
+        self.mounts = mounts
+        self._directory = directory
+        self._script = script
+        self.facts: list[keys.Fact] = [] if script is None else [script.path, script.content]
+        self.binds: dict[int, tuple[Source, Match]] = {}
+
+    def target(self, mount: Mount) -> str:
+        """Where a mount is, absolute. Raises InvalidArgument for one on /, or below /proc or /sys."""
+        path = paths.working_directory(self._directory, mount.target)
+        if path == "/" or path.split("/")[1] in ("proc", "sys"):
+            raise InvalidArgument(f"invalid mount target {mount.target!r}: mounts on /, /proc and /sys are refused")
+        return path
+
+    @contextlib.contextmanager
+    def ready(self, build: Build, directory: str) -> Iterator[Mounted]:
+        """Make what the mounts need, for the time of the block; ``directory`` is the step's own."""
+        made = Mounted()
+        with contextlib.ExitStack() as stack:
+            memory = _Memory(build, stack)
+            for index, mount in enumerate(self.mounts):
+                place = f"{directory}-mount{index}"
+                if mount.type == "tmpfs":
+                    self._tmpfs(mount, made)
+                elif mount.type == "bind":
+                    self._bind(index, mount, place, made)
+                elif mount.type == "cache":
+                    path = caches.prepare(build, mount, mount.id or self.target(mount), stack)
+                    made.mounts.append((self.target(mount), "bind", path, _READ_ONLY if mount.readonly else _WRITABLE))
+                elif mount.type == "secret":
+                    self._secret(build, mount, memory, made)
+                else:
+                    self._ssh(build, mount, made)
+            if self._script is not None:
+                path = memory.file(self._script.content.encode("utf-8", "surrogateescape"), 0o755, (0, 0))
+                made.mounts.append((self._script.path, "bind", path, _READ_ONLY))
+            yield made
+
+    def _tmpfs(self, mount: Mount, made: Mounted) -> None:
+        options = ["nosuid", "nodev", "mode=1777", *([f"size={mount.size}"] if mount.size else [])]
+        made.mounts.append((self.target(mount), "tmpfs", "tmpfs", options))
+
+    def _bind(self, index: int, mount: Mount, place: str, made: Mounted) -> None:
+        target = self.target(mount)
+        source, match = self.binds[index]
+        node = match.files[0].node
+        if not node.is_directory:
+            # A file that is written to is a copy of its own.
+            path = node.place if mount.readonly else _copied(source, match, place)
+            made.mounts.append((target, "bind", path, _READ_ONLY if mount.readonly else _WRITABLE))
+            return
+        with translated("make", place):
+            os.mkdir(place, 0o700)
+            lower = [*_mask(source, match, f"{place}/mask"), *source.tree.layers]
+            made.mounts.append((target, "bind", place, _READ_ONLY if mount.readonly else _WRITABLE))
+            shown = {"destination": target, "lower": lower, "path": node.path}
+            if mount.readonly:
+                made.sources.append({**shown, "kind": "layers"})
+                return
+            status = os.stat(lower[0])
+            for name in ("upper", "work"):
+                os.mkdir(f"{place}/{name}", 0o700)
+            os.chown(f"{place}/upper", status.st_uid, status.st_gid)
+            os.chmod(f"{place}/upper", stat.S_IMODE(status.st_mode))
+        made.sources.append(
+            {**shown, "kind": "overlay", "upper": f"{place}/upper", "work": f"{place}/work", "volatile": True}
+        )
+
+    def _secret(self, build: Build, mount: Mount, memory: _Memory, made: Mounted) -> None:
+        name = mount.id or os.path.basename(mount.target)
+        secret = build.options.secrets.get(name)
+        if secret is None:
+            if mount.required:
+                raise NotFound(f"secret {name}: not found; give it with --secret id={name},src=FILE")
+            return
+        value = secret.read()
+        if mount.env:
+            made.environment.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
+            if not mount.target:
+                return
+        target = self.target(mount) if mount.target else f"{_SECRETS}/{name}"
+        path = memory.file(value, 0o400 if mount.mode is None else mount.mode, (mount.uid or 0, mount.gid or 0))
+        made.mounts.append((target, "bind", path, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
+
+    def _ssh(self, build: Build, mount: Mount, made: Mounted) -> None:
+        name = mount.id or "default"
+        socket = build.options.ssh.get(name)
+        if socket is None:
+            if mount.required:
+                raise NotFound(f"ssh {name}: no agent was given; give one with --ssh {name}")
+            return
+        if mount.mode is not None or mount.uid or mount.gid:
+            raise Unsupported(
+                "RUN --mount=type=ssh: the agent's socket keeps its owner and mode; leave out uid, gid, mode"
+            )
+        number = sum(entry.startswith(_AGENT) for entry, *_ in made.mounts)
+        target = self.target(mount) if mount.target else f"{_AGENT}.{number}"
+        made.mounts.append((target, "bind", socket, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
+        if not any(entry.startswith("SSH_AUTH_SOCK=") for entry in made.environment):
+            made.environment.append(f"SSH_AUTH_SOCK={target}")
+
+
+class _Memory:
+    """Files in the run root, which lies in memory: secrets touch no disk. They go at the end of ``stack``."""
+
+    def __init__(self, build: Build, stack: contextlib.ExitStack) -> None:
+        self._build = build
+        self._stack = stack
+        self._directory = ""
+
+    def file(self, data: bytes, mode: int, owner: tuple[int, int]) -> str:
+        """Make a file; returns its path."""
+        path = f"{self._made()}/{os.urandom(6).hex()}"
+        with translated("write", path):
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            with os.fdopen(fd, "wb") as file:
+                file.write(data)
+                os.fchown(fd, *owner)
+                os.fchmod(fd, mode)
+        return path
+
+    def _made(self) -> str:
+        if not self._directory:
+            store = self._build.store
+            top = f"{store.paths.run}/build"
+            with translated("make", top):
+                os.makedirs(top, 0o700, exist_ok=True)
+                for name in os.listdir(top):
+                    if not is_alive(store.paths, name.rpartition(".")[0]):
+                        remove_tree(f"{top}/{name}")  # of a build that was killed
+                self._directory = f"{top}/{self._build.work.name}.{os.urandom(4).hex()}"
+                os.mkdir(self._directory, 0o700)
+            self._stack.callback(remove_tree, self._directory)
+        return self._directory
+
+
+def _mask(source: Source, match: Match, place: str) -> list[str]:
+    """A layer that hides what the rules leave out of a context; none where nothing is left out."""
+    if not source.is_context or getattr(source, "ignore", None) is None:
+        return []
+    seen = {found.node.path for found in match.files}
+    hidden = [
+        f"{found.node.path}/{name}" if found.node.path else name
+        for found in match.files
+        if found.node.is_directory
+        for name in source.tree.names(found.node.path)
+        if (f"{found.node.path}/{name}" if found.node.path else name) not in seen
+    ]
+    if not hidden:
+        return []
+    _like(f"{place}", source, "")
+    for path in hidden:
+        parts = path.split("/")
+        for count in range(1, len(parts)):
+            _like(place, source, "/".join(parts[:count]))
+        os.mknod(f"{place}/{path}", stat.S_IFCHR, os.makedev(0, 0))
+    return [place]
+
+
+def _like(place: str, source: Source, path: str) -> None:
+    target = f"{place}/{path}" if path else place
+    if os.path.isdir(target):
+        return
+    node = source.tree.look(path)
+    assert node is not None  # noqa: S101 - something in it was seen
+    os.mkdir(target, 0o700)
+    os.chown(target, node.status.st_uid, node.status.st_gid)
+    os.chmod(target, stat.S_IMODE(node.status.st_mode))
+
+
+def _copied(source: Source, match: Match, place: str) -> str:
+    node = match.files[0].node
+    fd = source.open(node)
+    with translated("copy", node.place), os.fdopen(fd, "rb") as file, open(place, "xb") as out:
+        while data := file.read(1 << 20):
+            out.write(data)
+        os.fchmod(out.fileno(), stat.S_IMODE(node.status.st_mode))
+    return place
+
+
+def sources_of(build: Build, instruction: Run) -> dict[int, Source]:
+    """Return what the binds of a RUN show, by their number; waits for the stages among them."""
+    found = {}
+    for index, mount in enumerate(instruction.mounts):
+        if mount.type == "bind":
+            stage = build.names.get(mount.from_.lower())
+            found[index] = build.source(mount.from_) if stage is None else build.stage_source(stage)
+    return found
+
+
+def wanted(instruction: Run, step: Step, found: Mapping[int, Source]) -> Wanted:
+    """Return the mounts of a RUN, with what of them belongs to its key. Raises what finding their sources raises."""
+    made = Wanted(instruction.mounts, step.directory, step.script)
+    for index, mount in enumerate(made.mounts):
+        fact: list[keys.Fact] = [mount.type, mount.target, int(mount.readonly), mount.size or 0, mount.id]
+        if mount.type == "bind":
+            source = found[index]
+            matches = [] if sources.is_pattern(mount.source) else source.match(mount.source or "/")
+            if not matches:
+                raise missing.not_found(source, mount.source)
+            made.binds[index] = (source, matches[0])
+            fact.append(sources.fingerprint(source, matches, times=False))
+        # The values of secrets are no part of the key, as in Docker, nor is what a cache holds.
+        made.facts.append(fact)
+    return made

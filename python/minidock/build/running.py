@@ -1,0 +1,187 @@
+"""RUN: one command in a container over the stage's layers; what it writes becomes the next layer."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING, Any
+
+from minidock.containers.container import Container
+from minidock.errors import LimitExceeded, MinidockError, Unsupported
+from minidock.images import upper as uppers
+from minidock.snapshots.snapshots import MAX_LAYERS
+from minidock.spec.oci_image import ExecutionConfig, ImageConfig
+from minidock.store.failures import from_os
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from minidock.build.stopping import Stop
+    from minidock.engine import Engine
+    from minidock.images.layers import Unpacked
+
+HOSTNAME = "buildkitsandbox"
+"""Docker's: a name that is the same for every build."""
+_CHUNK = 64 << 10
+
+
+class Command:
+    """What a RUN runs: an argument vector with its surroundings, and options of ``containers.create``."""
+
+    def __init__(
+        self,
+        argv: Sequence[str],
+        *,
+        env: Sequence[str],
+        user: str,
+        working_dir: str,
+        options: Mapping[str, Any],
+        platform: tuple[str, str, str],
+    ) -> None:
+        self.argv = list(argv)
+        self.env = list(env)
+        self.user = user
+        self.working_dir = working_dir
+        self.options = dict(options)
+        self.platform = platform
+
+
+class Mounted:
+    """Mounts of one RUN: as in the runtime-spec, and what binds show instead of the paths that they name."""
+
+    def __init__(self) -> None:
+        self.mounts: list[tuple[str, str, str, list[str]]] = []
+        self.sources: list[dict[str, Any]] = []
+        self.environment: list[str] = []
+        """Secrets that are variables."""
+
+
+class Room:
+    """The directories of one RUN inside a workspace: its writable layer, and the layer that is made of it."""
+
+    def __init__(self, directory: str, layers: Sequence[str]) -> None:
+        self.directory = directory
+        self.below = list(layers)
+        self.upper = f"{directory}/upper"
+        self.work = f"{directory}/work"
+        self.layer = f"{directory}/layer"
+
+    def make(self, idmap: dict[str, list[list[int]]] | None) -> None:
+        """Make them; the writable layer has mode and owner of what lies below."""
+        if len(self.below) > MAX_LAYERS:
+            raise LimitExceeded(f"the stage has {len(self.below)} layers, and the kernel stacks at most {MAX_LAYERS}")
+        try:
+            os.mkdir(self.directory, 0o700)
+            os.mkdir(self.work, 0o700)
+            os.mkdir(self.upper, 0o700)
+            if not self.below:
+                os.mkdir(f"{self.directory}/empty", 0o755)
+                self.below = [f"{self.directory}/empty"]
+            status = os.stat(self.below[0])
+            uid, gid = _mapped(status.st_uid, idmap, "uid"), _mapped(status.st_gid, idmap, "gid")
+            if uid or gid:
+                os.chown(self.upper, uid, gid)
+            os.chmod(self.upper, stat.S_IMODE(status.st_mode))
+        except OSError as error:
+            raise from_os(error, "make", self.directory) from error
+
+    def snapshot(self, idmap: dict[str, list[list[int]]] | None) -> dict[str, Any]:
+        """The section ``rootfs`` of the supervisor's document."""
+        return {
+            "type": "overlay",
+            "lower": self.below,
+            "upper": self.upper,
+            "work": self.work,
+            "volatile": True,
+            "idmap": idmap,
+        }
+
+
+def run(
+    engine: Engine,
+    command: Command,
+    room: Room,
+    *,
+    stop: Stop,
+    output: Callable[[bytes], None],
+    clamp: int | None,
+    mounts: Mounted | None = None,
+) -> tuple[int, Unpacked | None]:
+    """Run a command; returns its exit code and, when that is 0, the layer of what it wrote (None: nothing).
+
+    ``output`` gets what it writes, in pieces, from another thread. The container dies with this process and is gone
+    when this returns. Raises what starting a container raises, Cancelled when ``stop`` is set meanwhile.
+    """
+    if not engine.snapshots.backend.overlay:
+        raise Unsupported(
+            "RUN needs overlayfs, which does not work on the data root: "
+            f"{engine.snapshots.backend.reason or 'storage-driver is vfs'}; choose a --data-root on another file system"
+        )
+    stop.check()
+    lifecycle = engine.lifecycle
+    system, architecture, variant = command.platform
+    if mounts is not None:
+        command.env += mounts.environment
+    config = ExecutionConfig(
+        user=command.user, env=command.env, cmd=command.argv, working_dir=command.working_dir or "/"
+    )
+    base = ImageConfig(architecture=architecture, os=system, variant=variant, config=config)
+    options: dict[str, Any] = {
+        "hostname": HOSTNAME,
+        "remove": True,
+        "owner": "process",
+        "log_driver": "none",
+        **command.options,
+    }
+    planned = lifecycle.plan(None, None, options, {}, base)
+    record = planned.record
+    idmap: dict[str, list[list[int]]] | None = None
+    if record.uid_map:
+        idmap = {"uid": [list(part) for part in record.uid_map], "gid": [list(part) for part in record.gid_map]}
+    room.make(idmap)
+    planned.snapshot = room.snapshot(idmap)
+    if mounts is not None:
+        record.step_mounts, record.step_sources = mounts.mounts, mounts.sources
+    record.starter = lifecycle.owner()
+    container = Container(lifecycle, lifecycle.create(planned), record.state, warnings=planned.warnings)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    thread = threading.Thread(target=_drain, args=(reader, output), name="minidock-build-output", daemon=True)
+    thread.start()
+    try:
+        try:
+            stop.add(container)
+            ended = container.start_attached(stdout=writer, stderr=writer, sig_proxy=False)
+        except BaseException:
+            with contextlib.suppress(MinidockError):
+                container.remove(force=True)
+            raise
+        finally:
+            stop.discard(container)
+            os.close(writer)
+            thread.join()
+        stop.check()
+        code = 0 if ended is None else ended.exit_code
+        if code:
+            return code, None
+    finally:
+        with contextlib.suppress(MinidockError):
+            container.remove(force=True)
+    places = [] if mounts is None else [mount[0] for mount in mounts.mounts]
+    return 0, uppers.layer_of_upper(room.upper, room.below, room.layer, idmap=idmap, clamp=clamp, places=places)
+
+
+def _drain(fd: int, output: Callable[[bytes], None]) -> None:
+    try:
+        while data := os.read(fd, _CHUNK):
+            output(data)
+    finally:
+        os.close(fd)
+
+
+def _mapped(number: int, idmap: dict[str, list[list[int]]] | None, kind: str) -> int:
+    for inside, outside, size in (idmap or {}).get(kind, ()):
+        if inside <= number < inside + size:
+            return outside + number - inside
+    return number

@@ -1,0 +1,320 @@
+"""``build``: a Dockerfile becomes an image."""
+
+from __future__ import annotations
+
+import os
+
+from minidock.cli.flags import Command, Flag
+from minidock.cli.output import complain, line, write
+from minidock.cli.surface import BUILD, NO_DAEMON
+from minidock.cli.words import UsageError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from minidock.build.events import Event
+    from minidock.build.outputs import Output
+    from minidock.cli.flags import Values
+    from minidock.cli.session import Session
+    from minidock.images.image import Image
+
+INTERRUPTED = 130
+_MODES = ("auto", "plain", "tty", "quiet", "rawjson")
+
+
+def _build(session: Session, values: Values, arguments: list[str]) -> int:
+    """Build the image, and print its id with ``--quiet``."""
+    from minidock.build.dockerfile.instructions import DockerfileError
+    from minidock.build.failures import BuildFailed
+    from minidock.cli import build_progress
+
+    context = arguments[0]
+    if context.startswith("-") and context != "-":
+        raise UsageError(f"unknown context {context}")
+    mode = "quiet" if values["quiet"] else values["progress"] or os.environ.get("BUILDKIT_PROGRESS") or "auto"
+    if mode not in _MODES:
+        raise UsageError(f"invalid progress mode {mode}: must be one of {', '.join(_MODES)}", 1)
+    options = _options(values, context)
+    if values["check"] or values["call"] == "check":
+        return _check(session, context, options)
+    outputs = _outputs(values)
+    if values["iidfile"]:
+        _remove(values["iidfile"])
+    try:
+        with build_progress.shown(mode) as progress:
+            collected = build_progress.Warnings(progress)
+            image = _made(session, context, options, outputs, collected)
+        if mode not in ("quiet", "rawjson"):
+            write(collected.text(), 2)
+    except (BuildFailed, DockerfileError) as error:
+        if mode != "rawjson":
+            step, output = (error.step, error.output) if isinstance(error, BuildFailed) else ("", "")
+            write(build_progress.failure(step, output, error.excerpt), 2)
+        raise
+    except KeyboardInterrupt:
+        complain("minidock: the build was interrupted; what was done stays in the build cache")
+        raise SystemExit(INTERRUPTED) from None
+    if image is None:
+        return 0
+    if values["iidfile"]:
+        _write(values["iidfile"], image.id)
+    if values["metadata-file"]:
+        _metadata(values["metadata-file"], image.id, image.row.manifest, options["tags"])
+    if values["quiet"]:
+        line(image.id)
+    return 0
+
+
+def _outputs(values: Values) -> list[Output]:
+    from minidock.build import outputs
+
+    found = [outputs.parse(text) for text in values["output"]]
+    if values["push"]:
+        found.append(outputs.Output("registry", push=True))
+    kinds = {one.type in ("local", "tar") for one in found}
+    if len(kinds) > 1 or (True in kinds and len(found) > 1):
+        raise UsageError(
+            "multiple outputs: files and images do not come of one build; build twice, the cache has it", 1
+        )
+    if any(one.type == "oci" and not one.destination for one in found):
+        raise UsageError("output type oci: dest is required", 1)
+    return found
+
+
+def _made(
+    session: Session,
+    context: str,
+    options: dict[str, Any],
+    outputs: list[Output],
+    progress: Callable[[Event], None],
+) -> Image | None:
+    """Build, and bring the result where it is wanted; None where that is no image."""
+    images = session.engine.images
+    if outputs and outputs[0].type in ("local", "tar"):
+        if options["tags"]:
+            raise UsageError("tags are not supported for an output of files", 1)
+        if outputs[0].type == "local":
+            images.build_files(context, outputs[0].destination, progress=progress, **options)
+            return None
+        fd = 1 if outputs[0].destination == "-" else _created(outputs[0].destination)
+        try:
+            images.build_files(context, fd, progress=progress, **options)
+        finally:
+            if fd != 1:
+                os.close(fd)
+        return None
+    for one in outputs:
+        options["tags"] += [name for name in one.name.split(",") if name]
+    image = images.build(context, progress=progress, **options)
+    for one in outputs:
+        if one.destination:
+            fd = 1 if one.destination == "-" else _created(one.destination)
+            try:
+                images.save(list(options["tags"]) or [image.id], fd)
+            finally:
+                if fd != 1:
+                    os.close(fd)
+    if any(one.push for one in outputs):
+        if not options["tags"]:
+            raise UsageError("tag is needed when pushing to registry", 1)
+        from minidock.cli import progress as shown
+
+        for tag in dict.fromkeys(options["tags"]):
+            with shown.shown(2) as report:
+                images.push(tag, progress=report)
+    return image
+
+
+def _created(path: str) -> int:
+    try:
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise UsageError(f"output {path}: {error.strerror}", 1) from error
+
+
+def _check(session: Session, context: str, options: dict[str, Any]) -> int:
+    """Show the warnings of a Dockerfile as Docker does."""
+    from minidock.build.building import check
+    from minidock.build.failures import excerpt
+
+    found, file, lines = check(session.engine, context, **options)
+    number = len(found.warnings)
+    if not number:
+        line("Check complete, no warnings found.")
+    else:
+        line(f"Check complete, {number} warning{'s have' if number > 1 else ' has'} been found!")
+    for warning in found.warnings:
+        line(f"\nWARNING: {warning.rule} - {warning.url}\n{warning.detail}")
+        write(excerpt(file, lines, warning.line, warning.end_line) + "\n" if warning.line else "")
+    if found.error is not None:
+        write(f"\nERROR: {found.error}\n{excerpt(file, lines, found.error.line, found.error.end_line)}\n")
+    return 1 if number or found.error is not None else 0
+
+
+def _options(values: Values, context: str) -> dict[str, Any]:
+    options: dict[str, Any] = {
+        "dockerfile": _dockerfile(values["file"], context),
+        "target": values["target"],
+        "args": values["build-arg"],
+        "secrets": values["secret"],
+        "ssh": values["ssh"],
+        "tags": values["tag"],
+        "labels": _labels(values["label"]),
+        "cache_from": values["cache-from"],
+        "cache_to": values["cache-to"],
+        "contexts": _contexts(values["build-context"]),
+        "no_cache": values["no-cache"],
+        "no_cache_filter": [name for entry in values["no-cache-filter"] for name in entry.split(",")],
+        "pull": values["pull"],
+        "platform": values["platform"],
+        "network": values["network"],
+        "timestamps": values["timestamps"],
+        "extra_hosts": values["add-host"],
+        "ulimits": values["ulimit"],
+        "cgroup_parent": values["cgroup-parent"],
+        "shm_size": values["shm-size"],
+        "memory": values["memory"],
+        "memswap_limit": values["memory-swap"],
+        "cpu_shares": values["cpu-shares"],
+        "cpu_quota": values["cpu-quota"],
+        "cpu_period": values["cpu-period"],
+        "cpuset_cpus": values["cpuset-cpus"],
+        "cpuset_mems": values["cpuset-mems"],
+        "security_opt": values["security-opt"],
+    }
+    return {name: value for name, value in options.items() if value not in (None, [], {}, "") or name == "tags"}
+
+
+def _contexts(entries: list[str]) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not name or not equals or not value:
+            raise UsageError(f"invalid context value: {entry}, expected key=value", 1)
+        found[name] = value
+    return found
+
+
+def _labels(entries: list[str]) -> dict[str, str]:
+    found = {}
+    for entry in entries:
+        name, _, value = entry.partition("=")
+        if not name:
+            raise UsageError(f"invalid label {entry!r}: its name is missing", 1)
+        found[name] = value
+    return found
+
+
+def _dockerfile(name: str | None, context: str) -> Any:
+    """The Dockerfile: its text from standard input, a path on this host, or one in a context that is no directory."""
+    if name is None:
+        return None
+    if name == "-":
+        if context == "-":
+            raise UsageError("invalid argument: can't use stdin for both build context and dockerfile", 1)
+        with open(0, "rb", closefd=False) as file:
+            return file.read()
+    return os.path.abspath(name) if os.path.isdir(context) else name
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise UsageError(f"iidfile {path}: {error.strerror}", 1) from error
+
+
+def _write(path: str, text: str) -> None:
+    try:
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    except OSError as error:
+        raise UsageError(f"write {path}: {error.strerror}", 1) from error
+
+
+def _metadata(path: str, image_id: str, manifest: str | None, tags: list[str]) -> None:
+    import json
+
+    document: dict[str, object] = {
+        "containerimage.config.digest": image_id,
+        "containerimage.digest": manifest or image_id,
+    }
+    if tags:
+        from minidock.build.options import names
+
+        document["image.name"] = ",".join(names(tags))
+    _write(path, json.dumps(document, indent=2))
+
+
+BUILD_COMMAND = Command(
+    "[OPTIONS] PATH | URL | -",
+    "Build an image from a Dockerfile. The same input gives the same image: all that a build makes has the date of "
+    "SOURCE_DATE_EPOCH, or 2000-01-01, unless --timestamps=keep is given. A context of - is a tar, or a Dockerfile, on "
+    "standard input.",
+    [
+        Flag("add-host", "list", "Add a line to /etc/hosts of every RUN (HOST:IP)"),
+        Flag("allow", "list", "Allow an extra privileged entitlement", reason=BUILD),
+        Flag("annotation", "list", "Add an annotation to the image", reason=BUILD),
+        Flag("attest", "list", "Attestation parameters", reason=BUILD),
+        Flag("build-arg", "list", "Set a variable of the build"),
+        Flag("build-context", "list", "Another context, for --from and FROM: NAME=PATH, URL or docker-image://NAME"),
+        Flag("builder", "string", reason=NO_DAEMON, harmless="default"),
+        Flag("cache-from", "list", "A cache to read from, type=local,src=DIRECTORY"),
+        Flag("cache-to", "list", "A cache to write, type=local,dest=DIRECTORY[,mode=max]"),
+        Flag(
+            "call",
+            "string",
+            "What to do: build, or check the Dockerfile only",
+            default="build",
+            choices=("build", "check"),
+        ),
+        Flag("cgroup-parent", "string", "Parent cgroup of every RUN"),
+        Flag("check", "bool", "Check the Dockerfile only"),
+        Flag("cpu-period", "int", "Length of a CPU period, in microseconds"),
+        Flag("cpu-quota", "int", "CPU time of every RUN in a period, in microseconds"),
+        Flag("cpu-shares", "int", "CPU shares of every RUN (relative weight)"),
+        Flag("cpuset-cpus", "string", "CPUs that every RUN may use (0-3, 0,1)"),
+        Flag("cpuset-mems", "string", "Memory nodes that every RUN may use (0-3, 0,1)"),
+        Flag("debug", "bool", short="D", reason=NO_DAEMON),
+        Flag("file", "string", "Name of the Dockerfile (default PATH/Dockerfile); - is standard input", short="f"),
+        Flag("force-rm", "bool", hidden=True),
+        Flag("iidfile", "string", "Write the image's id to a file"),
+        Flag("label", "list", "Set a label of the image"),
+        Flag("load", "bool", "The image becomes one of this host, as it always does", hidden=True),
+        Flag("memory", "bytes", "Memory limit of every RUN", short="m"),
+        Flag("memory-swap", "bytes-or-all", "Limit of memory and swap together of every RUN; -1 is no limit for swap"),
+        Flag("metadata-file", "string", "Write the digests and names of the result to a file"),
+        Flag("network", "string", "Network of every RUN that names none: default, none, host", default="default"),
+        Flag("no-cache", "bool", "Take nothing from the cache"),
+        Flag("no-cache-filter", "list", "Take nothing from the cache for these stages"),
+        Flag(
+            "output", "list", "Where the result goes: DIRECTORY, -, or type=local|tar|docker|oci,dest=PATH", short="o"
+        ),
+        Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
+        Flag("progress", "string", "How to show what goes on: auto, plain, tty, quiet, rawjson", choices=_MODES),
+        Flag("provenance", "string", reason=BUILD, harmless="false"),
+        Flag("pull", "bool", "Look for base images in their registries though they are here"),
+        Flag("push", "bool", "Push the image under all its names"),
+        Flag("quiet", "bool", "Print the image's id only", short="q"),
+        Flag("rm", "bool", hidden=True, default=True),
+        Flag("sbom", "string", reason=BUILD, harmless="false"),
+        Flag("secret", "list", "A secret for RUN --mount=type=secret (id=NAME[,src=PATH|,env=VARIABLE])"),
+        Flag("security-opt", "list", "Security options of every RUN"),
+        Flag("shm-size", "bytes", "Size of /dev/shm of every RUN"),
+        Flag("ssh", "list", "An agent for RUN --mount=type=ssh, ID[=SOCKET]"),
+        Flag("tag", "list", "Name of the image, NAME[:TAG]", short="t"),
+        Flag("target", "string", "Stage to build"),
+        Flag(
+            "timestamps", "string", "Times of what is made: fixed or keep", default="fixed", choices=("fixed", "keep")
+        ),
+        Flag("ulimit", "list", "Limits of every RUN (NAME=SOFT[:HARD])"),
+    ],
+    _build,
+    minimum=1,
+    maximum=1,
+    complete="files",
+)

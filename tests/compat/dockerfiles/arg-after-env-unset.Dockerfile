@@ -1,0 +1,4 @@
+FROM scratch
+ENV A=2
+ARG A
+LABEL a=$A

@@ -1,0 +1,4 @@
+FROM scratch
+ENV A=2
+ARG A=1
+LABEL a=$A

@@ -1,0 +1,4 @@
+ARG A=1
+FROM scratch
+ARG A
+LABEL a=$A

@@ -1,0 +1,4 @@
+FROM scratch AS a
+ARG A=1
+FROM scratch
+LABEL a=$A

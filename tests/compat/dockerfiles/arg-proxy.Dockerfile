@@ -1,0 +1,3 @@
+FROM corpus-base
+LABEL a=$HTTP_PROXY
+RUN test "$http_proxy" = http://p

@@ -1,0 +1,4 @@
+FROM scratch
+label a=b
+label c=d
+label e=f

@@ -1,0 +1,2 @@
+FROM scratch
+Label a=b

@@ -1,0 +1,2 @@
+FROM scratch
+COPY --checksum=sha256:00 a /

@@ -1,0 +1,2 @@
+FROM scratch
+COPY --foo=1 a /

@@ -1,0 +1,2 @@
+FROM scratch
+COPY --from=corpus-base /bin/busybox /b

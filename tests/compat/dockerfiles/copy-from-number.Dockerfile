@@ -1,0 +1,4 @@
+FROM scratch
+COPY a /
+FROM scratch
+COPY --from=0 /a /b

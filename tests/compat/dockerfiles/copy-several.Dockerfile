@@ -1,0 +1,2 @@
+FROM scratch
+COPY a dir/x /d/

@@ -1,0 +1,3 @@
+FROM scratch
+ENV D=/d S=a
+COPY $S ${D}/

@@ -1,0 +1,4 @@
+# check=experimental=all
+# foo
+FROM scratch AS bar
+COPY a /

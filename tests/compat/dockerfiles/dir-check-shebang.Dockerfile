@@ -1,0 +1,4 @@
+#!/usr/bin/env docker
+# check=skip=all
+FROM scratch
+CMD a

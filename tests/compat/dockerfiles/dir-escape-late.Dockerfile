@@ -1,0 +1,5 @@
+# a comment
+# escape=`
+FROM scratch
+LABEL a=b \
+ c=d

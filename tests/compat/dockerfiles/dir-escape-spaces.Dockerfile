@@ -1,0 +1,4 @@
+#   Escape  =  `  
+FROM scratch
+LABEL a=b `
+ b=c

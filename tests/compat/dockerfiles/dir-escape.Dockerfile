@@ -1,0 +1,4 @@
+# escape=`
+FROM scratch
+LABEL a=C:\x `
+ b=c

@@ -1,0 +1,3 @@
+FROM scratch
+ENV X=a.b.c
+ENV A=${X//./_} B=${X//?/x} C=${X/*./} D=${X//b*/}

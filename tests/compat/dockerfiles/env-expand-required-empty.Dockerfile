@@ -1,0 +1,3 @@
+FROM scratch
+ENV E=
+ENV A=${E:?}

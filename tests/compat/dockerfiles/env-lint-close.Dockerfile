@@ -1,0 +1,3 @@
+FROM scratch
+ENV FOO=1
+LABEL a=$FO

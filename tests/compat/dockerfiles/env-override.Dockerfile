@@ -1,0 +1,4 @@
+FROM scratch
+ENV A=1
+ENV B=2
+ENV A=3

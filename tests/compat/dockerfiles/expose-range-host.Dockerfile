@@ -1,0 +1,2 @@
+FROM scratch
+EXPOSE 1-3:1-2

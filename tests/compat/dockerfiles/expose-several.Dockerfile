@@ -1,0 +1,2 @@
+FROM scratch
+EXPOSE 80 443/tcp 53/udp 5000-5002

@@ -1,0 +1,3 @@
+ARG a=scr
+ARG b=${a}atch
+FROM $b

@@ -1,0 +1,2 @@
+ARG base=scratch
+FROM ${bse:-scratch}

@@ -1,0 +1,2 @@
+ARG base=nothing
+FROM $base

@@ -1,0 +1,3 @@
+FROM scratch AS One
+LABEL a=b
+FROM one

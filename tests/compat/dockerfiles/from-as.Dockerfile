@@ -1,0 +1,4 @@
+FROM scratch AS one
+LABEL a=b
+FROM one
+LABEL c=d

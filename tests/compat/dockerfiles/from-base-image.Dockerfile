@@ -1,0 +1,4 @@
+FROM corpus-base
+LABEL a=b
+ENV B=$A
+CMD ["x"]

@@ -1,0 +1,2 @@
+FROM scratch AS context
+LABEL a=b

@@ -1,0 +1,2 @@
+FROM corpus-onbuild
+LABEL z=$O

@@ -1,0 +1,5 @@
+FROM scratch AS a
+ONBUILD LABEL x=y
+FROM a AS b
+FROM b
+LABEL z=1

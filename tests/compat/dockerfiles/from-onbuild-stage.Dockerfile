@@ -1,0 +1,5 @@
+FROM scratch AS a
+ONBUILD LABEL x=y
+ONBUILD ENV O=1
+FROM a
+LABEL z=$O

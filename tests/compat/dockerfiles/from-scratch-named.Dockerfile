@@ -1,0 +1,3 @@
+FROM scratch AS scratch
+LABEL a=b
+FROM scratch

@@ -1,0 +1,2 @@
+FROM scratch AS a
+LABEL a=1

@@ -1,0 +1,4 @@
+FROM scratch AS a
+LABEL a=1
+FROM scratch
+LABEL a=2

@@ -1,0 +1,2 @@
+FROM scratch
+HEALTHCHECK --intervall=1s CMD x

@@ -1,0 +1,4 @@
+FROM scratch
+COPY <<dir/name /d/
+hello
+dir/name

@@ -1,0 +1,4 @@
+FROM scratch
+COPY <<"E F" /f
+	hello
+E F

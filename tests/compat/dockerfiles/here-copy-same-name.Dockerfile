@@ -1,0 +1,6 @@
+FROM scratch
+COPY <<A <<A /d/
+one
+A
+two
+A

@@ -1,0 +1,6 @@
+FROM scratch
+COPY <<A <<B /d/
+one
+A
+two
+B

@@ -1,0 +1,5 @@
+FROM scratch
+ONBUILD RUN <<-EOF
+	echo a
+	EOF
+LABEL a=b

@@ -1,0 +1,4 @@
+FROM scratch
+ONBUILD COPY <<EOF /f
+hello
+EOF

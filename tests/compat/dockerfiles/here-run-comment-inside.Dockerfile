@@ -1,0 +1,5 @@
+FROM corpus-base
+RUN <<EOF
+# not a comment \
+echo a
+EOF

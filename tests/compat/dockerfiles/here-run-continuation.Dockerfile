@@ -1,0 +1,5 @@
+FROM corpus-base
+RUN <<EOF && \
+  true
+echo a
+EOF

@@ -1,0 +1,5 @@
+FROM corpus-base
+RUN <<EOF
+#!/bin/sh
+echo a
+EOF

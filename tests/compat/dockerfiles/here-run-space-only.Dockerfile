@@ -1,0 +1,4 @@
+FROM corpus-base
+RUN <<   EOF
+echo hi
+EOF

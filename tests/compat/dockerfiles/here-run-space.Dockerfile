@@ -1,0 +1,4 @@
+FROM corpus-base
+RUN cat << EOF >/f
+hi
+EOF

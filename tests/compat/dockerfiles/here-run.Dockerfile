@@ -1,0 +1,5 @@
+FROM corpus-base
+RUN <<EOF
+echo a
+echo b
+EOF

@@ -1,0 +1,4 @@
+FROM scratch
+SHELL ["/bin/bash", "-c"]
+CMD a
+ENTRYPOINT b

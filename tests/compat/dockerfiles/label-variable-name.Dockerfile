@@ -1,0 +1,3 @@
+FROM scratch
+ENV K=key
+LABEL $K=1 ${K}2=2

@@ -1,0 +1,9 @@
+
+
+  
+FROM scratch
+
+
+
+LABEL a=b
+

@@ -1,0 +1,3 @@
+FROM scratch
+LA\
+BEL a=b

@@ -1,0 +1,2 @@
+FrOm scratch
+LaBeL a=b

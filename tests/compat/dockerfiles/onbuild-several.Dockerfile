@@ -1,0 +1,4 @@
+FROM scratch
+ONBUILD RUN a
+ONBUILD COPY . /x
+onbuild label  a=b

@@ -1,0 +1,2 @@
+FROM corpus-base
+RUN --nework=none true

@@ -1,0 +1,2 @@
+FROM corpus-base
+RUN --mount=target=/ctx cp /ctx/a /x

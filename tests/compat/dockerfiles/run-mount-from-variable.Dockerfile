@@ -1,0 +1,3 @@
+FROM corpus-base
+ARG X=s
+RUN --mount=target=/x,from=$X true

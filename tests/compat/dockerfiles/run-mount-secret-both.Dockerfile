@@ -1,0 +1,2 @@
+FROM corpus-base
+RUN --mount=type=secret,id=a,source=b true

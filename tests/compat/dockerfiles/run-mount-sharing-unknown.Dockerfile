@@ -1,0 +1,2 @@
+FROM corpus-base
+RUN --mount=type=cache,target=/x,sharing=foo true

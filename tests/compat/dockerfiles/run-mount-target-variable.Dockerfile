@@ -1,0 +1,3 @@
+FROM corpus-base
+ARG X=/q
+RUN --mount=type=tmpfs,target=$X touch /q/x

@@ -1,0 +1,2 @@
+FROM corpus-base
+RUN --mount=type=cache,target=/x,uid=a true

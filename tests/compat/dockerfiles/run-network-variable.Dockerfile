@@ -1,0 +1,3 @@
+FROM corpus-base
+ENV N=none
+RUN --network=$N true

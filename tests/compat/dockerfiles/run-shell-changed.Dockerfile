@@ -1,0 +1,3 @@
+FROM corpus-base
+SHELL ["/bin/sh", "-ec"]
+RUN echo a

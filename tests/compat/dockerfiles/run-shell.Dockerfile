@@ -1,0 +1,3 @@
+FROM corpus-base
+RUN echo a && \
+  echo b

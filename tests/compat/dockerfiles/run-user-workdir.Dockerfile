@@ -1,0 +1,4 @@
+FROM corpus-base
+USER 1
+WORKDIR /w
+RUN pwd

@@ -1,0 +1,4 @@
+FROM scratch AS a
+WORKDIR ${X:?no}
+FROM scratch
+LABEL a=b

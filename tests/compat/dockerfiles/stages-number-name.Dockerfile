@@ -1,0 +1,2 @@
+FROM scratch AS s-0.x_y
+LABEL a=b

@@ -1,0 +1,4 @@
+FROM corpus-base AS a
+RUN exit 1
+FROM scratch
+LABEL a=b

@@ -1,0 +1,3 @@
+FROM scratch
+ENV U=1
+USER $U:${G:-2}

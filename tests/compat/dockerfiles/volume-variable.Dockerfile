@@ -1,0 +1,3 @@
+FROM scratch
+ENV V=/v
+VOLUME $V ${V}2

@@ -1,0 +1,3 @@
+FROM scratch
+ENV D=/x
+WORKDIR $D/y z

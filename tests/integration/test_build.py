@@ -1,0 +1,635 @@
+"""``build``: Dockerfiles become images, as Docker makes them."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import tarfile
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import minidock
+from minidock.build import events
+from minidock.build.dockerfile.instructions import DockerfileError
+from minidock.build.failures import BuildFailed
+from minidock.errors import Cancelled, InvalidArgument, MinidockError, NotFound
+from tests.conftest import Cli
+from tests.integration.test_load import files_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from minidock.images.image import Image
+
+DATE = 946_684_800
+Entry = tuple[str, bytes, int, int, int]
+"""Type, mode, uid, gid."""
+
+
+def context(directory: Path, files: dict[str, str | bytes]) -> Path:
+    """A directory with these files."""
+    for name, data in files.items():
+        path = directory / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data.encode() if isinstance(data, str) else data)
+    return directory
+
+
+def build(engine: minidock.Engine, directory: Path, dockerfile: str, **options: Any) -> Image:
+    """Build without a network."""
+    return engine.images.build(directory, dockerfile=dockerfile.encode(), **{"network": "none", **options})
+
+
+def steps(seen: Sequence[events.Event]) -> dict[str, bool]:
+    """The steps of a build's instructions, and whether they came from the cache."""
+    return {
+        event.step.name: event.cached
+        for event in seen
+        if isinstance(event, events.Finished)
+        and event.step.line
+        and not event.step.name.split("] ")[1].startswith("FROM")
+    }
+
+
+def layers(engine: minidock.Engine, image: Image) -> list[dict[str, tarfile.TarInfo]]:
+    """The members of each layer's tar, by name, lowest layer first."""
+    files = files_of(b"".join(engine.images.save(image.id)))
+    found = []
+    for path in json.loads(files["manifest.json"])[0]["Layers"]:
+        with tarfile.open(fileobj=io.BytesIO(files[path])) as tar:
+            found.append({member.name: member for member in tar})
+    return found
+
+
+def out(engine: minidock.Engine, image: Image, command: str) -> str:
+    """What a shell command writes in a container of the image."""
+    result = engine.containers.run(
+        image.id, ["sh", "-c", command], entrypoint="", network="none", remove=True, check=True
+    )
+    return result.stdout.decode()
+
+
+def test_an_image_is_what_docker_makes(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Configuration, history, and the members of the layers; learnt beside Docker 28 with BuildKit."""
+    context(tmp_path, {"a.txt": "a\n", "b.txt": "b\n", "dir/sub/s": "s\n", "d700/x": "x\n"})
+    (tmp_path / "d700").chmod(0o700)
+    (tmp_path / "b.txt").chmod(0o640)
+    (tmp_path / "dir/link").symlink_to("sub")
+    (tmp_path / "dlink").symlink_to("dir")
+    (tmp_path / "alink").symlink_to("a.txt")
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox}
+COPY a.txt /n1/f
+COPY a.txt b.txt /n2/
+COPY --chown=5:6 --chmod=711 dir /n3
+COPY d700 /n4
+COPY dlink /n5
+COPY alink /n6
+COPY nope* /n7/
+COPY [ab].txt /n8/
+COPY --chown=daemon a.txt /n9/x/y
+WORKDIR /tmp
+USER 5:7
+WORKDIR /w/x
+ENV A=1
+EXPOSE 80
+COPY a.txt .
+COPY <<EOF <<"END" /doc/
+hello $A
+EOF
+raw
+END
+LABEL l=m
+CMD ["sh"]
+""",
+        tags="made:1",
+        labels={"more": "1"},
+    )
+    config = image.config.config
+    assert config is not None
+    assert (config.working_dir, config.user, config.cmd, config.args_escaped) == ("/w/x", "5:7", ["sh"], True)
+    assert config.exposed_ports == {"80/tcp": {}}
+    assert config.labels == {"l": "m", "more": "1"}
+    assert "A=1" in (config.env or [])
+    assert image.tags == ["made:1"]
+    base = len(engine.images.get(busybox).config.history or [])
+    history = (image.config.history or [])[base:]
+    assert [(one.created_by, one.empty_layer) for one in history] == [
+        ("COPY a.txt /n1/f # buildkit", False),
+        ("COPY a.txt b.txt /n2/ # buildkit", False),
+        ("COPY --chown=5:6 --chmod=711 dir /n3 # buildkit", False),
+        ("COPY d700 /n4 # buildkit", False),
+        ("COPY dlink /n5 # buildkit", False),
+        ("COPY alink /n6 # buildkit", False),
+        ("COPY nope* /n7/ # buildkit", False),
+        ("COPY [ab].txt /n8/ # buildkit", False),
+        ("COPY --chown=daemon a.txt /n9/x/y # buildkit", False),
+        ("WORKDIR /tmp", False),
+        ("USER 5:7", True),
+        ("WORKDIR /w/x", False),
+        ("ENV A=1", True),
+        ("EXPOSE [80/tcp]", True),
+        ("COPY a.txt . # buildkit", False),
+        ("COPY <<EOF <<END /doc/ # buildkit", False),
+        ("LABEL l=m", True),
+        ('CMD ["sh"]', True),
+    ]
+    assert {one.comment for one in history} == {"buildkit.dockerfile.v0"}
+    made = layers(engine, image)[len(engine.images.get(busybox).config.rootfs.diff_ids) :]
+
+    def shown(layer: dict[str, tarfile.TarInfo]) -> list[tuple[str, str, int, int, int]]:
+        return [
+            (name, member.type.decode(), member.mode, member.uid, member.gid) for name, member in sorted(layer.items())
+        ]
+
+    directory = ("5", 0o755, 0, 0)
+    assert [shown(layer) for layer in made] == [
+        [("n1", *directory), ("n1/f", "0", 0o644, 0, 0)],
+        [("n2", *directory), ("n2/a.txt", "0", 0o644, 0, 0), ("n2/b.txt", "0", 0o640, 0, 0)],
+        [
+            ("n3", "5", 0o711, 5, 6),
+            ("n3/link", "2", 0o777, 5, 6),
+            ("n3/sub", "5", 0o711, 5, 6),
+            ("n3/sub/s", "0", 0o711, 5, 6),
+        ],
+        [("n4", *directory), ("n4/x", "0", 0o644, 0, 0)],
+        [("n5", *directory), ("n5/link", "2", 0o777, 0, 0), ("n5/sub", *directory), ("n5/sub/s", "0", 0o644, 0, 0)],
+        [("n6", "0", 0o644, 0, 0)],
+        [],
+        [("n8", *directory), ("n8/a.txt", "0", 0o644, 0, 0), ("n8/b.txt", "0", 0o640, 0, 0)],
+        [("n9", "5", 0o755, 1, 1), ("n9/x", "5", 0o755, 1, 1), ("n9/x/y", "0", 0o644, 1, 1)],
+        [],
+        [("w", "5", 0o755, 5, 7), ("w/x", "5", 0o755, 5, 7)],
+        [("w", "5", 0o755, 5, 7), ("w/x", "5", 0o755, 5, 7), ("w/x/a.txt", "0", 0o644, 0, 0)],
+        [("doc", *directory), ("doc/END", "0", 0o644, 0, 0), ("doc/EOF", "0", 0o644, 0, 0)],
+    ]
+    assert {member.mtime for layer in made for member in layer.values()} == {DATE}
+    assert image.config.created == "2000-01-01T00:00:00.000000000Z"
+    assert out(engine, image, "cat /doc/EOF /doc/END; pwd") == "hello 1\nraw\n/w/x\n"
+
+
+def test_run_writes_a_layer(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A command has environment, user, directory and arguments; nothing of its container is in the layer."""
+    seen: list[events.Event] = []
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox}
+ARG V=7
+ENV E=env
+WORKDIR /work
+RUN echo "$V $E $PWD $(id -u) $(hostname)" > out; echo said; mkdir /new; chown 3:4 /new; rm /etc/group
+USER daemon
+SHELL ["/bin/sh", "-ec"]
+RUN id -u > /tmp/who; id -G
+RUN ["/bin/sh", "-c", "echo $0-$V >> /tmp/who", "exec"]
+RUN <<EOF
+echo here >> /tmp/who
+EOF
+RUN <<EOF
+#!/bin/sh
+echo script >> /tmp/who
+EOF
+""",
+        args={"V": "8"},
+        progress=seen.append,
+    )
+    assert out(engine, image, "cat /work/out /tmp/who") == "8 env /work 0 buildkitsandbox\n1\nexec-8\nhere\nscript\n"
+    said = b"".join(event.data for event in seen if isinstance(event, events.Output))
+    assert said == b"said\n1\n"
+    changed = layers(engine, image)[-5]
+    assert set(changed) == {"etc", "etc/.wh.group", "new", "work", "work/out"}
+    assert (changed["new"].uid, changed["new"].gid) == (3, 4)
+    assert {member.mtime for name, member in changed.items() if name not in ("etc", "etc/.wh.group")} == {DATE}
+    assert any(one.created_by.startswith("RUN |1 V=8 /bin/sh -c echo") for one in image.config.history or ())
+    assert engine.containers.list(all=True) == []
+
+
+def test_stages(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Stages build on each other and copy from each other; what the target does not need is not built."""
+    context(tmp_path, {"f": "f"})
+    dockerfile = f"""ARG BASE={busybox}
+FROM $BASE AS one
+RUN mkdir -p /a/b && echo x > /a/b/x && chown -R 3:4 /a && ln -s a /l
+FROM one AS two
+RUN echo two > /a/two
+FROM $BASE AS unused
+RUN exit 9
+FROM $BASE AS final
+COPY --from=two /a /got
+COPY --from=0 /l /byname/
+COPY --from={busybox} /etc/passwd /
+COPY --from=one /l/b/../b/x /x
+FROM scratch AS bare
+COPY f /
+"""
+    image = build(engine, tmp_path, dockerfile, target="Final")
+    got = "cd /got; stat -c '%n %u %g' * b/x; cat two; ls /byname; cat /x; head -c 4 /passwd"
+    assert out(engine, image, got) == "b 3 4\ntwo 0 0\nb/x 3 4\ntwo\nb\nx\nroot"
+    bare = build(engine, tmp_path, dockerfile)
+    assert [sorted(layer) for layer in layers(engine, bare)] == [["f"]]
+    with pytest.raises(BuildFailed, match="exit code: 9"):
+        build(engine, tmp_path, dockerfile, target="unused")
+    with pytest.raises(DockerfileError, match="target stage"):
+        build(engine, tmp_path, dockerfile, target="nope")
+
+
+def test_the_cache_knows_what_has_changed(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A touched file hits, a changed one misses; so does what a step depends on, and nothing else."""
+    context(tmp_path, {"a": "1", "b": "1", ".dockerignore": "ignored\n", "ignored": "1"})
+    dockerfile = f"FROM {busybox}\nARG V\nCOPY a /\nRUN cat /proc/sys/kernel/random/uuid > /when\nCOPY . /all/\n"
+
+    def cached(**options: Any) -> list[bool]:
+        seen: list[events.Event] = []
+        made = build(engine, tmp_path, dockerfile, progress=seen.append, **options)
+        images.append(made.id)
+        return list(steps(seen).values())
+
+    images: list[str] = []
+    assert cached() == [False, False, False]
+    assert cached() == [True, True, True]
+    os.utime(tmp_path / "a", (1, 1))
+    os.utime(tmp_path / "b", (2, 2))
+    (tmp_path / "ignored").write_text("2")
+    assert cached() == [True, True, True]
+    assert len(set(images)) == 1
+    (tmp_path / "b").write_text("2")
+    assert cached() == [True, True, False]
+    (tmp_path / "b").write_text("1")
+    assert cached() == [True, True, True]
+    (tmp_path / "a").chmod(0o755)
+    assert cached() == [False, False, False]
+    assert cached(args={"V": "1"}) == [True, False, False]
+    assert cached(no_cache=True) == [False, False, False]
+    with minidock.Engine(engine.data_root, engine.run_root) as other:
+        seen: list[events.Event] = []
+        build(other, tmp_path, dockerfile, progress=seen.append)
+        assert all(steps(seen).values())
+
+
+def test_the_same_input_gives_the_same_image(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    context(tmp_path, {"one/a": "a", "two/a": "a"})
+    os.utime(tmp_path / "two/a", (5, 5))
+    dockerfile = f"FROM {busybox}\nCOPY . /x\nRUN mkdir /y; echo z > /y/z; ln /y/z /y/zz\n"
+    first = build(engine, tmp_path / "one", dockerfile)
+    again = build(engine, tmp_path / "two", dockerfile, no_cache=True)
+    assert first.id == again.id
+    kept = build(engine, tmp_path / "two", dockerfile, timestamps="keep")
+    assert kept.id != first.id
+    assert [layer["x/a"].mtime for layer in layers(engine, kept) if "x/a" in layer] == [5]
+
+
+def test_an_image_that_goes_leaves_the_cache(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Layers stay for the next build until they are pruned; then nothing is left."""
+    dockerfile = f"FROM {busybox}\nRUN cat /proc/sys/kernel/random/uuid > /when\n"
+    before = len(engine.store.layers.all())
+    first = build(engine, tmp_path, dockerfile, tags="gone")
+    entries = engine.builder.entries()
+    assert [entry.shared for entry in entries] == [True]
+    engine.images.remove("gone")
+    assert [entry.reclaimable for entry in engine.builder.entries()] == [entries[0].size]
+    engine.store.repair()
+    assert build(engine, tmp_path, dockerfile).id == first.id
+    engine.images.remove(first.id)
+    pruned = engine.builder.prune()
+    assert [entry.id for entry in pruned.entries] == [entries[0].id]
+    assert pruned.space_reclaimed == entries[0].size
+    assert len(engine.store.layers.all()) == before
+    assert build(engine, tmp_path, dockerfile).id != first.id
+
+
+def test_mounts(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Caches, secrets and file systems in memory are there for one command and leave nothing."""
+    secret = tmp_path / "secret"
+    secret.write_text("s3cr3t-v4lue")
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox}
+RUN --mount=type=cache,target=/c echo 1 >> /c/f
+RUN --mount=type=cache,target=/c,sharing=locked echo 2 >> /c/f; wc -l < /c/f > /lines
+RUN --mount=type=cache,target=/c,sharing=private,id=other,mode=0700,uid=5 stat -c '%a %u' /c > /private
+RUN --mount=type=tmpfs,target=/t,size=1m df -k /t | tail -n 1 | awk '{{print $2}}' > /size; touch /t/x
+RUN --mount=type=secret,id=file --mount=type=secret,id=value,env=VALUE \
+    wc -c < /run/secrets/file > /secret; stat -c %a /run/secrets/file >> /secret; echo ${{#VALUE}} >> /secret
+RUN --mount=type=secret,id=missing ls /run/secrets 2>&1 | wc -l > /missing; env | grep -c VALUE >> /missing; true
+""",
+        secrets=[f"id=file,src={secret}", "id=value,env=MINIDOCK_TEST_SECRET"],
+    )
+    assert out(engine, image, "cat /lines /private /size /secret /missing; ls /") == (
+        "2\n700 5\n1024\n12\n400\n5\n1\n0\n" + "\n".join(sorted(
+            ["bin", "dev", "etc", "home", "lines", "missing", "private", "proc", "root", "secret", "size", "sys", "tmp",
+             "usr", "var"]
+        )) + "\n"
+    )  # fmt: skip
+    for name in os.listdir(f"{engine.run_root}/build"):
+        raise AssertionError(f"{name} is left")
+    saved = b"".join(engine.images.save(image.id))
+    assert b"s3cr3t-v4lue" not in saved
+    with pytest.raises(BuildFailed, match="secret nope: not found"):
+        build(engine, tmp_path, f"FROM {busybox}\nRUN --mount=type=secret,id=nope,required true\n")
+    with pytest.raises(BuildFailed, match="refused"):
+        build(engine, tmp_path, f"FROM {busybox}\nRUN --mount=type=tmpfs,target=/proc/x true\n")
+
+
+def test_binds(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A RUN sees the context, stages and images; what it writes there is gone with it, and the context is as it was."""
+    context(tmp_path, {"f": "f", "a.skip": "", "d/b.skip": "", "d/c": "c", ".dockerignore": "**/*.skip\n"})
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox} AS s
+RUN mkdir -p /d/e && echo 1 > /d/e/f
+RUN echo 2 > /d/two
+FROM {busybox}
+RUN --mount=target=/ctx cd /ctx && find . | sort > /1; touch x 2>/dev/null || echo read-only >> /1
+RUN --mount=target=/ctx,rw cd /ctx && touch x d/y && rm f && find . -type f | sort > /2
+RUN --mount=from=s,target=/s find /s/d -type f | sort > /3
+RUN --mount=from=s,source=/d,target=/s,rw cd /s; rm two; touch new; find . -type f | sort > /4
+RUN --mount=from={busybox},source=/etc/passwd,target=/pw head -c 4 /pw > /5
+RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
+""",
+    )
+    assert out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6; ls").split() == [
+        "==>",
+        "1",
+        "<==",
+        ".",
+        "./.dockerignore",
+        "./d",
+        "./d/c",
+        "./f",
+        "read-only",
+        "==>",
+        "2",
+        "<==",
+        "./.dockerignore",
+        "./d/c",
+        "./d/y",
+        "./x",
+        "==>",
+        "3",
+        "<==",
+        "/s/d/e/f",
+        "/s/d/two",
+        "==>",
+        "4",
+        "<==",
+        "./e/f",
+        "./new",
+        "==>",
+        "5",
+        "<==",
+        "root",
+        "==>",
+        "6",
+        "<==",
+        "changed",
+        "1",
+        "2",
+        "3",
+        "4",
+        "5",
+        "6",
+        "bin",
+        "dev",
+        "etc",
+        "home",
+        "proc",
+        "root",
+        "sys",
+        "tmp",
+        "usr",
+        "var",
+    ]
+    assert (tmp_path / "f").read_text() == "f"
+    assert sorted(os.listdir(tmp_path)) == [".dockerignore", "a.skip", "d", "f"]
+
+
+@pytest.fixture(autouse=True)
+def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MINIDOCK_TEST_SECRET", "value")
+
+
+def test_add(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Archives of the context are unpacked, whatever compresses them, unless that is not wanted."""
+    for name, mode in (("a.tar", "w"), ("a.tgz", "w:gz"), ("a.txz", "w:xz"), ("a.tbz", "w:bz2")):
+        with tarfile.open(tmp_path / name, mode) as tar:  # type: ignore[call-overload]
+            member = tarfile.TarInfo("in/side")
+            member.size, member.mode, member.uid = 2, 0o640, 9
+            tar.addfile(member, io.BytesIO(b"hi"))
+    (tmp_path / "not.gz").write_bytes(b"\x1f\x8b\x08 no archive")
+    image = build(
+        engine,
+        tmp_path,
+        f"FROM {busybox}\nADD a.tar /1\nADD a.tgz /2/\nADD a.txz /3\nADD a.tbz /4\n"
+        "ADD --unpack=false a.tar /5/\nADD not.gz /6/\nCOPY a.tar /7/\n",
+    )
+    found = out(engine, image, "stat -c '%n %a %u' /[1-4]/in/side; ls /5 /6 /7")
+    assert found == "".join(f"/{n}/in/side 640 9\n" for n in range(1, 5)) + (
+        "/5:\na.tar\n\n/6:\nnot.gz\n\n/7:\na.tar\n"
+    )
+
+
+def test_failures_say_where(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """The line, the instruction, the last output; for a source that is missing what hides it, or what is like it."""
+    context(tmp_path, {"readme.md": "", "src/main.c": "", ".dockerignore": "*.log\n", "a.log": ""})
+    with pytest.raises(BuildFailed) as caught:
+        build(engine, tmp_path, f"FROM {busybox}\n\nRUN echo one; \\\n  echo two >&2; exit 3\n")
+    error = caught.value
+    assert (error.line, error.end_line, error.code, error.exit_code) == (3, 4, 3, 1)
+    assert sorted(error.output.split()) == ["one", "two"]
+    assert ">>> RUN echo one" in error.excerpt
+    for source, words in (
+        ("raedme.md", "did you mean readme.md"),
+        ("main.c", "did you mean src/main.c"),
+        ("a.log", '"*.log" in line 1 of .dockerignore leaves it out'),
+    ):
+        with pytest.raises(BuildFailed, match="not found") as caught:
+            build(engine, tmp_path, f"FROM {busybox}\nCOPY {source} /\n")
+        assert words in str(caught.value), source
+        assert caught.value.line == 2
+    with pytest.raises(BuildFailed, match="cannot copy to non-directory: /etc/passwd"):
+        build(engine, tmp_path, f"FROM {busybox}\nCOPY src /etc/passwd\n")
+    with pytest.raises(BuildFailed, match="no user 'nobody-here'"):
+        build(engine, tmp_path, f"FROM {busybox}\nCOPY --chown=nobody-here src /x\n")
+    with pytest.raises(BuildFailed, match="never runs privileged"):
+        build(engine, tmp_path, f"FROM {busybox}\nRUN --security=insecure true\n")
+    with pytest.raises(DockerfileError, match="unknown instruction"):
+        build(engine, tmp_path, f"FROM {busybox}\nNOPE x\n")
+    with pytest.raises(NotFound, match="Dockerfile"):
+        engine.images.build(tmp_path)
+    with pytest.raises(InvalidArgument, match="network"):
+        build(engine, tmp_path, f"FROM {busybox}\n", network="other")
+    assert engine.containers.list(all=True) == []
+
+
+def test_a_context_is_never_left(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Links of the context, and links of the image below, lead nowhere on the host."""
+    outside = tmp_path / "outside"
+    outside.write_text("host")
+    inside = context(tmp_path / "context", {"keep": "kept", "d/f": "f"})
+    (inside / "abs").symlink_to(outside)
+    (inside / "up").symlink_to("../outside")
+    (inside / "loop").symlink_to("loop")
+    for name in ("abs", "up", "loop", "../outside", "d/../../outside"):
+        with pytest.raises(MinidockError):
+            build(engine, inside, f"FROM {busybox}\nCOPY {name} /got\n")
+    # The link itself is a file like any other.
+    image = build(
+        engine,
+        inside,
+        f"FROM {busybox}\nRUN ln -s {outside} /hostfile && ln -s {tmp_path} /hostdir && ln -s /etc/../tmp /in\n"
+        "COPY keep /hostfile\nCOPY keep /hostdir/new/keep\nCOPY d /in/d\nCOPY . /all\n",
+    )
+    assert outside.read_text() == "host"
+    assert not (tmp_path / "new").exists()
+    assert out(engine, image, f"cat {outside} {tmp_path}/new/keep /tmp/d/f; readlink /all/abs") == (
+        f"keptkeptf{outside}\n"
+    )
+
+
+def test_onbuild(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    build(engine, tmp_path, f"FROM {busybox}\nONBUILD COPY f /onbuild\nONBUILD ENV X=1\n", tags="trigger")
+    context(tmp_path, {"f": "f"})
+    image = build(engine, tmp_path, "FROM trigger\nRUN cat /onbuild > /copy; echo $X >> /copy\n", pull=False)
+    assert out(engine, image, "cat /copy") == "f1\n"
+    assert image.defaults.on_build is None
+
+
+def test_contexts(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A tar in memory or of a file object; a Dockerfile alone; one by another name, with rules of its own."""
+    context(tmp_path, {"Dockerfile": f"FROM {busybox}\nCOPY . /x\n", "f": "f", "g": "g", ".dockerignore": "g\n"})
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        tar.add(tmp_path, ".")
+    plain = engine.images.build(tmp_path)
+    assert set(layers(engine, plain)[-1]) == {"x", "x/.dockerignore", "x/Dockerfile", "x/f"}
+    # What comes as a whole is all wanted, as with Docker.
+    assert set(layers(engine, engine.images.build(packed.getvalue()))[-1]) >= {"x/f", "x/g"}
+    packed.seek(0)
+    assert engine.images.build(packed, tags="packed").tags == ["packed:latest"]
+    assert engine.images.build(f"FROM {busybox}\nENV A=1\n".encode()).defaults.env[-1] == "A=1"  # type: ignore[index]
+    context(tmp_path, {"sub/Other": f"FROM {busybox}\nCOPY . /x\n", "sub/Other.dockerignore": "*\n!f\n"})
+    other = engine.images.build(tmp_path, dockerfile="sub/Other")
+    assert set(layers(engine, other)[-1]) == {"x", "x/f"}
+
+
+def test_a_build_that_is_left_leaves_nothing(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Leaving the stream ends what runs; what was done before is in the cache."""
+    dockerfile = f"FROM {busybox}\nRUN date > /d\nRUN echo begun; sleep 1000\n".encode()
+    with engine.images.build_stream(tmp_path, dockerfile=dockerfile, network="none") as stream:
+        for event in stream:
+            if isinstance(event, events.Output):
+                break
+    with pytest.raises(Cancelled):
+        _ = stream.image
+    assert engine.containers.list(all=True) == []
+    assert len(engine.builder.entries()) == 1
+    with engine.images.build_stream(
+        tmp_path, dockerfile=dockerfile[: dockerfile.rindex(b"RUN")], network="none"
+    ) as done:
+        seen = list(done)
+    assert all(steps(seen).values())
+    assert isinstance(seen[-1], events.Built)
+    assert done.image.id == seen[-1].image_id
+
+
+def test_stages_run_at_the_same_time(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Two stages that wait for each other by a shared cache both end."""
+    wait = "for i in $(seq 400); do [ -e /c/{0} ] && exit 0; sleep 0.05; done; exit 7"
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox} AS one
+RUN --mount=type=cache,target=/c touch /c/one; {wait.format("two")}
+FROM {busybox} AS two
+RUN --mount=type=cache,target=/c touch /c/two; {wait.format("one")}
+FROM scratch
+COPY --from=one /etc/passwd /1
+COPY --from=two /etc/passwd /2
+""",
+    )
+    assert len(image.config.rootfs.diff_ids) == 2
+
+
+def test_layers_of_one_content_come_twice(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Overlayfs takes no directory twice; an image may well have a layer twice."""
+    image = build(
+        engine, tmp_path, f"FROM {busybox}\nWORKDIR /tmp\nRUN echo x > /x\nWORKDIR /tmp\nRUN rm /x\nRUN echo x > /x\n"
+    )
+    diff_ids = image.config.rootfs.diff_ids
+    assert len(set(diff_ids)) < len(diff_ids)
+    assert out(engine, image, "cat /x") == "x\n"
+
+
+def test_the_command(cli_busybox: Cli, tmp_path: Path) -> None:
+    """What goes on is on standard error; the id on standard output, with ``-q`` only."""
+    cli = cli_busybox
+    context(
+        tmp_path, {"Dockerfile": "FROM busybox\nRUN --network=none echo said; touch /made\n", "Other": "FROM scratch\n"}
+    )
+    done = cli("build", "-t", "app", "--iidfile", str(tmp_path / "iid"), "--progress", "plain", str(tmp_path))
+    assert done.returncode == 0
+    assert done.stdout == b""
+    log = done.stderr.decode()
+    assert "[1/2] FROM busybox" in log
+    assert "[2/2] RUN --network=none echo said" in log
+    assert " said\n" in log
+    assert "naming to docker.io/library/app:latest done" in log
+    image_id = cli.ok("build", "-q", str(tmp_path)).strip()
+    assert image_id == (tmp_path / "iid").read_text()
+    assert cli.ok("build", "-q", "-f", "-", str(tmp_path), input=b"FROM app\nENV X=1\n") != image_id
+    assert cli.ok("build", "-q", "-", input=b"FROM app\n").strip() == image_id
+    raw = cli("build", "--progress=rawjson", str(tmp_path)).stderr.decode().splitlines()
+    vertexes = [vertex for line in raw for vertex in json.loads(line).get("vertexes", ())]
+    assert any(vertex.get("cached") for vertex in vertexes)
+    failed = cli("build", "-", input=b"FROM busybox\nRUN --network=none echo why; false\n")
+    assert failed.returncode == 1
+    assert b"Dockerfile:2" in failed.stderr
+    assert b">>> RUN" in failed.stderr
+    assert failed.stderr.splitlines()[-1].startswith(b"minidock: Dockerfile:2: RUN")
+    assert "regular" in cli.ok("builder", "du", "--verbose")
+    assert "Total:" in cli.ok("builder", "prune", "-af")
+
+
+def test_two_builds_share_their_work(cli_busybox: Cli, tmp_path: Path) -> None:
+    """Of the same step in two processes one is done; the other waits for it."""
+    context(
+        tmp_path, {"Dockerfile": "FROM busybox\nRUN --network=none sleep 1; cat /proc/sys/kernel/random/uuid > /when\n"}
+    )
+    both = [cli_busybox.popen("build", "-q", str(tmp_path), stdout=-1) for _ in range(2)]
+    ids = {process.communicate(timeout=60)[0] for process in both}
+    assert len(ids) == 1
+    assert all(process.returncode == 0 for process in both)
+
+
+def test_a_killed_build_leaves_no_container(cli_busybox: Cli, tmp_path: Path) -> None:
+    """Killed in the middle of a RUN: the container goes, and the next build goes on with what was done."""
+    cli = cli_busybox
+    context(
+        tmp_path,
+        {
+            "Dockerfile": "FROM busybox\nRUN --network=none cat /proc/sys/kernel/random/uuid > /w\n"
+            "RUN --network=none sleep 1000\n"
+        },
+    )
+    process = cli.popen("build", str(tmp_path), stderr=-1)
+    deadline = time.monotonic() + 30
+    while not cli.ok("ps", "-q", "--no-trunc") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    while b"sleep" not in cli("ps", "--no-trunc").stdout and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.communicate(timeout=30)
+    while cli.ok("ps", "-aq") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert cli.ok("ps", "-aq") == ""
+    context(tmp_path, {"Dockerfile": "FROM busybox\nRUN --network=none cat /proc/sys/kernel/random/uuid > /w\n"})
+    assert b"#4 CACHED" in cli("build", "--progress=plain", str(tmp_path)).stderr
