@@ -273,6 +273,17 @@ def test_the_cache_knows_what_has_changed(engine: minidock.Engine, busybox: str,
         assert all(steps(seen).values())
 
 
+def test_modes_by_letters(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """``--chmod=u=rwX,go-w``, as Docker 28 has it: X only where there is something to enter or to run."""
+    context(tmp_path, {"dir/plain": "", "dir/program": ""})
+    (tmp_path / "dir").chmod(0o775)
+    (tmp_path / "dir/plain").chmod(0o664)
+    (tmp_path / "dir/program").chmod(0o775)
+    image = build(engine, tmp_path, f"FROM {busybox}\nCOPY --chmod=u=rwX,go-wx dir /dir\n")
+    modes = {path: one.mode for path, one in layers(engine, image)[-1].items() if path.startswith("dir")}
+    assert modes == {"dir": 0o744, "dir/plain": 0o644, "dir/program": 0o744}
+
+
 def test_the_same_input_gives_the_same_image(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     context(tmp_path, {"one/a": "a", "two/a": "a"})
     os.utime(tmp_path / "two/a", (5, 5))

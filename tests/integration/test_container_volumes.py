@@ -48,6 +48,18 @@ def test_volumes_stay(engine: Engine, busybox: str) -> None:
     assert names(engine) == set()
 
 
+def test_a_new_read_only_volume_on_etc(engine: Engine, busybox: str) -> None:
+    """It has the places of the files that every container has there."""
+    assert set(run(engine, "ls /etc", volumes=["etc:/etc:ro"]).split()) >= {
+        "hosts",
+        "hostname",
+        "resolv.conf",
+        "passwd",
+    }
+    path = engine.volumes.get("etc").mountpoint
+    assert os.stat(f"{path}/hosts").st_size == 0
+
+
 def test_volumes_without_a_name(engine: Engine, busybox: str) -> None:
     """They go with ``--rm`` and ``rm -v`` only, and not while another container has them."""
     run(engine, "touch /a/x", volumes=["/a", "kept:/b"])

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from typing import TYPE_CHECKING
 
 from minidock.build import sources
+from minidock.build.dockerfile import remotes
 from minidock.build.dockerfile.instructions import Add, Copy
 from minidock.build.merged import Merged
 from minidock.errors import Corrupt, InvalidArgument
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
     from minidock.build.copying import Placing
     from minidock.build.executor import Build
     from minidock.build.sources import Match, Source
-
-_GIT = re.compile(r"(git|ssh)://|git@|github\.com/", re.IGNORECASE)
-_URL = re.compile(r"https?://", re.IGNORECASE)
 
 
 class Local:
@@ -83,22 +80,12 @@ class Local:
         _place_all(placing, directory, destination, match.name)
 
 
-def is_remote(text: str) -> bool:
-    """Whether a source of ADD is fetched."""
-    return is_git(text) or _URL.match(text) is not None
-
-
-def is_git(url: str) -> bool:
-    """Whether a source of ADD or a context is a repository: by its scheme, or because it ends in ``.git``."""
-    bare = url.partition("#")[0]
-    return _GIT.match(bare) is not None or (_URL.match(bare) is not None and bare.endswith(".git"))
-
-
 def remote(build: Build, instruction: Add, text: str) -> Fetched | Cloned | None:
     """Return what an ADD fetches; None for a source that is a path. Raises what fetching raises."""
-    if is_git(text):
+    kind = remotes.kind(text)
+    if kind == "git":
         return Cloned(build, instruction, text)
-    if _URL.match(text):
+    if kind == "http":
         return Fetched(build, instruction, text)
     if instruction.checksum:
         raise InvalidArgument("checksum can't be specified for non-HTTP(S) & non-Git sources")

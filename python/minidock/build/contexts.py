@@ -166,9 +166,8 @@ def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
 
 def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
     from minidock.build import fetching, git
-    from minidock.build.adding import is_git
 
-    if is_git(url):
+    if git.is_repository(url):
         where = git.parse(url)
         work = Workspace(engine.store.paths, "context")
         try:

@@ -54,7 +54,7 @@ class Placing:
         below: Merged,
         *,
         owner: tuple[int, int] | None,
-        mode: int | None,
+        mode: str,
         date: int | None,
         now: int,
     ) -> None:
@@ -104,6 +104,14 @@ class Placing:
             if not found.node.is_directory or not self._is_directory(path):
                 self._put(path, found.node, found.xattrs, source)
 
+    def _changed(self, mode: int, *, is_directory: bool) -> int:
+        """The twelve bits of a file's mode as ``--chmod`` will have them."""
+        if not self._mode:
+            return mode
+        from minidock.build.dockerfile import modes
+
+        return modes.apply(self._mode, mode, is_directory=is_directory)
+
     def write(self, name: str, data: bytes, destination: str, *, mode: int = _FILE_MODE) -> None:
         """Make a file of ``data``; in a directory it is called ``name``."""
         into = self._resolve(destination)
@@ -111,7 +119,7 @@ class Placing:
             into = f"{into}/{name}" if into else name
         self._make_directory(into.rpartition("/")[0])
         self._require(into, is_directory=False)
-        mode = stat.S_IFREG | (mode if self._mode is None else self._mode)
+        mode = stat.S_IFREG | self._changed(mode, is_directory=False)
         uid, gid = self._owner or (0, 0)
         self.items[into] = Item(into, mode, uid, gid, self._now if self._date is None else self._date, data=data)
 
@@ -164,8 +172,7 @@ class Placing:
             return
         mode, (uid, gid) = _DIRECTORY_MODE, self._owner or (0, 0)
         if changed and like is not None:
-            if self._mode is not None:
-                mode = self._mode
+            mode = self._changed(mode, is_directory=True)
             if source is not None and source.keeps_owners and self._owner is None:
                 uid, gid = 0, 0
         self.items[path] = Item(path, stat.S_IFDIR | mode, uid, gid, time)
@@ -175,8 +182,8 @@ class Placing:
         self._require(path, is_directory=node.is_directory)
         status = node.status
         mode = status.st_mode
-        if self._mode is not None and not stat.S_ISLNK(mode):
-            mode = stat.S_IFMT(mode) | self._mode
+        if not stat.S_ISLNK(mode):
+            mode = stat.S_IFMT(mode) | self._changed(stat.S_IMODE(mode), is_directory=stat.S_ISDIR(mode))
         uid, gid = self._owner or ((status.st_uid, status.st_gid) if source.keeps_owners else (0, 0))
         time = status.st_mtime_ns if self._date is None else self._date
         self.items[path] = Item(

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, NamedTuple
 
+from minidock.build.dockerfile import remotes
 from minidock.errors import InvalidArgument, NotFound, SystemFailure, Timeout, Unsupported
 from minidock.store.trees import remove_tree
 
@@ -31,6 +32,11 @@ class Repository(NamedTuple):
     remote: str
     ref: str
     directory: str
+
+
+def is_repository(context: str) -> bool:
+    """Whether what a build is to have as its context is a repository: ``github.com/…`` is one there, too."""
+    return remotes.kind(context) == "git" or context.startswith("github.com/")
 
 
 def parse(url: str) -> Repository:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minidock.build.sources import Context, name_pattern
+from minidock.build.sources import Context, matches
 from minidock.errors import NotFound
 
 if TYPE_CHECKING:
@@ -69,18 +69,19 @@ def _is_seen(source: Source, parent: str, name: str) -> bool:
 def pruner(patterns: Sequence[str]) -> Callable[[str, bool], bool]:
     """Return what ``--exclude`` leaves out, by a path below the source. Raises InvalidArgument."""
     rules = [[part for part in pattern.split("/") if part not in ("", ".")] for pattern in patterns]
-    compiled = [[None if part == "**" else name_pattern(part) for part in parts] for parts in rules]
+    for part in (part for rule in rules for part in rule):
+        matches(part, "")  # raises for what is no pattern
 
-    def matches(wanted: Sequence[object], names: Sequence[str]) -> bool:
+    def covers(wanted: Sequence[str], names: Sequence[str]) -> bool:
         if not wanted:
             return not names
         first, rest = wanted[0], wanted[1:]
-        if first is None:
-            return any(matches(rest, names[start:]) for start in range(len(names) + 1))
-        return bool(names) and first.fullmatch(names[0]) is not None and matches(rest, names[1:])  # type: ignore[attr-defined]
+        if first == "**":
+            return any(covers(rest, names[start:]) for start in range(len(names) + 1))
+        return bool(names) and matches(first, names[0]) and covers(rest, names[1:])
 
     def leave_out(path: str, _is_directory: bool) -> bool:
         names = path.split("/")
-        return any(matches(wanted, names) for wanted in compiled)
+        return any(covers(wanted, names) for wanted in rules)
 
     return leave_out

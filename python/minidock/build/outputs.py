@@ -79,7 +79,7 @@ def extract(layers: Sequence[str], directory: str) -> None:
 
 
 def _placing(layers: Sequence[str]) -> Placing:
-    placing = Placing(Merged([]), owner=None, mode=None, date=None, now=0)
+    placing = Placing(Merged([]), owner=None, mode="", date=None, now=0)
     tree = Source(Merged(layers), "the stage")
     for match in tree.match("/") if layers else ():
         placing.copy(tree, match, "/")

@@ -14,6 +14,7 @@ import msgspec
 
 from minidock import _native
 from minidock._errors import translate
+from minidock.build.dockerfile import paths
 from minidock.build.merged import Merged, Node
 from minidock.errors import Conflict, InvalidArgument, MinidockError
 from minidock.store.failures import from_os
@@ -178,12 +179,9 @@ class Source:
                 if not is_pattern(part):
                     grown.append(f"{prefix}/{part}" if prefix else part)
                     continue
-                wanted = name_pattern(part)
                 directory = self.tree.resolve(prefix)
                 grown += [
-                    f"{prefix}/{name}" if prefix else name
-                    for name in self.tree.names(directory)
-                    if wanted.fullmatch(name)
+                    f"{prefix}/{name}" if prefix else name for name in self.tree.names(directory) if matches(part, name)
                 ]
             found = grown
         found = list(dict.fromkeys(found))
@@ -298,32 +296,11 @@ def is_pattern(text: str) -> bool:
     return _WILD.search(text) is not None
 
 
-def name_pattern(pattern: str) -> re.Pattern[str]:
-    """Return a name's pattern in Go's syntax as a regular expression. Raises InvalidArgument for one that is none."""
-    out, at = "", 0
-    while at < len(pattern):
-        char = pattern[at]
-        if char == "*":
-            out, at = out + "[^/]*", at + 1
-        elif char == "?":
-            out, at = out + "[^/]", at + 1
-        elif char == "[":
-            end = pattern.find("]", at + 2)
-            if end < 0:
-                raise InvalidArgument(f"{pattern}: syntax error in pattern")
-            inside = pattern[at + 1 : end]
-            negated = inside.startswith("^")
-            inside = re.sub(r"([\[&~|])", r"\\\1", inside[1:] if negated else inside)
-            out, at = out + f"(?!/)[{'^' if negated else ''}{inside}]", end + 1
-        else:
-            if char == "\\":
-                at += 1
-                if at == len(pattern):
-                    raise InvalidArgument(f"{pattern}: syntax error in pattern")
-            out, at = out + re.escape(pattern[at]), at + 1
+def matches(pattern: str, name: str) -> bool:
+    """Whether Go's ``filepath.Match`` finds a name in a pattern. Raises InvalidArgument for one that is none."""
     try:
-        return re.compile(out, re.DOTALL)
-    except re.error as error:
+        return paths.match(pattern, name)
+    except paths.BadPattern as error:
         raise InvalidArgument(f"{pattern}: syntax error in pattern") from error
 
 

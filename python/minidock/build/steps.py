@@ -8,7 +8,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from minidock.build import adding, keys, sources
-from minidock.build.dockerfile import paths, scopes
+from minidock.build.dockerfile import paths, remotes, scopes
 from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
 from minidock.build.events import Output
 from minidock.build.failures import CommandFailed
@@ -204,7 +204,7 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
                 raise InvalidArgument(f"mkdir {path}: not a directory")
             return None
         placing = copying.Placing(
-            below, owner=owners.owner(below, user) if user else None, mode=None, date=build.date, now=build.now
+            below, owner=owners.owner(below, user) if user else None, mode="", date=build.date, now=build.now
         )
         placing.directory(path)
         return reproducible.layer_of(placing.write_tar, directory)
@@ -227,7 +227,7 @@ def _source(build: Build, instruction: Copy | Add) -> sources.Source | None:
     if isinstance(instruction, Copy) and instruction.from_:
         index = scopes.copy_source(instruction, build.names, len(build.dockerfile.stages))
         return build.source(instruction.from_) if index is None else build.stage_source(index)
-    if isinstance(instruction, Add) and all(map(adding.is_remote, instruction.sources)):
+    if isinstance(instruction, Add) and all(map(remotes.kind, instruction.sources)):
         return None
     return build.source("") if instruction.sources else None
 
@@ -263,8 +263,7 @@ def _copy_in(
         from minidock.images import reproducible
 
         owner = owners.owner(below, instruction.chown) if instruction.chown else None
-        mode = int(instruction.chmod, 8) if instruction.chmod else None
-        placing = copying.Placing(below, owner=owner, mode=mode, date=build.date, now=build.now)
+        placing = copying.Placing(below, owner=owner, mode=instruction.chmod, date=build.date, now=build.now)
         with contextlib.ExitStack() as stack:
             for part in parts:
                 part.place(placing, destination, stack)

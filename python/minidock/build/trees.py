@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def copy_files(source: Source, match: Match, target: str) -> None:
     """Copy what a match holds into the empty directory ``target``. Raises what reading and writing raise."""
-    placing = Placing(Merged([]), owner=None, mode=None, date=None, now=0)
+    placing = Placing(Merged([]), owner=None, mode="", date=None, now=0)
     placing.copy(source, match, "/")
 
     def read(fd: int) -> None:

@@ -8,6 +8,7 @@ leaves the rest to the next user of the volume.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 from contextlib import ExitStack, contextmanager
@@ -37,7 +38,7 @@ _HIDDEN = ".minidock-"
 """Begins the names above in the root of a file system that a volume's options mount."""
 
 
-def fill(table: VolumeTable, name: str, lower: Sequence[str], path: str) -> None:
+def fill(table: VolumeTable, name: str, lower: Sequence[str], path: str, places: Sequence[str]) -> None:
     """Copy what an image has at ``path`` into a volume that is empty; see :mod:`minidock.volumes.using`."""
     record = decode(table.get(name).record)
     directory = table.paths.volume(name)
@@ -59,6 +60,10 @@ def fill(table: VolumeTable, name: str, lower: Sequence[str], path: str) -> None
         except _native.NativeError as error:
             failure = translate(error)
             raise type(failure)(f"copy {path} of the image to volume {name}: {failure}") from error
+        for place in places:
+            file = f"{stage.path}/{place}"
+            with translated("make", file), contextlib.suppress(FileExistsError):
+                os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o644))
         stage.commit(users=1)
 
 

@@ -62,16 +62,17 @@ def created(engine: Engine, names: Iterable[str]) -> None:
         events.append(engine.store.paths, "volume", "create", name, {"driver": "local"})
 
 
-def fill(engine: Engine, name: str, lower: Sequence[str], path: str) -> None:
+def fill(engine: Engine, name: str, lower: Sequence[str], path: str, places: Sequence[str] = ()) -> None:
     """Copy what the image has at ``path`` into the volume, if that is empty; ``lower`` are the layers, highest first.
 
-    The volume's own directory gets owner and mode of the image's. Nothing happens when the image has no directory
+    ``places`` are names of files that a container has there whatever its image says: empty ones are made. The
+    volume's own directory gets owner and mode of the image's. Nothing happens when the image has no directory
     there. Killed at any point, it leaves the volume empty, or what the next use makes complete. Raises VolumeNotFound,
     NoSpace, and what the file system says.
     """
     from minidock.volumes import filling
 
-    filling.fill(engine.store.volumes, name, lower, path)
+    filling.fill(engine.store.volumes, name, lower, path, places)
 
 
 def mount(engine: Engine, container_id: str, names: Sequence[str]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 
 from minidock.build import git
-from minidock.build.adding import is_git
 from minidock.errors import InvalidArgument
 
 
@@ -20,7 +19,7 @@ from minidock.errors import InvalidArgument
     ],
 )
 def test_urls(url: str, meant: tuple[str, str, str]) -> None:
-    assert is_git(url)
+    assert git.is_repository(url)
     assert tuple(git.parse(url)) == meant
 
 
@@ -47,4 +46,4 @@ def test_options_do_not_get_through(url: str) -> None:
 
 @pytest.mark.parametrize("text", ["a.git", "dir/r.git", "https://h/file.tgz", "file", "."])
 def test_files_are_no_repositories(text: str) -> None:
-    assert not is_git(text)
+    assert not git.is_repository(text)

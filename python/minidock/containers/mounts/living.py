@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from minidock.containers.mounts.planning import is_below
 from minidock.containers.parse.mounts import clean
+from minidock.containers.runtime_spec.mounts import NETWORK_FILES
 from minidock.containers.runtime_spec.user_mounts import data, sources, writable
 from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
 from minidock.spec.docker import VolumeDriver, VolumeOptions
@@ -78,7 +79,9 @@ def fill(planning: Planning, record: Record) -> None:
     lower = _layers(planning, record) if any(one.copy for one in record.mounts) else []
     for one in record.mounts:
         if one.copy and not _is_engine_s(record, one.destination) and _may_have(lower, one.destination):
-            using.fill(planning.engine, one.name, lower, one.destination)
+            # Docker's containers have these files before anything is mounted; a read-only volume cannot get them later.
+            own = [path for path, _ in NETWORK_FILES if os.path.dirname(path) == one.destination]
+            using.fill(planning.engine, one.name, lower, one.destination, [os.path.basename(path) for path in own])
 
 
 def _is_engine_s(record: Record, path: str) -> bool:

@@ -61,7 +61,11 @@ pub fn mount(target: &Path, kind: &str, device: &str, options: &str) -> Result<u
         return Err(Error::new(Kind::Invalid, OP, text(target), why));
     }
     let shown = || {
-        let mut line = format!("{device}:{}, flags: {:#x}", text(target), flags(&words));
+        let mut line = format!("{device}:{}", text(target));
+        let flags = flags(&words);
+        if flags != 0 {
+            line += &format!(", flags: {flags:#x}");
+        }
         if !parsed.data.is_empty() {
             line += ", data: ";
             line += &parsed.data.join(",");
@@ -244,12 +248,7 @@ mod tests {
                     "tmpfs:{place}, flags: 0x4, data: size=1m,uid=1000,wrong=2: invalid argument"
                 ),
             ),
-            (
-                "nosuchfs",
-                "x",
-                "",
-                format!("x:{place}, flags: 0x0: no such device"),
-            ),
+            ("nosuchfs", "x", "", format!("x:{place}: no such device")),
         ] {
             let said = mount(&target, kind, device, options)
                 .unwrap_err()
