@@ -35,7 +35,7 @@ CMD ["node"]
 def blocks(title: str) -> dict[str, str]:
     """The files of an example in the documents, by name."""
     text = DOCS.read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
-    return {name: body for name, body in re.findall(r"^`([\w./-]+)`:\n\n```\w*\n(.*?)^```$", text, re.M | re.S)}
+    return dict(re.findall(r"^`([\w./-]+)`:\n\n```\w*\n(.*?)^```$", text, re.M | re.S))
 
 
 def write(folder: Path, files: dict[str, str]) -> None:
@@ -49,8 +49,9 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def mirrored(net_roots: Roots, registry: Registry) -> Iterator[minidock.Engine]:
-    """An engine that looks into the test's registry for the images of Docker Hub."""
+    """An engine that looks into the test's registry for the images of Docker Hub, and reaches package registries."""
     config = {**json.loads(net_roots.config.read_text()), "registry-mirrors": [registry.url]}
+    del config["proxies"]
     net_roots.config.write_text(json.dumps(config))
     with minidock.Engine(
         data_root=str(net_roots.data), run_root=str(net_roots.run), config=str(net_roots.config)
