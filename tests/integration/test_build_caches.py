@@ -15,6 +15,7 @@ from minidock.build.verifying import NotReproducible
 from minidock.errors import Corrupt, InvalidArgument, RegistryError
 from tests.conftest import Cli, roots_of_their_own
 from tests.integration.test_build import build, context, out, steps
+from tests.registry import OCI_MANIFEST
 from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
@@ -98,6 +99,38 @@ def test_a_cache_that_is_not_to_be_had(
     ]
     with pytest.raises(RegistryError):
         build(engine, tmp_path, dockerfile, cache_to=[f"type=registry,ref={nowhere}"])
+
+
+def test_a_cache_in_a_registry_that_is_damaged(
+    engine: minidock.Engine, other: minidock.Engine, busybox: str, registry: Registry, tmp_path: Path
+) -> None:
+    """Other bytes than a digest says are an error; what is lost is made anew."""
+    dockerfile = (
+        "FROM busybox\nRUN cat /proc/sys/kernel/random/uuid > /u\nRUN --mount=type=cache,target=/c echo 1 > /c/n\n"
+    )
+    where = f"type=registry,ref={registry.host}/team/app,mounts=true"
+    build(engine, tmp_path, dockerfile, cache_to=[where])
+    manifest = json.loads(
+        registry.request("GET", "/v2/team/app/manifests/latest", headers={"Accept": OCI_MANIFEST}).body
+    )
+    assert manifest["config"]["mediaType"] == "application/vnd.minidock.buildcache.v1+json"
+    [lost, *_, mount] = [blob_in(registry, layer["digest"]) for layer in manifest["layers"]]
+    whole = lost.read_bytes()
+    lost.write_bytes(whole[:-4] + b"oops")
+    with pytest.raises(minidock.MinidockError, match=r"cache 127\.0\.0\.1"):
+        build(other, tmp_path, dockerfile, cache_from=[where])
+    lost.unlink()
+    mount.unlink()
+    other.builder.prune(all=True)
+    assert seen_in(other, tmp_path, dockerfile, cache_from=[where])[1] == [False, False]
+    assert build(other, tmp_path, "FROM busybox\nRUN --mount=type=cache,target=/c cat /c/n\n", cache_from=[where])
+
+
+def blob_in(registry: Registry, digest: str) -> Path:
+    """The file that a registry has a blob in."""
+    found = list(registry.folder.rglob(f"blobs/sha256/{digest[7:9]}/{digest[7:]}/data"))
+    assert len(found) == 1
+    return found[0]
 
 
 def test_a_cache_inside_of_an_image(

@@ -7,6 +7,7 @@ checked against the digest that its step stands for, and a blob of a mount again
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 from minidock import _native
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from minidock.store.store import Store
 
 _FILE = "cache.json"
+_UNFINISHED = 24 * 3600
+"""Seconds after which nobody writes a file any more that has no name yet."""
 _TYPES = {"gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
 
 
@@ -114,7 +117,7 @@ def export(build: Build, place: Place, steps: Mapping[str, tuple[str, str, Layer
         named = [step.digest for step in index.steps.values()] + [kept.digest for kept in index.mounts.values()]
         wanted = {digest.removeprefix("sha256:") for digest in named}
         for name in os.listdir(blobs):
-            if len(name) == 64 and name not in wanted:
+            if (len(name) == 64 and name not in wanted) or (name.startswith(".") and _is_old(f"{blobs}/{name}")):
                 os.unlink(f"{blobs}/{name}")
 
 
@@ -131,6 +134,11 @@ def _mounts(build: Build, top: str, before: Index) -> dict[str, Kept]:
         elif name in before.mounts and os.path.exists(blob(top, before.mounts[name].digest)):
             found[name] = before.mounts[name]
     return found
+
+
+def _is_old(path: str) -> bool:
+    """Whether a file that was never finished is of a build that is gone."""
+    return time.time() - os.lstat(path).st_mtime > _UNFINISHED
 
 
 def _write(store: Store, blobs: str, layer: LayerRow, compression: str) -> tuple[str, int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from minidock.build.events import Warned
+from minidock.build.events import Status, Warned
 from minidock.errors import MinidockError
 from minidock.store.failures import translated
 
@@ -66,7 +66,8 @@ def verify(build: Build, stage: Stage) -> None:
 
 
 def _compare(build: Build, stage: Stage, other: Stage) -> None:
-    with build.reported(build.step("comparing both builds")):
+    step = build.step("comparing both builds")
+    with build.reported(step):
         for one, two in zip(stage.layers, other.layers, strict=True):
             build.stop.check()
             if one.diff_id != two.diff_id:
@@ -75,6 +76,7 @@ def _compare(build: Build, stage: Stage, other: Stage) -> None:
                 raise NotReproducible(_step_of(build, one), path, how)
         if (stage.state.config, stage.state.author) != (other.state.config, other.state.author):
             raise NotReproducible("", "", "the image's configuration")
+        build.tell(Status(step, "both builds are equal"))
 
 
 def _step_of(build: Build, layer: LayerRow) -> str:
