@@ -51,7 +51,7 @@ def _layer(
     if row is None:
         from minidock.build.locking import locked
 
-        with locked(store.paths, key, build.stop):
+        with locked(store.paths, key + build.options.namespace, build.stop):
             row = None if fresh else store.build_cache.find(key, work)
             if row is None and not fresh:
                 row = build.imported(key)
@@ -60,7 +60,8 @@ def _layer(
             reported.cached = row is not None
             if row is None:
                 row = _register(build, make)
-                store.build_cache.put(key, kind, reported.step.name, row)
+                if not build.options.namespace:
+                    store.build_cache.put(key, kind, reported.step.name, row)
     build.note(key, kind, reported.step.name, row)
     stage.layers.append(row)
 
@@ -127,6 +128,7 @@ def _run_in(
         from minidock.build import mounts
 
         wanted = mounts.wanted(instruction, done, found)
+        wanted.note(build)
     key = keys.key(
         "run",
         stage.chain,
