@@ -14,7 +14,7 @@ from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
-from minidock.build.failures import excerpt, located
+from minidock.build.failures import Failed, excerpt, located
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
 from minidock.build.stopping import Stop
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from minidock.build.events import Report
     from minidock.build.exchange import Imported
     from minidock.build.options import Options
+    from minidock.build.running import Terminal
     from minidock.engine import Engine
     from minidock.store.images import ImageRow
     from minidock.store.layers import LayerRow
@@ -60,7 +61,15 @@ class Stage:
 class Build:
     """One build, from its Dockerfile to its image."""
 
-    def __init__(self, engine: Engine, context: BuildContext, options: Options, report: Report) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        context: BuildContext,
+        options: Options,
+        report: Report,
+        shell: Callable[[Failed], None] | None = None,
+    ) -> None:
+        """``shell`` is called for the first command that fails, while nothing else is reported."""
         self.engine = engine
         self.store = engine.store
         self.context = context
@@ -68,6 +77,7 @@ class Build:
         self.stop = Stop()
         self.date = None if options.epoch is None else options.epoch * 10**9
         self.now = time.time_ns() if self.date is None else self.date
+        self.shell = shell
         self._report = report
         self._report_lock = threading.Lock()
         self._numbers = 0
@@ -93,11 +103,31 @@ class Build:
         with self._report_lock:
             self._report(event)
 
+    def failed(self, step: str, output: bytes, again: Callable[[Terminal], None]) -> None:
+        """Have whoever builds look at a command that has failed, the first one only."""
+        with self._report_lock:
+            shell, self.shell = self.shell, None
+            if shell is not None and not self.stop.is_set:
+                shell(Failed(step, output, again))
+
     def step(self, name: str, line: int = 0) -> Step:
         """Return the next step's name and number."""
         with self._report_lock:
             self._numbers += 1
-            return Step(self._numbers, name, line)
+            return Step(self._numbers, name, self.place(line)[1])
+
+    def place(self, line: int, end_line: int = 0) -> tuple[str, int, int, tuple[str, ...]]:
+        """Return file, first and last line of an instruction, and the file's lines."""
+        program = self.context.program
+        if program is None:
+            if hasattr(self, "dockerfile"):
+                return self.context.dockerfile_shown, line, end_line, self.dockerfile.lines
+            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
+            return self.context.dockerfile_shown, line, end_line, tuple(lines)
+        if not line:
+            return program.file, 0, 0, ()
+        place = program.place(line)
+        return place.file, place.line, place.end_line, place.lines
 
     # What a build consists of
 
@@ -123,9 +153,12 @@ class Build:
             return work_of()
         except DockerfileError as error:
             self.stop.set()
-            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
-            error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
-            raise
+            file, line, end_line, lines = self.place(error.line, error.end_line)
+            if self.context.program is not None and line:
+                error = DockerfileError(error.reason, line, end_line, text=f"{file}:{line}: {error.reason}")
+                error.file = file
+            error.excerpt = excerpt(file, lines, line, end_line)
+            raise error from error.__cause__
         except BaseException:
             self.stop.set()
             raise
@@ -146,8 +179,11 @@ class Build:
         data = self.context.dockerfile
         step = self.step(f"[internal] load build definition from {self.context.dockerfile_shown}")
         with self.reported(step):
-            self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
-            self.dockerfile = parsing.parse(data)
+            if self.context.program is not None:
+                self.dockerfile = self.context.program.dockerfile
+            else:
+                self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
+                self.dockerfile = parsing.parse(data)
         options = self.options
         host = platforms.host()
         self.platform = host if options.platform is None else platforms.parse(options.platform)
@@ -179,7 +215,8 @@ class Build:
         if self.options.cache_to:
             self._export(done)
         for warning in self.linter.warnings:
-            self.tell(Warned(warning))
+            _, line, end_line, _ = self.place(warning.line, warning.end_line)
+            self.tell(Warned(warning._replace(line=line, end_line=end_line)))
         self.linter.finish()
         return done
 
@@ -221,15 +258,20 @@ class Build:
 
     def named(self, name: str) -> Context | str | None:
         """What ``--build-context`` gives a name: files, or the name of an image; None where it gives it nothing."""
-        value = self.options.contexts.get(name.lower())
-        if value is None:
+        shown = name
+        program = self.context.program
+        if program is not None and name in program.contexts:
+            value = shown = program.contexts[name]
+        elif name.lower() in self.options.contexts:
+            value = self.options.contexts[name.lower()]
+        else:
             return None
         if value.startswith(_IMAGE):
             return value.removeprefix(_IMAGE)
         with self._context_lock:
             known = self._named.get(name.lower())
             if known is None:
-                step = self.step(f"[context {name}] load from client")
+                step = self.step(f"[context {shown}] load from client")
                 with self.reported(step):
                     loaded = contexts.files(self.engine, value)
                     self._loaded.append(loaded)
