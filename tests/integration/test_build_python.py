@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
 import tarfile
@@ -159,6 +160,16 @@ def test_contexts_with_rules_of_their_own(engine: minidock.Engine, busybox: str,
     assert out(engine, image, "cat /one/f /two/f /m1; ls /one /two") == "121/one:\nf\n\n/two:\nf\nhidden\n"
 
 
+def test_onbuild_copies_from_the_working_directory(
+    engine: minidock.Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.from_(busybox).onbuild("COPY f /f").build(engine, tags="on:1")
+    monkeypatch.chdir(context(tmp_path, {"f": "here"}))
+    image = Image.from_("on:1").build(engine)
+    assert out(engine, image, "cat /f") == "here"
+    assert image.id == build(engine, tmp_path, "FROM on:1").id
+
+
 def test_failures_name_the_line_of_the_program(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     def line(text: str) -> int:
         with open(__file__, encoding="utf-8") as file:
@@ -182,13 +193,13 @@ def test_failures_name_the_line_of_the_program(engine: minidock.Engine, busybox:
     assert source.value.file == __file__
     with pytest.raises(BuildFailed, match="not found"):
         Image.from_(busybox).copy("f", "/", context=tmp_path / "none").build(engine)
-    signal = Image.from_(busybox).stopsignal("$NO")  # the signal
+    unknown = Image.from_(busybox).stopsignal("$NO")  # the signal
     with pytest.raises(DockerfileError) as wrong:
-        signal.build(engine)
+        unknown.build(engine)
     assert str(wrong.value).startswith(f"{__file__}:{line('# the signal')}: ")
     assert (wrong.value.file, wrong.value.line) == (__file__, line("# the signal"))
     with pytest.raises(InvalidArgument, match="no Dockerfile"):
-        engine.images.build(signal, dockerfile="x")
+        engine.images.build(unknown, dockerfile="x")
     with pytest.raises(InvalidArgument, match=r"minidock\.build\.Image is needed"):
         engine.images.build(1.5)  # type: ignore[arg-type]
 
@@ -258,6 +269,24 @@ def test_a_shell_in_the_place_of_a_command_that_failed(cli_busybox: Cli, tmp_pat
     terminal.write(b"exit\n")
     terminal.read_until(b"exit code: 9")
     assert terminal.end() == 1
+    assert cli_busybox.ok("ps", "-aq") == ""
+
+
+def test_the_first_failure_alone_has_a_shell_and_a_signal_ends_it(cli_busybox: Cli, tmp_path: Path) -> None:
+    stages = "".join(f"FROM busybox AS s{number}\nRUN exit {number + 3}\n" for number in range(3))
+    copies = "".join(f"COPY --from=s{number} / /{number}/\n" for number in range(3))
+    (tmp_path / "Dockerfile").write_text(f"{stages}FROM scratch\n{copies}")
+    command = ("build", "--network=none", "--shell-on-error", str(tmp_path))
+    terminal = Terminal(cli_busybox, *command)
+    terminal.read_until(b"/ # ")
+    terminal.write(b"exit\n")
+    terminal.read_until(b"exit code: ")
+    assert terminal.end() == 1
+    assert terminal.seen.count(b"the build ends with it") == 1
+    terminal = Terminal(cli_busybox, *command)
+    terminal.read_until(b"/ # ")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == 128 + signal.SIGTERM
     assert cli_busybox.ok("ps", "-aq") == ""
 
 

@@ -99,6 +99,11 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
     return BuildContext(real, data, os.path.basename(place), _ignore(real, place) if keep else None, keep=keep)
 
 
+def load_directory(path: str) -> BuildContext:
+    """Open a directory of which only the files count."""
+    return _directory(path, b"")
+
+
 def files(engine: Engine, context: str) -> BuildContext:
     """Open a context of which only the files count: a directory, or the URL of a tar or a repository."""
     if context.startswith("oci-layout://"):

@@ -15,6 +15,7 @@ from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
 from minidock.build.failures import Failed, excerpt, located
+from minidock.build.futures import Future
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
 from minidock.build.stopping import Stop
@@ -89,7 +90,7 @@ class Build:
         self._loaded: list[BuildContext] = []
         self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
         self._images_lock = threading.RLock()
-        self._futures: dict[int, _Future] = {}
+        self._futures: dict[int, Future[Stage]] = {}
         self.work: Workspace
         self.dockerfile: Dockerfile
         self.bases: list[scopes.Base] = []
@@ -203,7 +204,7 @@ class Build:
             from minidock.build.exchange import Imported
 
             self._caches = [Imported(place) for place in self.options.cache_from]
-        self._futures = {index: _Future() for index in needed}
+        self._futures = {index: Future() for index in needed}
         for index in needed[:-1]:
             self._futures[index].start(functools.partial(self._stage, index), self.stop)
         try:
@@ -311,7 +312,7 @@ class Build:
         with self._images_lock:
             future = self._futures.get(index)
             if future is None:  # only what ONBUILD of a base image says needs it
-                future = self._futures[index] = _Future()
+                future = self._futures[index] = Future()
                 future.start(functools.partial(self._stage, index), self.stop)
         return future.result()
 
@@ -451,43 +452,6 @@ class Reported:
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
         text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
         self._build.tell(Finished(self.step, self.seconds, self.cached, text))
-
-
-class _Future:
-    """A stage in a thread of its own."""
-
-    def __init__(self) -> None:
-        self._done = threading.Event()
-        self._thread: threading.Thread | None = None
-        self._value: Stage | None = None
-        self.error: BaseException | None = None
-
-    def start(self, work: Callable[[], Stage], stop: Stop) -> None:
-        """Begin."""
-
-        def run() -> None:
-            try:
-                self._value = work()
-            except BaseException as error:
-                self.error = error
-                stop.set()
-            finally:
-                self._done.set()
-
-        self._thread = threading.Thread(target=run, name="minidock-build-stage", daemon=True)
-        self._thread.start()
-
-    def result(self) -> Stage:
-        """Wait for it. Raises Cancelled when it has failed."""
-        self._done.wait()
-        if self._value is None:
-            raise Cancelled("the build was cancelled") from self.error
-        return self._value
-
-    def join(self) -> None:
-        """Wait for the thread's end."""
-        if self._thread is not None:
-            self._thread.join()
 
 
 def _titles(build: Build, index: int) -> Callable[[Instruction], str]:

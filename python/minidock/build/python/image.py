@@ -100,7 +100,8 @@ class Image:
     def from_(image: str | Image, *, platform: str | None = None, name: str | None = None) -> Image:
         """FROM: begin with an image by its name (``scratch``: with nothing), or with one that is built for this.
 
-        ``name`` is shown with the steps, and is what ``no_cache_filter`` means.
+        ``name`` is shown with the steps, and is what ``no_cache_filter`` means. What ONBUILD of the image copies is
+        found in the working directory.
         """
         base = image if isinstance(image, Image) else None
         shown = "image" if base is not None else _text(image, "image")
@@ -147,6 +148,7 @@ class Image:
         is taken away. ``mounts`` are :class:`Mount` or texts as for ``--mount``; ``network`` is ``none`` or ``host``.
         """
         given = [mounting.read(mount) for mount in ([mounts] if isinstance(mounts, (str, mounting.Mount)) else mounts)]
+        given = [replace(one, context=_context(one.context)) if one.shows_context else one for one in given]
         flags = _flags(network=network)
         if isinstance(command, str) and "\n" in command.strip("\n"):
             import textwrap

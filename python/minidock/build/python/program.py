@@ -6,13 +6,17 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from minidock.build import contexts
 from minidock.build.contexts import BuildContext
 from minidock.build.dockerfile.instructions import Copy, Dockerfile, From, Instruction, Run, Stage, Transfer
-from minidock.build.python.image import Image, Step, _context
+from minidock.build.python.image import Image, Step
 from minidock.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from minidock.build.python.places import Place
+    from minidock.build.sources import Context
+    from minidock.store.build_cache import BuildCache
+    from minidock.store.workspace import Workspace
 
 _NOT_HERE = "skip=FromPlatformFlagConstDisallowed,ConsistentInstructionCasing,StageNameCasing,FromAsCasing"
 """Rules about what a Dockerfile looks like."""
@@ -63,8 +67,8 @@ class Program:
             for mount in step.mounts:
                 if isinstance(mount.from_, Image):
                     source = self._names[id(mount.from_)]
-                elif mount.shows_context:
-                    source = self._named(_context(mount.context))
+                elif mount.context is not None:
+                    source = self._named(mount.context)
                 else:
                     source = mount.from_ or ""
                 mounts.append(mount.instruction(source))
@@ -132,7 +136,11 @@ class ProgramContext(BuildContext):
 
     def __init__(self, image: Image) -> None:
         self.program: Program = Program(image)
-        super().__init__("", b"", self.program.file, None, keep=False)
+        super().__init__("", b"", self.program.file, None, keep=True)
+
+    def open(self, work: Workspace, cache: BuildCache) -> Context:
+        """Return the files that ONBUILD of a base image means: steps name their own."""
+        return contexts.load_directory(".").open(work, cache)
 
 
 def opened(image: object) -> ProgramContext:
