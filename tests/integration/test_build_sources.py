@@ -256,6 +256,6 @@ def test_a_cache_for_another_machine(
     (cache / "cache.json").write_bytes(b"{")
     with pytest.raises(MinidockError, match="cache"):
         build(engine, tmp_path, dockerfile, cache_from=[source])
-    for text in ("type=registry,ref=x/y", "type=local", "x/y:cache", f"type=local,src={cache},what=1"):
+    for text in ("type=gha", "type=local", "x/Y:cache", f"type=local,src={cache},what=1"):
         with pytest.raises(MinidockError):
             build(engine, tmp_path, dockerfile, cache_from=[text])

@@ -39,7 +39,7 @@ def test_cve_2019_13139_options_for_git(engine: minidock.Engine, busybox: str, m
         f"https://127.0.0.1/r.git#--upload-pack=touch {marker.path}/x",
         f"git@-oProxyCommand=touch {marker.path}/x",
     ):
-        with pytest.raises(InvalidArgument):
+        with pytest.raises(MinidockError):
             engine.images.build(url)
         with pytest.raises(MinidockError):
             build(engine, tmp_path, f'FROM {busybox}\nADD ["{url}", "/x"]\n')

@@ -51,9 +51,12 @@ class BuildOptions(TypedDict, total=False):
     """Base images are looked for in their registries though they are here."""
     platform: str
     cache_from: Sequence[str]
-    """Caches of other machines: texts as the flag, ``type=local,src=DIRECTORY``."""
+    """Caches of other machines: texts as the flag, ``type=local,src=DIRECTORY`` or ``type=registry,ref=NAME``."""
     cache_to: Sequence[str]
-    """Where the cache is to go: ``type=local,dest=DIRECTORY[,mode=max]``."""
+    """Where the cache is to go: ``type=local,dest=DIRECTORY``, ``type=registry,ref=NAME`` (both with ``mode=max``,
+    ``mounts=true``), or ``type=inline``."""
+    verify: bool
+    """Build twice, the second time without any cache, and raise NotReproducible where a file differs."""
     contexts: Mapping[str, str]
     """Other contexts by name, for ``--from`` and FROM: directories, URLs, or ``docker-image://NAME``."""
     network: str
@@ -136,12 +139,13 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         no_cache=bool(given.get("no_cache")),
         no_cache_filter=tuple(name.lower() for name in given.get("no_cache_filter") or ()),
         pull=bool(given.get("pull")),
+        verify=bool(given.get("verify")),
         platform=given.get("platform"),
         network=network,
         epoch=options.epoch(given.get("timestamps") or "fixed"),
         secrets=_secrets(given.get("secrets") or {}),
-        cache_from=_places(given.get("cache_from") or (), "src"),
-        cache_to=_places(given.get("cache_to") or (), "dest"),
+        cache_from=_places(given.get("cache_from") or (), to=False),
+        cache_to=_places(given.get("cache_to") or (), to=True),
         ssh=dict(options.agent(text, os.environ) for text in given.get("ssh") or ()),
         contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
         run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
@@ -158,12 +162,12 @@ def opened(
     return made, contexts.load(engine, context, dockerfile)
 
 
-def _places(texts: Sequence[str], key: str) -> tuple[exchange.Place, ...]:
+def _places(texts: Sequence[str], *, to: bool) -> tuple[exchange.Place, ...]:
     if not texts:
         return ()
     from minidock.build import exchange
 
-    return tuple(exchange.parse(text, key) for text in texts)
+    return tuple(exchange.destination(text) if to else exchange.source(text) for text in texts)
 
 
 def _secrets(given: Mapping[str, str | bytes] | Sequence[str]) -> dict[str, options.Secret]:

@@ -57,6 +57,21 @@ class Pruned(Struct):
     space_reclaimed: int = 0
 
 
+class _Goal(Struct):
+    """How far a prune goes: what the cache takes, the most that it may take, bytes to free, what it may always take."""
+
+    total: int
+    most: int | None
+    missing: int
+    reserved: int
+
+    @property
+    def reached(self) -> bool:
+        if self.total <= self.reserved:
+            return True
+        return (self.most is None or self.total <= self.most) and self.missing <= 0
+
+
 class Builder:
     """The build cache of an engine's data root."""
 
@@ -108,22 +123,31 @@ class Builder:
         *,
         all: bool = False,
         filters: Mapping[str, Any] | Sequence[str] | None = None,
-        reserved_space: int = 0,
+        reserved_space: int | None = None,
         max_used_space: int | None = None,
+        min_free_space: int | None = None,
     ) -> Pruned:
         """Remove what no image has: with ``all`` everything, directories of cache mounts among it.
 
-        The least recently used goes first, and only until the cache takes no more than ``reserved_space`` or
-        ``max_used_space`` bytes. What a running build uses stays. ``filters`` as in :meth:`entries`.
+        The least recently used goes first. With limits (bytes) only until the cache takes no more than
+        ``max_used_space`` and ``min_free_space`` of the data root's file system are free for users, and never more
+        than leaves the cache ``reserved_space``; that alone is the goal where it alone is given. What a running build
+        uses stays. ``filters`` as in :meth:`entries`.
         """
-        keep = max(reserved_space, max_used_space or 0)
         entries = self.entries()
         total = sum(entry.size for entry in entries)
+        goal = _Goal(total, max_used_space, 0, reserved_space or 0)
+        if min_free_space is not None:
+            status = os.statvfs(self._store.paths.data)
+            goal.missing = max(0, min_free_space - status.f_bavail * status.f_frsize)
+        if max_used_space is None and min_free_space is None:
+            goal.most = reserved_space
+        limited = (reserved_space, max_used_space, min_free_space) != (None, None, None)
         wanted = _parsed(filters)
         done = Pruned()
         by_type = bool(wanted.get("type"))
         for entry in sorted(entries, key=lambda entry: entry.last_used):
-            if keep and total <= keep:
+            if limited and goal.reached:
                 break
             if entry.in_use or not _passes(entry, wanted):
                 continue
@@ -131,7 +155,8 @@ class Builder:
                 continue
             if not self._remove(entry):
                 continue
-            total -= entry.size
+            goal.total -= entry.size
+            goal.missing -= entry.reclaimable
             done.entries.append(entry)
             done.space_reclaimed += entry.reclaimable
         events.append(self._store.paths, "builder", "prune", "", {"reclaimed": str(done.space_reclaimed)})

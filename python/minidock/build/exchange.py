@@ -1,34 +1,34 @@
-"""The build cache in a directory, for other machines: ``--cache-to`` and ``--cache-from`` ``type=local``.
+"""The build cache for other machines: what ``--cache-to`` and ``--cache-from`` say, and what such a cache holds.
 
-``DIR/cache.json`` names steps by their keys, which mean the same everywhere; ``DIR/blobs/sha256/HEX`` are layers,
-compressed by zstd. An unpacked layer is checked against the digest that its step stands for.
+A cache names steps by their keys, which mean the same everywhere, with the layer that each makes, and cache mounts by
+their names. :mod:`exchange_local` has it in a directory, :mod:`exchange_registry` in a registry or inside of an image.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from minidock import _native
-from minidock._errors import translate
-from minidock.errors import Corrupt, InvalidArgument, MinidockError, NotFound, Unsupported
-from minidock.images import layers as unpacking
-from minidock.images.references import is_digest
-from minidock.store.failures import translated
-from minidock.store.layers import NewLayer
+from minidock.errors import Corrupt, InvalidArgument, Unsupported
+from minidock.images import references
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from minidock.build.executor import Build
     from minidock.store.layers import LayerRow
-    from minidock.store.store import Store
-    from minidock.store.workspace import Workspace
 
+MAX_INDEX = 64 << 20
+"""Bytes of the largest index that is read."""
 _VERSION = 1
-_MAX_INDEX = 64 << 20
-_FILE = "cache.json"
+_TRUE = ("true", "1")
+_FALSE = ("false", "0")
+_FROM = {"local": ("src",), "registry": ("ref",)}
+_TO = {"local": ("dest", "compression", "mounts"), "registry": ("ref", "compression", "mounts"), "inline": ()}
+_ALWAYS = ("oci-mediatypes", "image-manifest")
+"""BuildKit's keys for the form that a cache here always has."""
 
 
 class Step(msgspec.Struct, frozen=True):
@@ -39,135 +39,179 @@ class Step(msgspec.Struct, frozen=True):
     diff_id: str
     digest: str
     size: int
+    media_type: str = "application/vnd.oci.image.layer.v1.tar+zstd"
 
 
-class Index(msgspec.Struct):
-    """``cache.json``."""
+class Kept(msgspec.Struct, frozen=True):
+    """A cache mount: the id that it is called by, and the blob that has its files."""
 
-    version: int = _VERSION
+    id: str
+    digest: str
+    size: int
+
+
+class Index(msgspec.Struct, omit_defaults=True):
+    """What a cache holds: steps by key, cache mounts by name."""
+
+    version: int = 0
     steps: dict[str, Step] = {}
+    mounts: dict[str, Kept] = {}
 
 
-class Place(msgspec.Struct, frozen=True):
-    """A directory that a cache is written to or read from; ``everything`` (``mode=max``): also of other stages."""
+class Place(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a cache is written to or read from: a directory, a repository, or (``inline``) the image that is built.
 
-    path: str
+    ``everything`` (``mode=max``): also steps of other stages. ``lenient``: a failure to write it is told, and no error.
+    """
+
+    type: str
+    where: str = ""
     everything: bool = False
+    compression: str = "zstd"
+    mounts: bool = False
+    lenient: bool = False
+
+    def __str__(self) -> str:
+        return self.where or self.type
 
 
-def parse(text: str, key: str) -> Place:
-    """Return what ``type=local,KEY=DIR[,mode=min|max]`` means. Raises InvalidArgument, Unsupported."""
-    fields = {}
-    for part in text.split(","):
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise Unsupported(f"cache {text!r}: only type=local,{key}=DIRECTORY is in this version of minidock")
-        fields[name.strip().lower()] = value
-    kind, path, mode = fields.pop("type", "registry"), fields.pop(key, ""), fields.pop("mode", "min")
-    if kind != "local":
-        raise Unsupported(f"cache type {kind}: only type=local,{key}=DIRECTORY is in this version of minidock")
-    if not path:
-        raise InvalidArgument(f"cache {text!r}: {key} is required")
-    if mode not in ("min", "max"):
-        raise InvalidArgument(f"cache {text!r}: mode must be min or max")
-    if fields:
-        raise InvalidArgument(f"cache {text!r}: {min(fields)} is not known to minidock")
-    return Place(os.path.abspath(path), mode == "max")
-
-
-class Imported:
+class Imported(Protocol):
     """A cache that is read from."""
 
-    def __init__(self, place: Place) -> None:
-        self._path = place.path
-        path = f"{place.path}/{_FILE}"
-        try:
-            with open(path, "rb") as file:
-                data = file.read(_MAX_INDEX + 1)
-        except FileNotFoundError:
-            data = b""  # as with Docker, a cache that is not there yet is no error
-        except OSError as error:
-            raise NotFound(f"cache {path}: {error.strerror}") from error
-        try:
-            self._index = msgspec.json.decode(data, type=Index) if data else Index()
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
-            raise Corrupt(f"cache {path}: {error}") from error
-        if self._index.version != _VERSION:
-            self._index = Index()
-
-    def find(self, store: Store, work: Workspace, key: str) -> LayerRow | None:
-        """Return the layer of a step, made part of the store and held by ``work``; None when it is not here.
+    def find(self, build: Build, key: str) -> LayerRow | None:
+        """Return the layer of a step, made part of the store and held by the build; None when it is not there.
 
         Raises Corrupt for a layer that is not what it is said to be.
         """
-        step = self._index.steps.get(key)
-        if step is None or not is_digest(step.digest) or not is_digest(step.diff_id):
-            return None
-        held = store.layers.lease(work, [step.diff_id])
-        if held:
-            return held[0]
-        path = _blob(self._path, step.digest)
-        directory = work.join(f"imported-{os.urandom(6).hex()}")
-        try:
-            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        except OSError:
-            return None
-        try:
-            made = unpacking.unpack(fd, directory)
-        except MinidockError as error:
-            raise type(error)(f"cache {path}: {error}") from error
-        finally:
-            os.close(fd)
-        if made.diff_id != step.diff_id:
-            raise Corrupt(f"cache {path}: its content is {made.diff_id}, and {step.diff_id} was expected")
-        return store.layers.register(work, NewLayer(made.diff_id, made.size, directory, made.tar_size))
+
+    def fetch_mount(self, build: Build, name: str, target: str) -> bool:
+        """Put the files of a cache mount into the empty directory ``target``; False when it has them not."""
 
 
-def export(store: Store, place: Place, steps: Mapping[str, tuple[str, str, LayerRow]]) -> None:
-    """Write steps, (kind, description, layer) by key, to a directory; what it has already is not written again.
+Steps = "Mapping[str, tuple[str, str, LayerRow]]"
+"""Kind, description and layer by key."""
 
-    Steps that are not among them are forgotten, and blobs that none needs removed.
+
+def source(text: str) -> Place:
+    """Return what ``--cache-from`` says. Raises InvalidArgument, Unsupported."""
+    return _parse(text, _FROM, ("mounts",))
+
+
+def destination(text: str) -> Place:
+    """Return what ``--cache-to`` says. Raises InvalidArgument, Unsupported."""
+    place = _parse(text, _TO, ("mode", "ignore-error", *_ALWAYS))
+    if place.type == "registry" and references.parse(place.where).digest is not None:
+        raise InvalidArgument(f"cache {text!r}: a cache is pushed under a tag; leave out the digest")
+    return place
+
+
+def _parse(text: str, known: Mapping[str, tuple[str, ...]], more: tuple[str, ...]) -> Place:
+    from minidock.build.dockerfile.text import csv_fields
+
+    entries = csv_fields(text)
+    if not entries or not all(entries):
+        raise InvalidArgument(f"cache {text!r}: key=value pairs between commas are needed")
+    if all("=" not in entry for entry in entries):
+        entries = ["type=registry", *(f"ref={entry}" for entry in entries)]
+    fields: dict[str, str] = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        name = name.strip().lower()
+        if not equals or name in fields:
+            raise InvalidArgument(f"cache {text!r}: invalid field '{entry}' must be a key=value pair, each key once")
+        fields[name] = value
+    kind = fields.pop("type", "")
+    if not kind:
+        raise InvalidArgument(f'cache {text!r}: type required form> "type=value"')
+    if kind not in known:
+        raise Unsupported(f"cache type {kind}: must be {' or '.join(known)}")
+    unknown = set(fields) - set(known[kind]) - set(more)
+    if unknown:
+        raise InvalidArgument(f"cache {text!r}: {min(unknown)} is not known to minidock for type {kind}")
+    for name in _ALWAYS:
+        if not _flag(text, fields, name, default=True):
+            raise Unsupported(f"cache {text!r}: a cache is an OCI image manifest; leave out {name}")
+    mode, compression = fields.get("mode", "min"), fields.get("compression", "zstd")
+    if mode not in ("min", "max"):
+        raise InvalidArgument(f"cache {text!r}: mode must be min or max")
+    if kind == "inline" and mode == "max":
+        raise Unsupported(f"cache {text!r}: an image has the steps of its own stage only; use type=registry")
+    if compression not in ("gzip", "zstd"):
+        raise InvalidArgument(f"cache {text!r}: compression must be gzip or zstd")
+    return Place(
+        type=kind,
+        where=_where(text, kind, fields, known[kind]),
+        everything=mode == "max",
+        compression=compression,
+        mounts=_flag(text, fields, "mounts", default=known is _FROM),
+        lenient=_flag(text, fields, "ignore-error", default=False),
+    )
+
+
+def _where(text: str, kind: str, fields: Mapping[str, str], known: tuple[str, ...]) -> str:
+    if kind == "inline":
+        return ""
+    value = fields.get(known[0], "")
+    if not value:
+        raise InvalidArgument(f"cache {text!r}: {known[0]} is required")
+    if kind == "local":
+        return os.path.abspath(value)
+    return references.parse(value).with_default_tag().canonical
+
+
+def _flag(text: str, fields: Mapping[str, str], name: str, *, default: bool) -> bool:
+    value = fields.get(name, "").lower()
+    if name not in fields or value in (*_TRUE, *_FALSE):
+        return default if name not in fields else value in _TRUE
+    raise InvalidArgument(f"cache {text!r}: {name} must be true or false")
+
+
+def decode(data: bytes, what: str) -> Index:
+    """Return an index; an empty one for that of another version. Raises Corrupt."""
+    if len(data) > MAX_INDEX:
+        raise Corrupt(f"cache {what}: its index has more than {MAX_INDEX >> 20} MiB")
+    try:
+        index = msgspec.json.decode(data, type=Index)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Corrupt(f"cache {what}: {error}") from error
+    if index.version != _VERSION:
+        return Index()
+    digests = [step.digest for step in index.steps.values()] + [step.diff_id for step in index.steps.values()]
+    if not all(references.is_digest(one) for one in (*digests, *(kept.digest for kept in index.mounts.values()))):
+        raise Corrupt(f"cache {what}: it names what is no digest")
+    return index
+
+
+def encode(index: Index) -> bytes:
+    """Return the text of an index; the same for the same content."""
+    index.version = _VERSION
+    return msgspec.json.encode(index, order="deterministic")
+
+
+def opened(build: Build, place: Place) -> Imported:
+    """Open a cache to read from; one that is not there yet is empty where it is a directory.
+
+    Raises Corrupt, NotFound, and for a repository ImageNotFound and the errors of registries.
     """
-    blobs = f"{place.path}/blobs/sha256"
-    with translated("make", blobs):
-        os.makedirs(blobs, exist_ok=True)
-    known = {step.diff_id: step for step in Imported(place)._index.steps.values()}
-    index = Index()
-    for key, (kind, description, layer) in steps.items():
-        before = known.get(layer.diff_id)
-        if before is None or not os.path.exists(_blob(place.path, before.digest)):
-            digest, size = _write(store, blobs, layer)
-            before = known[layer.diff_id] = Step(kind, description, layer.diff_id, digest, size)
-        index.steps[key] = Step(kind, description, layer.diff_id, before.digest, before.size)
-    fresh = f"{place.path}/.{_FILE}.{os.urandom(4).hex()}"
-    with translated("write", fresh):
-        with open(fresh, "wb") as file:
-            file.write(msgspec.json.encode(index))
-        os.rename(fresh, f"{place.path}/{_FILE}")
-        wanted = {step.digest.removeprefix("sha256:") for step in index.steps.values()}
-        for name in os.listdir(blobs):
-            if len(name) == 64 and name not in wanted:
-                os.unlink(f"{blobs}/{name}")
+    if place.type == "local":
+        from minidock.build.exchange_local import LocalSource
+
+        return LocalSource(place)
+    from minidock.build.exchange_registry import opened as opened_there
+
+    return opened_there(build, place)
 
 
-def _write(store: Store, blobs: str, layer: LayerRow) -> tuple[str, int]:
-    """Write a layer; returns the digest of its blob and the bytes of that."""
-    fresh = f"{blobs}/.{os.urandom(6).hex()}"
-    directory = store.paths.layer(layer.id)
-    with translated("write", fresh):
-        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-        try:
-            result = _native.reassemble_layer(
-                f"{directory}/fs", f"{directory}/tar-split.zst", fd, diff_id=layer.diff_id, compression="zstd"
-            )
-            os.rename(fresh, f"{blobs}/{result.digest.removeprefix('sha256:')}")
-        except _native.NativeError as error:
-            os.unlink(fresh)
-            raise translate(error) from error
-        finally:
-            os.close(fd)
-    return result.digest, result.compressed_size
+def export(build: Build, place: Place, steps: Mapping[str, tuple[str, str, LayerRow]]) -> None:
+    """Write steps to a cache, and with ``mounts`` the cache mounts that the build has named; what it has is kept.
 
+    Steps that are not among them are forgotten. Raises NoSpace, Denied, the errors of registries.
+    """
+    if place.type == "local":
+        from minidock.build.exchange_local import export as write
 
-def _blob(path: str, digest: str) -> str:
-    return f"{path}/blobs/sha256/{digest.removeprefix('sha256:')}"
+        write(build, place, steps)
+    else:
+        from minidock.build.exchange_registry import export as push
+
+        push(build, place, steps)

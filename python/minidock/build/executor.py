@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 import time
@@ -15,11 +16,11 @@ from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
 from minidock.build.failures import Failed, excerpt, located
-from minidock.build.futures import Future
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
+from minidock.build.stages import Future, titles
 from minidock.build.stopping import Stop
-from minidock.errors import Cancelled, ImageNotFound, Unsupported
+from minidock.errors import Cancelled, ImageNotFound, MinidockError, RegistryError, Unsupported
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time
 from minidock.spec.oci_image import ImageConfig, RootFS
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from minidock.build.contexts import BuildContext
     from minidock.build.dockerfile.instructions import Dockerfile, Instruction
     from minidock.build.events import Report
-    from minidock.build.exchange import Imported
+    from minidock.build.exchange import Imported, Place
     from minidock.build.options import Options
     from minidock.build.running import Terminal
     from minidock.engine import Engine
@@ -69,28 +70,35 @@ class Build:
         options: Options,
         report: Report,
         shell: Callable[[Failed], None] | None = None,
+        *,
+        first: Build | None = None,
     ) -> None:
         """``shell`` is called for the first command that fails, while nothing else is reported."""
         self.engine = engine
         self.store = engine.store
         self.context = context
         self.options = options
-        self.stop = Stop()
+        self.stop: Stop = Stop() if first is None else first.stop
         self.date = None if options.epoch is None else options.epoch * 10**9
         self.now = time.time_ns() if self.date is None else self.date
         self.shell = shell
+        self._first = first
+        """The build that this one does again, with its images and contexts."""
         self._report = report
         self._report_lock = threading.Lock()
         self._numbers = 0
-        self._context: Context | None = None
+        self._context: Context | None = None if first is None else first._context
         self._context_lock = threading.RLock()
-        self._caches: list[Imported] = []
-        self._steps: dict[str, tuple[str, str, LayerRow]] = {}
-        self._named: dict[str, Context] = {}
+        self.imports: list[Imported] = []
+        """Caches of other machines."""
+        self.mounts_named: dict[str, tuple[str, str]] = {}
+        """Id and sharing of cache mounts, by their names."""
+        self.steps_done: dict[str, tuple[str, str, LayerRow]] = {}
+        self._named: dict[str, Context] = {} if first is None else first._named
         self._loaded: list[BuildContext] = []
-        self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {}
+        self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {} if first is None else first._images
         self._images_lock = threading.RLock()
-        self._futures: dict[int, Future[Stage]] = {}
+        self._futures: dict[int, Future] = {}
         self.work: Workspace
         self.dockerfile: Dockerfile
         self.bases: list[scopes.Base] = []
@@ -113,6 +121,8 @@ class Build:
 
     def step(self, name: str, line: int = 0) -> Step:
         """Return the next step's name and number."""
+        if self._first is not None:
+            return self._first.step(f"again: {name}", line)
         with self._report_lock:
             self._numbers += 1
             return Step(self._numbers, name, self.place(line)[1])
@@ -146,6 +156,10 @@ class Build:
                 use(self.paths(stage.layers))
 
         self._working(work_of)
+
+    def having(self, use: Callable[[Stage], None]) -> None:
+        """Build, and have ``use`` look at what the target has come to. Raises as :meth:`run`."""
+        self._working(lambda: use(self._run()))
 
     def _working(self, work_of: Callable[[], _T]) -> _T:
         _ = self.store.database  # the data root is there
@@ -200,10 +214,8 @@ class Build:
 
     def _run(self) -> Stage:
         needed = self._prepare()
-        if self.options.cache_from:
-            from minidock.build.exchange import Imported
-
-            self._caches = [Imported(place) for place in self.options.cache_from]
+        for place in self.options.cache_from:
+            self._import(place)
         self._futures = {index: Future() for index in needed}
         for index in needed[:-1]:
             self._futures[index].start(functools.partial(self._stage, index), self.stop)
@@ -213,6 +225,10 @@ class Build:
             self._raise_first()
             raise
         self._raise_first()
+        if self.options.verify:
+            from minidock.build.verifying import verify
+
+            verify(self, done)
         if self.options.cache_to:
             self._export(done)
         for warning in self.linter.warnings:
@@ -286,8 +302,8 @@ class Build:
 
     def imported(self, key: str) -> LayerRow | None:
         """The layer of a step that a cache of another machine has."""
-        for cache in self._caches:
-            row = cache.find(self.store, self.work, key)
+        for cache in self.imports:
+            row = cache.find(self, key)
             if row is not None:
                 return row
         return None
@@ -295,17 +311,33 @@ class Build:
     def note(self, key: str, kind: str, description: str, layer: LayerRow) -> None:
         """Remember a step of this build, for the caches that it is to write."""
         with self._images_lock:
-            self._steps[key] = (kind, description, layer)
+            self.steps_done[key] = (kind, description, layer)
+
+    def _import(self, place: Place) -> None:
+        from minidock.build import exchange
+
+        # As with Docker, a cache that cannot be had is told, and no error.
+        with contextlib.suppress(RegistryError, ImageNotFound):
+            if place.type == "local":
+                self.imports.append(exchange.opened(self, place))
+                return
+            with self.reported(self.step(f"importing cache manifest from {place}")):
+                self.imports.append(exchange.opened(self, place))
 
     def _export(self, stage: Stage) -> None:
         from minidock.build import exchange
 
-        own = {layer.id for layer in stage.layers}
         for place in self.options.cache_to:
-            step = self.step(f"exporting cache to {place.path}")
-            with self.reported(step):
-                steps_wanted = {key: one for key, one in self._steps.items() if place.everything or one[2].id in own}
-                exchange.export(self.store, place, steps_wanted)
+            if place.type == "inline":
+                continue  # it goes into the image
+            wanted = self.steps_done if place.everything else self._steps_of(stage)
+            failures = (MinidockError,) if place.lenient else ()
+            with contextlib.suppress(*failures), self.reported(self.step(f"exporting cache to {place}")):
+                exchange.export(self, place, wanted)
+
+    def _steps_of(self, stage: Stage) -> dict[str, tuple[str, str, LayerRow]]:
+        own = {layer.id for layer in stage.layers}
+        return {key: one for key, one in self.steps_done.items() if one[2].id in own}
 
     def wait(self, index: int) -> Stage:
         """Return what an earlier stage has come to."""
@@ -362,7 +394,7 @@ class Build:
         stage = self.dockerfile.stages[index]
         base = self.bases[index]
         self.stop.check()
-        title = _titles(self, index)
+        title = titles(self, index)
         with located(self, stage.from_):
             if base.parent is not None:
                 below = self.wait(base.parent)
@@ -396,6 +428,12 @@ class Build:
                 steps.carry_out(self, done, instruction, title)
         return done
 
+    def _inline(self, stage: Stage) -> dict[str, str]:
+        """What the image tells of its own steps, with ``--cache-to type=inline``: layers by key."""
+        if not any(place.type == "inline" for place in self.options.cache_to):
+            return {}
+        return {key: layer.diff_id for key, (_, _, layer) in sorted(self._steps_of(stage).items())}
+
     def _publish(self, stage: Stage) -> ImageRow:
         step = self.step("exporting to image")
         with self.reported(step):
@@ -418,6 +456,7 @@ class Build:
                     *(msgspec.structs.replace(entry, created=created) for entry in state.history),
                 ],
                 rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
+                build_cache=self._inline(stage),
             )
             self.tell(Status(step, "exporting layers done"))
             row = publishing.publish(
@@ -452,19 +491,3 @@ class Reported:
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
         text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
         self._build.tell(Finished(self.step, self.seconds, self.cached, text))
-
-
-def _titles(build: Build, index: int) -> Callable[[Instruction], str]:
-    """Return what names the steps of a stage, as Docker does: ``[builder 2/5] RUN make``."""
-    stage = build.dockerfile.stages[index]
-    total = 1 + sum(one.name in ("RUN", "COPY", "ADD", "WORKDIR") for one in stage.instructions)
-    count = 0
-    many = len(build.dockerfile.stages) > 1
-    prefix = f"{stage.name or f'stage-{index}'} " if many else ""
-
-    def title(instruction: Instruction) -> str:
-        nonlocal count
-        count += 1
-        return f"[{prefix}{count}/{max(total, count)}] {instruction.original}"
-
-    return title

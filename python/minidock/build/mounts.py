@@ -46,6 +46,12 @@ class Wanted:
             raise InvalidArgument(f"invalid mount target {mount.target!r}: mounts on /, /proc and /sys are refused")
         return path
 
+    def note(self, build: Build) -> None:
+        """Tell the build of the caches among them, whether the command runs or not. Raises as :meth:`target`."""
+        for mount in self.mounts:
+            if mount.type == "cache":
+                caches.note(build, mount, mount.id or self.target(mount))
+
     @contextlib.contextmanager
     def ready(self, build: Build, directory: str) -> Iterator[Mounted]:
         """Make what the mounts need, for the time of the block; ``directory`` is the step's own."""

@@ -40,6 +40,10 @@ class Options(Struct, kw_only=True):
     contexts: dict[str, str] = {}
     cache_from: tuple[Place, ...] = ()
     cache_to: tuple[Place, ...] = ()
+    verify: bool = False
+    """Build twice, and compare."""
+    namespace: str = ""
+    """Of a build that shares no step and no cache mount with others: what it makes is not kept."""
     run: dict[str, Any] = {}
     """Options of ``containers.create`` for every RUN."""
 

@@ -53,7 +53,7 @@ def _layer(
     if row is None:
         from minidock.build.locking import locked
 
-        with locked(store.paths, key, build.stop):
+        with locked(store.paths, key + build.options.namespace, build.stop):
             row = None if fresh else store.build_cache.find(key, work)
             if row is None and not fresh:
                 row = build.imported(key)
@@ -62,7 +62,8 @@ def _layer(
             reported.cached = row is not None
             if row is None:
                 row = _register(build, make)
-                store.build_cache.put(key, kind, reported.step.name, row)
+                if not build.options.namespace:
+                    store.build_cache.put(key, kind, reported.step.name, row)
     build.note(key, kind, reported.step.name, row)
     stage.layers.append(row)
 
@@ -129,6 +130,7 @@ def _run_in(
         from minidock.build import mounts
 
         wanted = mounts.wanted(instruction, done, found)
+        wanted.note(build)
     key = keys.key(
         "run",
         stage.chain,

@@ -177,7 +177,7 @@ class Pusher:
         store, name = self._store, short(layer.diff_id)
         forms = [layer.descriptor] if layer.descriptor.media_type not in _PLAIN else []
         forms += [
-            Descriptor(_oci(known.media_type), known.digest, known.size)
+            Descriptor(oci_type(known.media_type), known.digest, known.size)
             for known in store.blobs.of_layer(layer.diff_id)
             if known.digest != layer.descriptor.digest and known.media_type in manifests.LAYERS
         ]
@@ -317,7 +317,7 @@ class Pusher:
 _PLAIN = (oci_image.LAYER, oci_image.DOCKER_LAYER_PLAIN)
 
 
-def _oci(media_type: str) -> str:
+def oci_type(media_type: str) -> str:
     """The OCI name of a layer's media type."""
     names = {"none": oci_image.LAYER, "gzip": oci_image.LAYER_GZIP, "zstd": oci_image.LAYER_ZSTD}
     return names[manifests.LAYERS[media_type]]

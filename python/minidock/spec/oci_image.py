@@ -131,3 +131,5 @@ class ImageConfig(Struct, omit_defaults=True):
     comment: str = ""
     docker_version: str = ""
     parent: str = ""
+    # minidock's own: steps of its build, by their keys the digests of layers
+    build_cache: dict[str, str] = field(default_factory=dict, name="minidock.cache.v1")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from minidock.build import ignore
-from minidock.build.sources import Context, fingerprint, is_pattern, name_pattern
+from minidock.build.sources import Context, fingerprint, is_pattern, matches
 from minidock.errors import Conflict, InvalidArgument
 
 if TYPE_CHECKING:
@@ -113,4 +113,4 @@ def test_bad_patterns() -> None:
     assert not is_pattern("a]b")
     for pattern in ("[", "[a", "a\\"):
         with pytest.raises(InvalidArgument, match="syntax error"):
-            name_pattern(pattern)
+            matches(pattern, "a")

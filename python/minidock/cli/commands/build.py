@@ -182,6 +182,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "no_cache": values["no-cache"],
         "no_cache_filter": [name for entry in values["no-cache-filter"] for name in entry.split(",")],
         "pull": values["pull"],
+        "verify": values["verify"],
         "platform": values["platform"],
         "network": values["network"],
         "timestamps": values["timestamps"],
@@ -277,8 +278,13 @@ BUILD_COMMAND = Command(
         Flag("build-arg", "list", "Set a variable of the build"),
         Flag("build-context", "list", "Another context, for --from and FROM: NAME=PATH, URL or docker-image://NAME"),
         Flag("builder", "string", reason=NO_DAEMON, harmless="default"),
-        Flag("cache-from", "list", "A cache to read from, type=local,src=DIRECTORY"),
-        Flag("cache-to", "list", "A cache to write, type=local,dest=DIRECTORY[,mode=max]"),
+        Flag("cache-from", "list", "A cache to read from: type=local,src=DIRECTORY or type=registry,ref=NAME"),
+        Flag(
+            "cache-to",
+            "list",
+            "A cache to write: type=local,dest=DIRECTORY, type=registry,ref=NAME (both with mode=max, and mounts=true, "
+            "minidock's own: the files of cache mounts), or type=inline, into the image",
+        ),
         Flag(
             "call",
             "string",
@@ -327,6 +333,7 @@ BUILD_COMMAND = Command(
             "timestamps", "string", "Times of what is made: fixed or keep", default="fixed", choices=("fixed", "keep")
         ),
         Flag("ulimit", "list", "Limits of every RUN (NAME=SOFT[:HARD])"),
+        Flag("verify", "bool", "Build twice, the second time without any cache, and fail where a file differs"),
     ],
     _build,
     minimum=1,

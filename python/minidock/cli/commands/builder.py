@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from minidock.cli.commands.remove import confirmed, grouped
 from minidock.cli.flags import Command, Flag
-from minidock.cli.output import align, line, write
-from minidock.cli.surface import BUILD, NO_DAEMON
+from minidock.cli.listing import Listing
+from minidock.cli.output import line, write
+from minidock.cli.surface import NO_DAEMON
 from minidock.cli.units import decimal_size
+from minidock.cli.words import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,6 +19,22 @@ if TYPE_CHECKING:
 _FILTER = "Only those that match: type=TYPE, id=ID, unused-for=DURATION, until=DURATION, shared=, inuse=, description="
 
 
+_TABLE = "table {{.ID}}\t{{.Reclaimable}}\t{{.Size}}\t{{.LastUsedAt}}"
+_HEADERS = {
+    "ID": "ID",
+    "Parents": "PARENTS",
+    "CreatedAt": "CREATED AT",
+    "Mutable": "MUTABLE",
+    "Reclaimable": "RECLAIMABLE",
+    "Shared": "SHARED",
+    "Size": "SIZE",
+    "Description": "DESCRIPTION",
+    "UsageCount": "USAGE COUNT",
+    "LastUsedAt": "LAST ACCESSED",
+    "Type": "TYPE",
+}
+
+
 def _age(entry: Entry) -> str:
     import time
 
@@ -25,40 +43,108 @@ def _age(entry: Entry) -> str:
     return f"{duration(max(0.0, time.time() - entry.last_used))} ago"
 
 
-def _table(entries: list[Entry], *, verbose: bool) -> None:
-    if verbose:
-        for entry in entries:
+def _moment(seconds: int, form: str) -> str:
+    import datetime
+
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).strftime(form)
+
+
+def _is_mutable(entry: Entry) -> bool:
+    from minidock.build.cache import MOUNT
+
+    return entry.type == MOUNT
+
+
+def _listing(*, marked: bool) -> Listing:
+    """How entries are listed; ``marked``: in a table a star is on what changes, and on sizes of what images have."""
+    return Listing(
+        "*commands.diskusageContext",
+        fields={
+            "ID": lambda it: it.id + ("*" if marked and _is_mutable(it) else ""),
+            "Parents": lambda _: [],
+            "CreatedAt": lambda it: _moment(it.created, "%Y-%m-%d %H:%M:%S +0000 UTC"),
+            "Mutable": _is_mutable,
+            "Reclaimable": lambda it: not it.in_use,
+            "Shared": lambda it: it.shared,
+            "Size": lambda it: decimal_size(it.size, 4) + ("*" if marked and it.shared else ""),
+            "Description": lambda it: it.description,
+            "UsageCount": lambda it: it.uses,
+            "LastUsedAt": _age,
+            "Type": lambda it: it.type,
+        },
+        headers=_HEADERS,
+        columns=("ID", "Reclaimable", "Size", "LastUsedAt"),
+        raw=[],
+    )
+
+
+def _pretty(entries: list[Entry]) -> str:
+    rows = []
+    for entry in entries:
+        rows += [
+            f"{name + ':':13} {value}\n"
             for name, value in (
                 ("ID", entry.id),
-                ("Type", entry.type),
-                ("Description", entry.description),
-                ("Size", decimal_size(entry.size, 4)),
+                ("Created at", _moment(entry.created, "%Y-%m-%d %H:%M:%S +0000 UTC")),
+                ("Mutable", str(_is_mutable(entry)).lower()),
+                ("Reclaimable", str(not entry.in_use).lower()),
                 ("Shared", str(entry.shared).lower()),
-                ("In use", str(entry.in_use).lower()),
-                ("Reclaimable", str(entry.reclaimable > 0).lower()),
+                ("Size", decimal_size(entry.size, 4)),
+                ("Description", entry.description),
                 ("Usage count", str(entry.uses)),
                 ("Last used", _age(entry)),
-            ):
-                line(f"{name + ':':13} {value}")
-            line("")
-        return
-    rows = [("ID", "RECLAIMABLE", "SIZE", "LAST ACCESSED")]
-    rows += [
-        (
-            entry.id + ("*" if entry.shared else ""),
-            str(not entry.in_use).lower(),
-            decimal_size(entry.size, 4),
-            _age(entry),
+                ("Type", entry.type),
+            )
+        ]
+        rows.append("\n")
+    return "".join(rows)
+
+
+def _json(entries: list[Entry]) -> str:
+    import json
+
+    return "".join(
+        json.dumps(
+            {
+                "CreatedAt": _moment(entry.created, "%Y-%m-%dT%H:%M:%SZ"),
+                "Description": entry.description,
+                "ID": entry.id,
+                "LastUsedAt": _moment(entry.last_used, "%Y-%m-%dT%H:%M:%SZ"),
+                "Mutable": _is_mutable(entry),
+                "Parents": None,
+                "Reclaimable": not entry.in_use,
+                "Shared": entry.shared,
+                "Size": str(entry.size),
+                "Type": entry.type,
+                "UsageCount": entry.uses,
+            },
+            ensure_ascii=False,
+            separators=(",", ":"),
         )
+        + "\n"
         for entry in entries
-    ]
-    write(align(rows))
+    )
+
+
+def _show(entries: list[Entry], form: str) -> None:
+    """Write entries as ``--format`` says: table, pretty, json, or a template. Raises TemplateError."""
+    if form == "pretty":
+        write(_pretty(entries))
+    elif form == "json":
+        write(_json(entries))
+    else:
+        write(_listing(marked=form.startswith("table")).text(entries, _TABLE if form == "table" else form))
 
 
 def _du(session: Session, values: Values, _arguments: list[str]) -> int:
     """List what the cache holds, and how much it is."""
+    if values["format"] and values["verbose"]:
+        raise UsageError("--format and --verbose cannot be used together", 1)
+    form = "pretty" if values["verbose"] else (values["format"] or "table").strip()
     entries = session.engine.builder.entries(grouped(values["filter"]) or None)
-    _table(entries, verbose=values["verbose"])
+    _show(entries, form)
+    if form not in ("table", "pretty") or values["filter"]:
+        return 0
     shared = sum(entry.size for entry in entries if entry.shared)
     total = sum(entry.size for entry in entries)
     if shared:
@@ -76,15 +162,14 @@ def _prune(session: Session, values: Values, _arguments: list[str]) -> int:
     warning = "This will remove all build cache." if values["all"] else "This will remove all dangling build cache."
     if not values["force"] and not confirmed(warning):
         return 0
-    limits = {name: values[name] for name in ("reserved-space", "max-used-space") if values[name] is not None}
-    done = session.engine.builder.prune(
-        all=values["all"],
-        filters=grouped(values["filter"]) or None,
-        reserved_space=size(limits["reserved-space"]) or 0 if "reserved-space" in limits else 0,
-        max_used_space=size(limits["max-used-space"]) if "max-used-space" in limits else None,
-    )
+    limits = {
+        name.replace("-", "_"): size(values[name]) or None
+        for name in ("reserved-space", "max-used-space", "min-free-space")
+        if values[name] is not None
+    }
+    done = session.engine.builder.prune(all=values["all"], filters=grouped(values["filter"]) or None, **limits)
     if done.entries:
-        _table(done.entries, verbose=values["verbose"])
+        _show(done.entries, "pretty" if values["verbose"] else "table")
     line(f"Total:\t{decimal_size(done.space_reclaimed, 4)}")
     return 0
 
@@ -93,13 +178,14 @@ _BUILDER = Flag("builder", "string", reason=NO_DAEMON, harmless="default")
 _DEBUG = Flag("debug", "bool", short="D", reason=NO_DAEMON)
 DU = Command(
     "[OPTIONS]",
-    "Show what the build cache holds. What has a * is in an image, too, so that its removal gives nothing back.",
+    "Show what the build cache holds. A size with a * is in an image, too, so that its removal gives nothing back; an "
+    "id with a * is a directory that changes.",
     [
         _BUILDER,
         _DEBUG,
         Flag("filter", "filter", _FILTER),
-        Flag("format", "string", "Format of the output", reason=BUILD),
-        Flag("verbose", "bool", "Show all that is known of each"),
+        Flag("format", "string", "How to show it: table, pretty, json, a template, or a table with a template"),
+        Flag("verbose", "bool", "Show all that is known of each: --format pretty"),
     ],
     _du,
     maximum=0,
@@ -114,9 +200,9 @@ PRUNE = Command(
         Flag("filter", "filter", _FILTER),
         Flag("force", "bool", "Do not ask", short="f"),
         Flag("max-used-space", "bytes", "Remove only until the cache takes no more than this"),
-        Flag("min-free-space", "bytes", "Remove only until this much of the disk is free", reason=BUILD),
+        Flag("min-free-space", "bytes", "Remove only until this much of the disk is free"),
         Flag(
-            "reserved-space", "bytes", "Remove only until the cache takes no more than this", aliases=("keep-storage",)
+            "reserved-space", "bytes", "What the cache may always take: no more is removed", aliases=("keep-storage",)
         ),
         Flag("verbose", "bool", "Show all that is known of each"),
     ],
