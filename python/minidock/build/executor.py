@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minidock.build.contexts import BuildContext
-    from minidock.build.dockerfile.instructions import Dockerfile, Instruction
+    from minidock.build.dockerfile.instructions import Dockerfile
     from minidock.build.events import Report
     from minidock.build.exchange import Imported, Place
     from minidock.build.options import Options
