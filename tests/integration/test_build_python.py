@@ -155,7 +155,7 @@ def test_contexts_with_rules_of_their_own(engine: minidock.Engine, busybox: str,
         .copy(".", "/one/", context=one)
         .copy(".", "/two/", context=two)
         .run("cat /m/f > /m1", mounts=[Mount.bind("/m", context=one)])
-        .build(engine, network="none")
+        .build(engine, network="none", verify=True)
     )
     assert out(engine, image, "cat /one/f /two/f /m1; ls /one /two") == "121/one:\nf\n\n/two:\nf\nhidden\n"
 
