@@ -19,17 +19,20 @@ if TYPE_CHECKING:
     from minidock.engine import Engine
     from minidock.errors import MinidockError
     from minidock.events.event import Event
+    from minidock.images.image import Image
 
 __all__ = [
     "Attachment",
     "Container",
     "Engine",
     "Event",
+    "Image",
     "MinidockError",
     "Mount",
     "RunResult",
     "Usage",
     "__version__",
+    "build",
     "errors",
     "run",
 ]
@@ -39,6 +42,7 @@ _HOMES = {
     "Container": "minidock.containers.container",
     "Engine": "minidock.engine",
     "Event": "minidock.events.event",
+    "Image": "minidock.images.image",
     "MinidockError": "minidock.errors",
     "Mount": "minidock.containers.mounts.python",
     "RunResult": "minidock.containers.result",
@@ -51,8 +55,8 @@ def __getattr__(name: str) -> object:
 
     if name in _HOMES:
         value: object = getattr(importlib.import_module(_HOMES[name]), name)
-    elif name == "errors":
-        value = importlib.import_module("minidock.errors")
+    elif name in ("build", "errors"):
+        value = importlib.import_module(f"minidock.{name}")
     elif name == "__version__":
         value = importlib.import_module("minidock._native").__version__
     else:
@@ -62,7 +66,7 @@ def __getattr__(name: str) -> object:
 
 
 if TYPE_CHECKING:
-    from minidock import errors
+    from minidock import build, errors
 
     __version__: str
 

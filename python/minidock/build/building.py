@@ -7,7 +7,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
-from minidock.build import contexts, options
+from minidock.build import contexts, docker_py, options
 from minidock.build.executor import Build
 from minidock.errors import InvalidArgument
 
@@ -19,12 +19,14 @@ if TYPE_CHECKING:
     from minidock.build.dockerfile.checking import Checked
     from minidock.build.dockerfile.scopes import Base
     from minidock.build.events import Event
+    from minidock.build.failures import Failed
+    from minidock.build.python.image import Image as Program
     from minidock.engine import Engine
     from minidock.images.image import Image
     from minidock.spec.oci_image import ExecutionConfig
     from minidock.store.images import ImageRow
 
-Context = str | os.PathLike[str] | bytes | BinaryIO | int
+    Context = str | os.PathLike[str] | bytes | BinaryIO | int | Program
 
 
 class BuildOptions(TypedDict, total=False):
@@ -36,15 +38,11 @@ class BuildOptions(TypedDict, total=False):
     """The stage to build; the last one if it is not given."""
     args: Mapping[str, str | None] | Sequence[str]
     """ARGs; of a list's entry without a value, that of the environment counts."""
-    buildargs: Mapping[str, str | None]
-    """docker-py's word for ``args``."""
     secrets: Mapping[str, str | bytes] | Sequence[str]
     """For ``RUN --mount=type=secret``: values by id, or texts as the flag ``--secret``."""
     ssh: Sequence[str]
     """For ``RUN --mount=type=ssh``: texts as the flag ``--ssh``, ``ID[=SOCKET]``."""
     tags: str | Sequence[str]
-    tag: str
-    """docker-py's word for one of ``tags``."""
     labels: Mapping[str, str]
     no_cache: bool
     no_cache_filter: Sequence[str]
@@ -78,6 +76,29 @@ class BuildOptions(TypedDict, total=False):
     timestamps: str
     """``fixed`` (the default): all that the build makes has the time of SOURCE_DATE_EPOCH, or 2000-01-01, so that the
     same input gives the same image; ``keep``: the times that it has, as with Docker."""
+
+    # docker-py's words for the same.
+    path: str | os.PathLike[str]
+    """The context."""
+    fileobj: BinaryIO
+    """A Dockerfile that needs no context; with ``custom_context`` a tar with the context."""
+    custom_context: bool
+    tag: str
+    """One of ``tags``."""
+    buildargs: Mapping[str, str | None]
+    """``args``."""
+    nocache: bool
+    """``no_cache``."""
+    network_mode: str
+    """``network``."""
+    shmsize: int | str
+    """``shm_size``."""
+    rm: bool
+    """True, as it always is: containers of RUN do not stay."""
+    forcerm: bool
+    """True, as it always is."""
+    container_limits: Mapping[str, int | str]
+    """``memory``, ``memswap`` (``memswap_limit``), ``cpushares`` (``cpu_shares``), ``cpusetcpus`` (``cpuset_cpus``)."""
 
 
 _RUN = (
@@ -132,6 +153,15 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
     return made, given.get("dockerfile")
 
 
+def opened(
+    engine: Engine, context: Context | None, given: BuildOptions
+) -> tuple[options.Options, contexts.BuildContext]:
+    """Return the options, and the context that is opened; see :func:`contexts.load`. Raises InvalidArgument."""
+    context, given = docker_py.ours(context, given)
+    made, dockerfile = checked(given)
+    return made, contexts.load(engine, context, dockerfile)
+
+
 def _places(texts: Sequence[str], *, to: bool) -> tuple[exchange.Place, ...]:
     if not texts:
         return ()
@@ -149,24 +179,30 @@ def _secrets(given: Mapping[str, str | bytes] | Sequence[str]) -> dict[str, opti
     return {one.id: one for one in map(options.secret, given)}
 
 
-def build(engine: Engine, context: Context, report: Callable[[Event], None], **given: Unpack[BuildOptions]) -> ImageRow:
-    """Build an image; see :meth:`ImageCollection.build`."""
-    made, dockerfile = checked(given)
-    loaded = contexts.load(engine, context, dockerfile)
+def build(
+    engine: Engine,
+    context: Context | None,
+    report: Callable[[Event], None],
+    shell: Callable[[Failed], None] | None = None,
+    **given: Unpack[BuildOptions],
+) -> ImageRow:
+    """Build an image; see :meth:`ImageCollection.build`, and for ``shell`` :class:`Build`."""
+    made, loaded = opened(engine, context, given)
     try:
-        return Build(engine, loaded, made, report).run()
+        return Build(engine, loaded, made, report, shell).run()
     finally:
         loaded.close()
 
 
 def build_files(
     engine: Engine,
-    context: Context,
+    context: Context | None,
     destination: str | os.PathLike[str] | int,
     report: Callable[[Event], None],
+    shell: Callable[[Failed], None] | None = None,
     **given: Unpack[BuildOptions],
 ) -> None:
-    """Build files; see :meth:`ImageCollection.build_files`."""
+    """Build files; see :meth:`ImageCollection.build_files`, and for ``shell`` :class:`Build`."""
     from minidock.build import outputs
 
     def use(layers: list[str]) -> None:
@@ -175,15 +211,14 @@ def build_files(
         else:
             outputs.extract(layers, os.fspath(destination))
 
-    made, dockerfile = checked(given)
-    loaded = contexts.load(engine, context, dockerfile)
+    made, loaded = opened(engine, context, given)
     try:
-        Build(engine, loaded, made, report).files(use)
+        Build(engine, loaded, made, report, shell).files(use)
     finally:
         loaded.close()
 
 
-def check(engine: Engine, context: Context, **given: Unpack[BuildOptions]) -> tuple[Checked, str, list[str]]:
+def check(engine: Engine, context: Context | None, **given: Unpack[BuildOptions]) -> tuple[Checked, str, list[str]]:
     """Return what is to be said about a Dockerfile, its name and its lines; nothing is built or pulled."""
     from minidock.build.dockerfile import checking
     from minidock.errors import MinidockError
@@ -196,8 +231,7 @@ def check(engine: Engine, context: Context, **given: Unpack[BuildOptions]) -> tu
             return None
         return None if row is None else engine.images.decode_config(row).config
 
-    made, dockerfile = checked(given)
-    loaded = contexts.load(engine, context, dockerfile)
+    made, loaded = opened(engine, context, given)
     try:
         host = platforms.host()
         target = host if made.platform is None else platforms.parse(made.platform)
@@ -211,13 +245,12 @@ def check(engine: Engine, context: Context, **given: Unpack[BuildOptions]) -> tu
 class BuildStream:
     """A build in another thread: an iterator over its events; leaving the ``with`` block early ends it."""
 
-    def __init__(self, engine: Engine, context: Context, given: BuildOptions) -> None:
+    def __init__(self, engine: Engine, context: Context | None, given: BuildOptions) -> None:
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._engine = engine
         self._row: ImageRow | None = None
         self._error: BaseException | None = None
-        made, dockerfile = checked(given)
-        self._loaded = contexts.load(engine, context, dockerfile)
+        made, self._loaded = opened(engine, context, given)
         self._build = Build(engine, self._loaded, made, self._events.put)
         self._thread = threading.Thread(target=self._run, name="minidock-build", daemon=True)
         self._thread.start()

@@ -14,6 +14,8 @@ from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
     from minidock.build.ignore import Ignore
+    from minidock.build.python.image import Image
+    from minidock.build.python.program import Program
     from minidock.engine import Engine
     from minidock.store.build_cache import BuildCache
 
@@ -23,7 +25,9 @@ _REMOTE = re.compile(r"(https?|git|ssh)://|git@|github\.com/", re.IGNORECASE)
 
 
 class BuildContext:
-    """A context that has been opened, with the Dockerfile's text."""
+    """A context that has been opened, with the Dockerfile's text, or a program in place of both."""
+
+    program: Program | None = None
 
     def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: Ignore | None, *, keep: bool) -> None:
         self.path = path
@@ -45,9 +49,14 @@ class BuildContext:
             self.work = None
 
 
+def is_remote(text: str) -> bool:
+    """Whether a context is a URL."""
+    return _REMOTE.match(text) is not None
+
+
 def load(
     engine: Engine,
-    context: str | os.PathLike[str] | bytes | BinaryIO | int,
+    context: str | os.PathLike[str] | bytes | BinaryIO | int | Image,
     dockerfile: str | os.PathLike[str] | bytes | None = None,
 ) -> BuildContext:
     """Open a context. ``dockerfile`` is a path, from the context if relative, or the text itself.
@@ -57,9 +66,15 @@ def load(
     _ = engine.store.database  # the data root is there
     if isinstance(context, (str, os.PathLike)) and context != "-":
         text = os.fspath(context)
-        if _REMOTE.match(text):
+        if is_remote(text):
             return _fetched(engine, text, dockerfile)
         return _directory(text, dockerfile)
+    if not isinstance(context, (str, bytes, bytearray, memoryview, int)) and not hasattr(context, "read"):
+        from minidock.build.python import program
+
+        if dockerfile is not None:
+            raise InvalidArgument("an image of Python has no Dockerfile")
+        return program.opened(context)
     return _stream(engine, 0 if context == "-" else context, dockerfile)  # type: ignore[arg-type]
 
 
@@ -82,6 +97,11 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
         place = os.path.join(real, "dockerfile")
     data = _read(place, name or DOCKERFILE)
     return BuildContext(real, data, os.path.basename(place), _ignore(real, place) if keep else None, keep=keep)
+
+
+def load_directory(path: str) -> BuildContext:
+    """Open a directory of which only the files count."""
+    return _directory(path, b"")
 
 
 def files(engine: Engine, context: str) -> BuildContext:

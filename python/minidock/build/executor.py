@@ -15,10 +15,10 @@ from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
-from minidock.build.failures import excerpt, located
+from minidock.build.failures import Failed, excerpt, located
 from minidock.build.merged import Merged
 from minidock.build.sources import Context, Source
-from minidock.build.stages import Future
+from minidock.build.stages import Future, titles
 from minidock.build.stopping import Stop
 from minidock.errors import Cancelled, ImageNotFound, MinidockError, RegistryError, Unsupported
 from minidock.images import platforms, references
@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minidock.build.contexts import BuildContext
-    from minidock.build.dockerfile.instructions import Dockerfile, Instruction
+    from minidock.build.dockerfile.instructions import Dockerfile
     from minidock.build.events import Report
     from minidock.build.exchange import Imported, Place
     from minidock.build.options import Options
+    from minidock.build.running import Terminal
     from minidock.engine import Engine
     from minidock.store.images import ImageRow
     from minidock.store.layers import LayerRow
@@ -63,8 +64,16 @@ class Build:
     """One build, from its Dockerfile to its image."""
 
     def __init__(
-        self, engine: Engine, context: BuildContext, options: Options, report: Report, *, first: Build | None = None
+        self,
+        engine: Engine,
+        context: BuildContext,
+        options: Options,
+        report: Report,
+        shell: Callable[[Failed], None] | None = None,
+        *,
+        first: Build | None = None,
     ) -> None:
+        """``shell`` is called for the first command that fails, while nothing else is reported."""
         self.engine = engine
         self.store = engine.store
         self.context = context
@@ -72,6 +81,7 @@ class Build:
         self.stop: Stop = Stop() if first is None else first.stop
         self.date = None if options.epoch is None else options.epoch * 10**9
         self.now = time.time_ns() if self.date is None else self.date
+        self.shell = shell
         self._first = first
         """The build that this one does again, with its images and contexts."""
         self._report = report
@@ -102,13 +112,33 @@ class Build:
         with self._report_lock:
             self._report(event)
 
+    def failed(self, step: str, output: bytes, again: Callable[[Terminal], None]) -> None:
+        """Have whoever builds look at a command that has failed, the first one only."""
+        with self._report_lock:
+            shell, self.shell = self.shell, None
+            if shell is not None and not self.stop.is_set:
+                shell(Failed(step, output, again))
+
     def step(self, name: str, line: int = 0) -> Step:
         """Return the next step's name and number."""
         if self._first is not None:
             return self._first.step(f"again: {name}", line)
         with self._report_lock:
             self._numbers += 1
-            return Step(self._numbers, name, line)
+            return Step(self._numbers, name, self.place(line)[1])
+
+    def place(self, line: int, end_line: int = 0) -> tuple[str, int, int, tuple[str, ...]]:
+        """Return file, first and last line of an instruction, and the file's lines."""
+        program = self.context.program
+        if program is None:
+            if hasattr(self, "dockerfile"):
+                return self.context.dockerfile_shown, line, end_line, self.dockerfile.lines
+            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
+            return self.context.dockerfile_shown, line, end_line, tuple(lines)
+        if not line:
+            return program.file, 0, 0, ()
+        place = program.place(line)
+        return place.file, place.line, place.end_line, place.lines
 
     # What a build consists of
 
@@ -138,9 +168,12 @@ class Build:
             return work_of()
         except DockerfileError as error:
             self.stop.set()
-            lines = self.context.dockerfile.decode("utf-8", "replace").splitlines()
-            error.excerpt = excerpt(self.context.dockerfile_shown, lines, error.line, error.end_line)
-            raise
+            file, line, end_line, lines = self.place(error.line, error.end_line)
+            if self.context.program is not None and line:
+                error = DockerfileError(error.reason, line, end_line, text=f"{file}:{line}: {error.reason}")
+                error.file = file
+            error.excerpt = excerpt(file, lines, line, end_line)
+            raise error from error.__cause__
         except BaseException:
             self.stop.set()
             raise
@@ -161,8 +194,11 @@ class Build:
         data = self.context.dockerfile
         step = self.step(f"[internal] load build definition from {self.context.dockerfile_shown}")
         with self.reported(step):
-            self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
-            self.dockerfile = parsing.parse(data)
+            if self.context.program is not None:
+                self.dockerfile = self.context.program.dockerfile
+            else:
+                self.tell(Status(step, f"transferring dockerfile: {len(data)}B done"))
+                self.dockerfile = parsing.parse(data)
         options = self.options
         host = platforms.host()
         self.platform = host if options.platform is None else platforms.parse(options.platform)
@@ -196,7 +232,8 @@ class Build:
         if self.options.cache_to:
             self._export(done)
         for warning in self.linter.warnings:
-            self.tell(Warned(warning))
+            _, line, end_line, _ = self.place(warning.line, warning.end_line)
+            self.tell(Warned(warning._replace(line=line, end_line=end_line)))
         self.linter.finish()
         return done
 
@@ -238,15 +275,20 @@ class Build:
 
     def named(self, name: str) -> Context | str | None:
         """What ``--build-context`` gives a name: files, or the name of an image; None where it gives it nothing."""
-        value = self.options.contexts.get(name.lower())
-        if value is None:
+        shown = name
+        program = self.context.program
+        if program is not None and name in program.contexts:
+            value = shown = program.contexts[name]
+        elif name.lower() in self.options.contexts:
+            value = self.options.contexts[name.lower()]
+        else:
             return None
         if value.startswith(_IMAGE):
             return value.removeprefix(_IMAGE)
         with self._context_lock:
             known = self._named.get(name.lower())
             if known is None:
-                step = self.step(f"[context {name}] load from client")
+                step = self.step(f"[context {shown}] load from client")
                 with self.reported(step):
                     loaded = contexts.files(self.engine, value)
                     self._loaded.append(loaded)
@@ -352,7 +394,7 @@ class Build:
         stage = self.dockerfile.stages[index]
         base = self.bases[index]
         self.stop.check()
-        title = _titles(self, index)
+        title = titles(self, index)
         with located(self, stage.from_):
             if base.parent is not None:
                 below = self.wait(base.parent)
@@ -449,19 +491,3 @@ class Reported:
     def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
         text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
         self._build.tell(Finished(self.step, self.seconds, self.cached, text))
-
-
-def _titles(build: Build, index: int) -> Callable[[Instruction], str]:
-    """Return what names the steps of a stage, as Docker does: ``[builder 2/5] RUN make``."""
-    stage = build.dockerfile.stages[index]
-    total = 1 + sum(one.name in ("RUN", "COPY", "ADD", "WORKDIR") for one in stage.instructions)
-    count = 0
-    many = len(build.dockerfile.stages) > 1
-    prefix = f"{stage.name or f'stage-{index}'} " if many else ""
-
-    def title(instruction: Instruction) -> str:
-        nonlocal count
-        count += 1
-        return f"[{prefix}{count}/{max(total, count)}] {instruction.original}"
-
-    return title

@@ -4,16 +4,17 @@
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.errors import Cancelled, MinidockError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from minidock.build.dockerfile.instructions import Instruction
     from minidock.build.executor import Build
+    from minidock.build.running import Terminal
 
 _TAIL = 20
 """Lines of output that an error shows."""
@@ -37,7 +38,7 @@ class BuildFailed(MinidockError):
         super().__init__(text)
         self.reason = text
         self.file = file
-        """The Dockerfile's name."""
+        """The name of the Dockerfile, or of the Python program."""
         self.line = line
         self.end_line = end_line
         self.instruction = instruction
@@ -48,7 +49,7 @@ class BuildFailed(MinidockError):
         self.code: int | None = None
         """The command's exit code."""
         self.source = source
-        """The Dockerfile's lines."""
+        """The file's lines."""
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}: " if self.line else ""
@@ -84,6 +85,23 @@ class CommandFailed(MinidockError):
         self.step = step
 
 
+class Failed(NamedTuple):
+    """A command that has failed while its files are still there: ``again`` runs a shell with them on a terminal."""
+
+    step: str
+    output: bytes
+    again: Callable[[Terminal], None]
+
+    @property
+    def lines(self) -> str:
+        """The last lines that it wrote."""
+        return _tail(self.output)
+
+
+def _tail(output: bytes) -> str:
+    return "\n".join(output.decode("utf-8", "replace").splitlines()[-_TAIL:])
+
+
 @contextlib.contextmanager
 def located(build: Build, instruction: Instruction) -> Iterator[None]:
     """Turn what an instruction fails with into BuildFailed, which says where."""
@@ -92,20 +110,15 @@ def located(build: Build, instruction: Instruction) -> Iterator[None]:
     except (BuildFailed, Cancelled, DockerfileError):
         raise
     except CommandFailed as error:
-        lines = error.output.decode("utf-8", "replace").splitlines()[-_TAIL:]
         failure = _failure(build, instruction, error)
-        failure.step, failure.output, failure.code = error.step, "\n".join(lines), error.code
+        failure.step, failure.output, failure.code = error.step, _tail(error.output), error.code
         raise failure from error
     except MinidockError as error:
         raise _failure(build, instruction, error) from error
 
 
 def _failure(build: Build, instruction: Instruction, error: MinidockError) -> BuildFailed:
+    file, line, end_line, lines = build.place(instruction.line, instruction.end_line)
     return BuildFailed(
-        str(error),
-        file=build.context.dockerfile_shown,
-        line=instruction.line,
-        end_line=instruction.end_line,
-        instruction=instruction.original,
-        source=build.dockerfile.lines,
+        str(error), file=file, line=line, end_line=end_line, instruction=instruction.original, source=lines
     )

@@ -13,18 +13,23 @@ from minidock.errors import LimitExceeded, MinidockError, Unsupported
 from minidock.images import upper as uppers
 from minidock.snapshots.snapshots import MAX_LAYERS
 from minidock.spec.oci_image import ExecutionConfig, ImageConfig
-from minidock.store.failures import from_os
+from minidock.store.failures import from_os, translated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from minidock.build.stopping import Stop
     from minidock.engine import Engine
     from minidock.images.layers import Unpacked
 
+    Again = Callable[[Sequence[str], "Terminal"], None]
+
 HOSTNAME = "buildkitsandbox"
 """Docker's: a name that is the same for every build."""
 _CHUNK = 64 << 10
+_IdMap = dict[str, list[list[int]]] | None
+Terminal = tuple[int, int]
+"""Descriptors for input and output."""
 
 
 class Command:
@@ -47,6 +52,17 @@ class Command:
         self.options = dict(options)
         self.platform = platform
 
+    def on_terminal(self, argv: Sequence[str]) -> Command:
+        """Another one in the same surroundings, on a terminal."""
+        return Command(
+            argv,
+            env=self.env,
+            user=self.user,
+            working_dir=self.working_dir,
+            options={**self.options, "tty": True, "stdin_open": True},
+            platform=self.platform,
+        )
+
 
 class Mounted:
     """Mounts of one RUN: as in the runtime-spec, and what binds show instead of the paths that they name."""
@@ -68,7 +84,7 @@ class Room:
         self.work = f"{directory}/work"
         self.layer = f"{directory}/layer"
 
-    def make(self, idmap: dict[str, list[list[int]]] | None) -> None:
+    def make(self, idmap: _IdMap) -> None:
         """Make them; the writable layer has mode and owner of what lies below."""
         if len(self.below) > MAX_LAYERS:
             raise LimitExceeded(f"the stage has {len(self.below)} layers, and the kernel stacks at most {MAX_LAYERS}")
@@ -87,7 +103,14 @@ class Room:
         except OSError as error:
             raise from_os(error, "make", self.directory) from error
 
-    def snapshot(self, idmap: dict[str, list[list[int]]] | None) -> dict[str, Any]:
+    def again(self) -> None:
+        """Be the place of another container, which finds what the first one has written."""
+        # The kernel refuses the work directory of a volatile mount for another one.
+        self.work = f"{self.directory}/again"
+        with translated("make", self.work):
+            os.mkdir(self.work, 0o700)
+
+    def snapshot(self, idmap: _IdMap) -> dict[str, Any]:
         """The section ``rootfs`` of the supervisor's document."""
         return {
             "type": "overlay",
@@ -108,11 +131,13 @@ def run(
     output: Callable[[bytes], None],
     clamp: int | None,
     mounts: Mounted | None = None,
+    failed: Callable[[Again], None] | None = None,
 ) -> tuple[int, Unpacked | None]:
     """Run a command; returns its exit code and, when that is 0, the layer of what it wrote (None: nothing).
 
     ``output`` gets what it writes, in pieces, from another thread. The container dies with this process and is gone
-    when this returns. Raises what starting a container raises, Cancelled when ``stop`` is set meanwhile.
+    when this returns. ``failed`` is called when the code is not 0, and can run something else in its place while its
+    files are there. Raises what starting a container raises, Cancelled when ``stop`` is set meanwhile.
     """
     if not engine.snapshots.backend.overlay:
         raise Unsupported(
@@ -120,10 +145,44 @@ def run(
             f"{engine.snapshots.backend.reason or 'storage-driver is vfs'}; choose a --data-root on another file system"
         )
     stop.check()
-    lifecycle = engine.lifecycle
-    system, architecture, variant = command.platform
     if mounts is not None:
         command.env += mounts.environment
+    with _container(engine, command, room, mounts, stop) as (container, idmap):
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        thread = threading.Thread(target=_drain, args=(reader, output), name="minidock-build-output", daemon=True)
+        thread.start()
+        try:
+            ended = container.start_attached(stdout=writer, stderr=writer, sig_proxy=False)
+        except BaseException:
+            with contextlib.suppress(MinidockError):
+                container.remove(force=True)
+            raise
+        finally:
+            os.close(writer)
+            thread.join()
+        stop.check()
+    code = 0 if ended is None else ended.exit_code
+    if code:
+        if failed is not None:
+
+            def again(argv: Sequence[str], terminal: Terminal) -> None:
+                other = command.on_terminal(argv)
+                with _container(engine, other, room, mounts, stop, again=True) as (container, _):
+                    container.start_attached(stdin=terminal[0], stdout=terminal[1], sig_proxy=False)
+
+            failed(again)
+        return code, None
+    places = [] if mounts is None else [mount[0] for mount in mounts.mounts]
+    return 0, uppers.layer_of_upper(room.upper, room.below, room.layer, idmap=idmap, clamp=clamp, places=places)
+
+
+@contextlib.contextmanager
+def _container(
+    engine: Engine, command: Command, room: Room, mounts: Mounted | None, stop: Stop, *, again: bool = False
+) -> Iterator[tuple[Container, _IdMap]]:
+    """A container for one command, which is gone after the block; with how its ids are mapped."""
+    lifecycle = engine.lifecycle
+    system, architecture, variant = command.platform
     config = ExecutionConfig(
         user=command.user, env=command.env, cmd=command.argv, working_dir=command.working_dir or "/"
     )
@@ -137,39 +196,25 @@ def run(
     }
     planned = lifecycle.plan(None, None, options, {}, base)
     record = planned.record
-    idmap: dict[str, list[list[int]]] | None = None
+    idmap: _IdMap = None
     if record.uid_map:
         idmap = {"uid": [list(part) for part in record.uid_map], "gid": [list(part) for part in record.gid_map]}
-    room.make(idmap)
+    if again:
+        room.again()
+    else:
+        room.make(idmap)
     planned.snapshot = room.snapshot(idmap)
     if mounts is not None:
         record.step_mounts, record.step_sources = mounts.mounts, mounts.sources
     record.starter = lifecycle.owner()
     container = Container(lifecycle, lifecycle.create(planned), record.state, warnings=planned.warnings)
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    thread = threading.Thread(target=_drain, args=(reader, output), name="minidock-build-output", daemon=True)
-    thread.start()
     try:
-        try:
-            stop.add(container)
-            ended = container.start_attached(stdout=writer, stderr=writer, sig_proxy=False)
-        except BaseException:
-            with contextlib.suppress(MinidockError):
-                container.remove(force=True)
-            raise
-        finally:
-            stop.discard(container)
-            os.close(writer)
-            thread.join()
-        stop.check()
-        code = 0 if ended is None else ended.exit_code
-        if code:
-            return code, None
+        stop.add(container)
+        yield container, idmap
     finally:
+        stop.discard(container)
         with contextlib.suppress(MinidockError):
             container.remove(force=True)
-    places = [] if mounts is None else [mount[0] for mount in mounts.mounts]
-    return 0, uppers.layer_of_upper(room.upper, room.below, room.layer, idmap=idmap, clamp=clamp, places=places)
 
 
 def _drain(fd: int, output: Callable[[bytes], None]) -> None:
@@ -180,7 +225,7 @@ def _drain(fd: int, output: Callable[[bytes], None]) -> None:
         os.close(fd)
 
 
-def _mapped(number: int, idmap: dict[str, list[list[int]]] | None, kind: str) -> int:
+def _mapped(number: int, idmap: _IdMap, kind: str) -> int:
     for inside, outside, size in (idmap or {}).get(kind, ()):
         if inside <= number < inside + size:
             return outside + number - inside

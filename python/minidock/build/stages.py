@@ -1,4 +1,4 @@
-"""A stage of a build in a thread of its own."""
+"""A stage of a build in a thread of its own, and what its steps are called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from minidock.errors import Cancelled
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minidock.build.executor import Stage
+    from minidock.build.dockerfile.instructions import Instruction
+    from minidock.build.executor import Build, Stage
     from minidock.build.stopping import Stop
 
 
@@ -49,3 +50,19 @@ class Future:
         """Wait for the thread's end."""
         if self._thread is not None:
             self._thread.join()
+
+
+def titles(build: Build, index: int) -> Callable[[Instruction], str]:
+    """Return what names the steps of a stage, as Docker does: ``[builder 2/5] RUN make``."""
+    stage = build.dockerfile.stages[index]
+    total = 1 + sum(one.name in ("RUN", "COPY", "ADD", "WORKDIR") for one in stage.instructions)
+    count = 0
+    many = len(build.dockerfile.stages) > 1
+    prefix = f"{stage.name or f'stage-{index}'} " if many else ""
+
+    def title(instruction: Instruction) -> str:
+        nonlocal count
+        count += 1
+        return f"[{prefix}{count}/{max(total, count)}] {instruction.original}"
+
+    return title

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 from collections import deque
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from minidock.errors import InvalidArgument, Unsupported
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from minidock.build import running
     from minidock.build.dockerfile import config as configs
     from minidock.build.dockerfile.instructions import Instruction
     from minidock.build.executor import Build, Reported, Stage
@@ -142,9 +144,10 @@ def _run_in(
         "" if build.date is None else str(build.date),
     )
 
+    step = reported.step
+    tail: deque[bytes] = deque()
+
     def make(directory: str) -> Unpacked | None:
-        step = reported.step
-        tail: deque[bytes] = deque()
         kept = 0
 
         def output(data: bytes) -> None:
@@ -175,6 +178,7 @@ def _run_in(
                 output=output,
                 clamp=options.epoch,
                 mounts=mounted,
+                failed=None if build.shell is None else failed,
             )
         if code:
             shown = " ".join(argv)
@@ -182,6 +186,10 @@ def _run_in(
                 f'process "{shown}" did not complete successfully: exit code: {code}', code, b"".join(tail), step.name
             )
         return made
+
+    def failed(again: running.Again) -> None:
+        shell = (stage.state.config.shell or ["/bin/sh"])[:1]
+        build.failed(step.name, b"".join(tail), functools.partial(again, shell))
 
     _layer(build, stage, reported, make, kind="exec", key=key)
 
@@ -231,7 +239,7 @@ def _source(build: Build, instruction: Copy | Add) -> sources.Source | None:
         return build.source(instruction.from_) if index is None else build.stage_source(index)
     if isinstance(instruction, Add) and all(map(remotes.kind, instruction.sources)):
         return None
-    return build.source("") if instruction.sources else None
+    return build.source(instruction.context) if instruction.sources else None
 
 
 def _copy_in(

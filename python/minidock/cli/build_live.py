@@ -11,6 +11,8 @@ from minidock.cli.output import printable, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.build.events import Event, Step
 
 _SECONDS = 0.1
@@ -82,6 +84,17 @@ class Live:
             elif isinstance(event, events.Finished):
                 row.done, row.seconds = True, event.seconds
                 row.cached, row.error = event.cached, event.error
+
+    @contextlib.contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Leave the terminal to something else for the time of the block; what comes after it is painted anew."""
+        with self._lock:
+            with contextlib.suppress(OSError):
+                self._paint(final=False)
+            try:
+                yield
+            finally:
+                self._painted = 0
 
     def close(self) -> None:
         """Paint it for the last time."""

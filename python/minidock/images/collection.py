@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Unpack
 
-    from minidock.build.building import BuildOptions, BuildStream
+    from minidock.build.building import BuildOptions, BuildStream, Context
     from minidock.build.events import Event
     from minidock.images.mounting import Mounted
     from minidock.images.progress import ProgressEvent
@@ -148,17 +148,16 @@ class ImageCollection(ImageExchange):
 
     def build(
         self,
-        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        context: Context | None = None,
         *,
         progress: Callable[[Event], None] | None = None,
         **options: Unpack[BuildOptions],
     ) -> Image:
-        """Build an image from a Dockerfile and return it.
+        """Build an image from a Dockerfile, or from a :class:`minidock.build.Image`, and return it.
 
-        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, file object, descriptor), or
-        the URL of a tar or a git repository. ``progress`` gets each event, one at a time, from whichever thread it
-        happens in.
-        See :class:`~minidock.build.building.BuildOptions` for the options.
+        ``context`` is a directory, ``-`` or 0 for standard input, a tar (bytes, file object, descriptor), the URL of a
+        tar or a git repository, or such an image, which has contexts of its own. ``progress`` gets each event, one at
+        a time, from whichever thread it happens in. See :class:`~minidock.build.building.BuildOptions` for the options.
 
         Raises DockerfileError for a Dockerfile that makes no sense, BuildFailed (which has the line, and a command's
         last output and exit code) for a step that fails, NotFound, InvalidArgument, Unsupported. Steps that were done
@@ -170,7 +169,7 @@ class ImageCollection(ImageExchange):
 
     def build_files(
         self,
-        context: str | os.PathLike[str] | bytes | BinaryIO | int,
+        context: Context,
         destination: str | os.PathLike[str] | int,
         *,
         progress: Callable[[Event], None] | None = None,
@@ -185,9 +184,7 @@ class ImageCollection(ImageExchange):
 
         build_files(self._engine, context, destination, progress or (lambda _event: None), **options)
 
-    def build_stream(
-        self, context: str | os.PathLike[str] | bytes | BinaryIO | int, **options: Unpack[BuildOptions]
-    ) -> BuildStream:
+    def build_stream(self, context: Context | None = None, **options: Unpack[BuildOptions]) -> BuildStream:
         """Begin a build in another thread; the result is an iterator over its events, and has its ``image``."""
         from minidock.build.building import BuildStream
 

@@ -297,7 +297,7 @@ class State:
 
     def _copy(self, given: kinds.Copy) -> tuple[Instruction, str]:
         done = self._transferred(given)
-        if not done.from_:
+        if not done.from_ and not done.context:
             self._hidden(done)
         for source in done.sources:
             kind = remotes.kind(source)
@@ -307,7 +307,8 @@ class State:
 
     def _add(self, given: kinds.Add) -> tuple[Instruction, str]:
         done = self._transferred(given)
-        self._hidden(done)
+        if not done.context:
+            self._hidden(done)
         checksum = self._expand(done.checksum, given)
         if checksum:
             _check_checksum(checksum, done)

@@ -50,6 +50,8 @@ class DockerfileError(InvalidArgument):
         self.end_line = max(line, end_line)
         self.excerpt = ""
         """The lines around it, as the build shows them."""
+        self.file = ""
+        """The Python program whose lines these are; empty for a Dockerfile."""
         if text is None:
             text = f"dockerfile parse error on line {line}: {reason}" if line else reason
         super().__init__(_one_line(text))
@@ -217,10 +219,14 @@ class Expose(Instruction, frozen=True, kw_only=True):
 
 
 class Transfer(Instruction, frozen=True, kw_only=True):
-    """What ADD and COPY have. Sources that are heredocs are in ``heredocs``, in their order after ``sources``."""
+    """What ADD and COPY have. Sources that are heredocs are in ``heredocs``, in their order after ``sources``.
+
+    ``context``: the name of a context that no Dockerfile can name; empty for the build's own.
+    """
 
     sources: tuple[str, ...]
     destination: str
+    context: str = ""
     chown: str = ""
     chmod: str = ""
     link: bool = False

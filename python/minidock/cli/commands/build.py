@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from minidock.build.events import Event
+    from minidock.build.failures import Failed
     from minidock.build.outputs import Output
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
@@ -40,12 +41,21 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
     if values["check"] or values["call"] == "check":
         return _check(session, context, options)
     outputs = _outputs(values)
+    if values["shell-on-error"]:
+        from minidock.cli import build_shell
+        from minidock.cli.commands.run import end_by_exception
+
+        if mode == "rawjson":
+            raise UsageError("conflicting options: cannot specify both --shell-on-error and --progress=rawjson", 1)
+        build_shell.require_terminal()
+        end_by_exception()
     if values["iidfile"]:
         _remove(values["iidfile"])
     try:
         with build_progress.shown(mode) as progress:
             collected = build_progress.Warnings(progress)
-            image = _made(session, context, options, outputs, collected)
+            shell = build_shell.shell(progress) if values["shell-on-error"] else None
+            image = _made(session, context, options, outputs, collected, shell=shell)
         if mode not in ("quiet", "rawjson"):
             write(collected.text(), 2)
     except (BuildFailed, DockerfileError) as error:
@@ -89,25 +99,29 @@ def _made(
     options: dict[str, Any],
     outputs: list[Output],
     progress: Callable[[Event], None],
+    *,
+    shell: Callable[[Failed], None] | None,
 ) -> Image | None:
     """Build, and bring the result where it is wanted; None where that is no image."""
-    images = session.engine.images
+    from minidock.build import building
+
+    engine, images = session.engine, session.engine.images
     if outputs and outputs[0].type in ("local", "tar"):
         if options["tags"]:
             raise UsageError("tags are not supported for an output of files", 1)
         if outputs[0].type == "local":
-            images.build_files(context, outputs[0].destination, progress=progress, **options)
+            building.build_files(engine, context, outputs[0].destination, progress, shell, **options)
             return None
         fd = 1 if outputs[0].destination == "-" else _created(outputs[0].destination)
         try:
-            images.build_files(context, fd, progress=progress, **options)
+            building.build_files(engine, context, fd, progress, shell, **options)
         finally:
             if fd != 1:
                 os.close(fd)
         return None
     for one in outputs:
         options["tags"] += [name for name in one.name.split(",") if name]
-    image = images.build(context, progress=progress, **options)
+    image = images.made(building.build(engine, context, progress, shell, **options))
     for one in outputs:
         if one.destination:
             fd = 1 if one.destination == "-" else _created(one.destination)
@@ -310,6 +324,7 @@ BUILD_COMMAND = Command(
         Flag("sbom", "string", reason=BUILD, harmless="false"),
         Flag("secret", "list", "A secret for RUN --mount=type=secret (id=NAME[,src=PATH|,env=VARIABLE])"),
         Flag("security-opt", "list", "Security options of every RUN"),
+        Flag("shell-on-error", "bool", "When a RUN fails, a shell in its place before the build ends"),
         Flag("shm-size", "bytes", "Size of /dev/shm of every RUN"),
         Flag("ssh", "list", "An agent for RUN --mount=type=ssh, ID[=SOCKET]"),
         Flag("tag", "list", "Name of the image, NAME[:TAG]", short="t"),
