@@ -16,7 +16,7 @@ from tests.conftest import Cli, Roots
 from tests.faults.state import assert_clean, containers, supervisors
 
 SOAK = os.environ.get("MINIDOCK_SOAK") == "1"
-MOMENTS = 600 if SOAK else 40
+MOMENTS = 600 if SOAK else 20
 STEPS = 400 if SOAK else 24
 
 

@@ -16,7 +16,7 @@ from tests.conftest import Cli, Roots, wait_for
 from tests.faults.state import assert_clean, supervisors
 
 SOAK = os.environ.get("MINIDOCK_SOAK") == "1"
-MOMENTS = 300 if SOAK else 20
+MOMENTS = 300 if SOAK else 8
 CONTENT = {f"file{number}" for number in range(200)}
 MEMORY = "src=mem,dst=/m,volume-opt=type=tmpfs,volume-opt=device=tmpfs"
 

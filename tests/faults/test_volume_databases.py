@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(3600 if os.environ.get("MINIDOCK_SOAK") else 400)
 
-CYCLES = 100 if os.environ.get("MINIDOCK_SOAK") else 10
+CYCLES = 100 if os.environ.get("MINIDOCK_SOAK") else 4
 ROWS = 200_000
 
 POSTGRES = """
