@@ -21,6 +21,7 @@ import pytest
 
 from minidock import _native
 from minidock._native import HelperFile, NativeError, Supervisor, SupervisorGone
+from tests.conftest import wait_for
 from tests.leaks import children
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux only")
@@ -224,9 +225,13 @@ def test_several_threads_may_wait_and_closing_wakes_them(helper: HelperFile, sta
 def test_no_child_is_left_behind(helper: HelperFile, stand_in: Stand) -> None:
     bundle = stand_in(STARTED + EXITED)
     had = children()
-    for _ in range(3):
+
+    def none_after_another() -> bool:
+        # A first process that ends late is reaped with the next one.
         _native.run_captured(helper, bundle, timeout=30)
-    assert children() <= had
+        return children() <= had
+
+    wait_for(none_after_another, 20, "the end of all children")
 
 
 def test_interact_copies_streams(helper: HelperFile, stand_in: Stand) -> None:
