@@ -183,7 +183,7 @@ def test_run_writes_a_layer(engine: minidock.Engine, busybox: str, tmp_path: Pat
         f"""FROM {busybox}
 ARG V=7
 ENV E=env
-WORKDIR /work
+WORKDIR /job
 RUN echo "$V $E $PWD $(id -u) $(hostname)" > out; echo said; mkdir /new; chown 3:4 /new; rm /etc/group
 USER daemon
 SHELL ["/bin/sh", "-ec"]
@@ -200,11 +200,11 @@ EOF
         args={"V": "8"},
         progress=seen.append,
     )
-    assert out(engine, image, "cat /work/out /tmp/who") == "8 env /work 0 buildkitsandbox\n1\nexec-8\nhere\nscript\n"
+    assert out(engine, image, "cat /job/out /tmp/who") == "8 env /job 0 buildkitsandbox\n1\nexec-8\nhere\nscript\n"
     said = b"".join(event.data for event in seen if isinstance(event, events.Output))
     assert said == b"said\n1\n"
     changed = layers(engine, image)[-5]
-    assert set(changed) == {"etc", "etc/.wh.group", "new", "work", "work/out"}
+    assert set(changed) == {"etc", "etc/.wh.group", "new", "job", "job/out"}
     assert (changed["new"].uid, changed["new"].gid) == (3, 4)
     assert {member.mtime for name, member in changed.items() if name not in ("etc", "etc/.wh.group")} == {DATE}
     assert any(one.created_by.startswith("RUN |1 V=8 /bin/sh -c echo") for one in image.config.history or ())

