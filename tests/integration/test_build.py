@@ -211,6 +211,30 @@ EOF
     assert engine.containers.list(all=True) == []
 
 
+def test_surroundings_of_a_run(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """As BuildKit in Docker 28 has them: what would be lost cannot be written, nothing differs from host to host."""
+    image = build(
+        engine,
+        tmp_path,
+        f"""FROM {busybox}
+RUN echo own > /etc/hostname; mkdir /seen; cat /etc/hosts > /seen/hosts; env > /seen/env; hostname > /seen/name
+RUN (echo x >> /etc/hosts; echo x >> /etc/resolv.conf) 2> /seen/errors; true
+""",
+        extra_hosts={"far": "192.0.2.7"},
+    )
+    seen = layers(engine, image)[-2]
+    assert {name for name in seen if name.startswith("etc")} == {"etc", "etc/hostname"}
+    hosts = "127.0.0.1\tlocalhost buildkitsandbox\n::1\tlocalhost ip6-localhost ip6-loopback\n192.0.2.7\tfar\n"
+    assert out(engine, image, "cat /seen/hosts") == hosts
+    assert out(engine, image, "cat /seen/name") == "buildkitsandbox\n"
+    assert "HOSTNAME" not in out(engine, image, "cat /seen/env")
+    errors = out(engine, image, "cat /seen/errors")
+    assert errors.count("Read-only file system") == 2
+    container = engine.containers.create(image.id, ["true"], network="none")
+    with tarfile.open(fileobj=io.BytesIO(b"".join(container.export()))) as tar:
+        assert tar.extractfile("etc/hostname").read() == b"own\n"  # type: ignore[union-attr]
+
+
 def test_stages(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     """Stages build on each other and copy from each other; what the target does not need is not built."""
     context(tmp_path, {"f": "f"})

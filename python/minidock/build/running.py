@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 from minidock.containers.container import Container
+from minidock.containers.record import Step
 from minidock.errors import LimitExceeded, MinidockError, Unsupported
 from minidock.images import upper as uppers
 from minidock.snapshots.snapshots import MAX_LAYERS
@@ -204,8 +205,7 @@ def _container(
     else:
         room.make(idmap)
     planned.snapshot = room.snapshot(idmap)
-    if mounts is not None:
-        record.step_mounts, record.step_sources = mounts.mounts, mounts.sources
+    record.step = Step() if mounts is None else Step(mounts.mounts, mounts.sources)
     record.starter = lifecycle.owner()
     container = Container(lifecycle, lifecycle.create(planned), record.state, warnings=planned.warnings)
     try:

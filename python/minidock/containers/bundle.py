@@ -88,10 +88,10 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
 
 
 def _user_mounts(start: Start, paths: Paths) -> list[Mount]:
-    if start.record.step_mounts:
+    if start.record.step is not None:
         from minidock.spec.oci_runtime import Mount
 
-        return [Mount(*one) for one in start.record.step_mounts]
+        return [Mount(*one) for one in start.record.step.mounts]
     if not start.record.mounts and not start.record.host_config.tmpfs:
         return []
     from minidock.containers.runtime_spec.user_mounts import user_mounts
@@ -107,7 +107,9 @@ def late_files(start: Start, paths: Paths, config: Config, host: Host) -> dict[s
         return made
     on_host = record.host_config.network_mode == "host"
     host_hosts = (read("/etc/hosts") or b"").decode(errors="replace") if on_host else ""
-    more = [*network_files.extra_hosts(record, start.gateways), *start.linked, *host_lines(record)]
+    more = [*network_files.extra_hosts(record, start.gateways), *start.linked]
+    if record.step is None:
+        more += host_lines(record)
     for name, text in network_files.contents(record, config, host_hosts, host.resolv_conf(), more):
         made[name] = text.encode()
     return made
@@ -155,7 +157,7 @@ def supervisor_document(start: Start, paths: Paths) -> bytes:
         events=document.Events(paths.events, start.events),
         log=logging.document(record, paths),
         network=start.network,
-        sources=[*start.sources, *record.step_sources] or msgspec.UNSET,
+        sources=(start.sources if record.step is None else record.step.sources) or msgspec.UNSET,
         health=health.document(record),
         exit_command=start.exit_command,
         seccomp_bpf=start.walls.seccomp_bpf if start.runtime is None else None,

@@ -29,8 +29,13 @@ HOST_GATEWAY = "host-gateway"
 
 
 def hosts(record: Record, host_file: str, more: Iterable[tuple[str, str]] = ()) -> str:
-    """Return /etc/hosts: a copy of the host's on the host's network, else the loopback names; then ``more``."""
+    """Return /etc/hosts: a copy of the host's on the host's network, else the loopback names; then ``more``.
+
+    A build's step has names that are the same on every host.
+    """
     base = host_file if record.host_config.network_mode == "host" else _HOSTS
+    if record.step is not None:
+        base = f"127.0.0.1\tlocalhost {record.config.hostname}\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     if base and not base.endswith("\n"):
         base += "\n"
     return base + "".join([f"{address}\t{names}\n" for address, names in more])

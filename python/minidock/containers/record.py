@@ -14,6 +14,15 @@ from minidock.spec.docker import ContainerConfig, ContainerState, HostConfig
 VERSION = 1
 
 
+class Step(msgspec.Struct):
+    """What the container of a build's RUN is given beside an ordinary one."""
+
+    mounts: list[tuple[str, str, str, list[str]]] = []
+    """Destination, type, source and options, as in the runtime-spec."""
+    sources: list[dict[str, Any]] = []
+    """What binds among them show instead of a path of the host, as in the supervisor's document."""
+
+
 class Point(msgspec.Struct, omit_defaults=True):
     """One mount of a container: what ``Mounts`` of ``inspect`` is made from, and its part of every bundle."""
 
@@ -84,10 +93,8 @@ class Record(msgspec.Struct, omit_defaults=True):
     """What it is to have on each network, by name; none in the network of another container."""
     endpoints: dict[str, Endpoint] = {}
     """What it has on each network while it runs, by name, in the order of its interfaces."""
-    step_mounts: list[tuple[str, str, str, list[str]]] = []
-    """Of a build's step: destination, type, source and options, as in the runtime-spec."""
-    step_sources: list[dict[str, Any]] = []
-    """What binds among them show instead of a path of the host, as in the supervisor's document."""
+    step: Step | None = None
+    """A build runs it for one of its steps: its surroundings are BuildKit's then, the same for every build."""
     mounts: list[Point] = []
     """Its volumes and other mounts, in the order in which they are made; ``--tmpfs`` is in ``host_config`` only."""
     usage: dict[str, Any] | None = None

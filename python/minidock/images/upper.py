@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 EMPTY_TAR = 1024
 """Bytes of a tar that holds nothing."""
-_FILES = ("etc/hosts", "etc/hostname", "etc/resolv.conf")
+_HOSTNAME = "etc/hostname"
+_FILES = ("etc/hosts", _HOSTNAME, "etc/resolv.conf")
 """Files that minidock mounts over; where the image has none, an empty one is made for that."""
 _DIRECTORIES = ("dev", "proc", "sys")
 
@@ -30,12 +31,12 @@ def layer_of_upper(  # noqa: PLR0917 - all of what a layer is made of
     directory: str,
     idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
     clamp: int | None = None,
-    places: Sequence[str] = (),
+    places: Sequence[str] | None = None,
 ) -> Unpacked | None:
     """Make a layer's ``directory`` of the overlay's ``upper`` directory; None when it holds nothing.
 
-    ``below`` are the layers that it lies on, highest first; ``places`` paths on which something was mounted. No time
-    is later than ``clamp``.
+    ``below`` are the layers that it lies on, highest first; ``places``, in a build's step, paths on which something
+    was mounted. No time is later than ``clamp``.
     """
     top = idmap is None and bool(below) and not _same(upper, below[0])
     left_out = _made_for_mounts(upper, below, is_mapped=idmap is not None, places=places)
@@ -89,11 +90,13 @@ def _filtered(tar: Any, fd: int, left_out: frozenset[str]) -> None:
 
 
 def _made_for_mounts(
-    upper: str, below: Sequence[str], *, is_mapped: bool, places: Sequence[str] = ()
+    upper: str, below: Sequence[str], *, is_mapped: bool, places: Sequence[str] | None
 ) -> frozenset[str]:
     """What is in the writable layer only because something is mounted there in every container, or on ``places``."""
     found: set[str] = set()
     for path in _FILES:
+        if path == _HOSTNAME and places is not None:
+            continue  # a step has nothing mounted there
         status = _look(f"{upper}/{path}")
         if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1:
             found.add(path)
@@ -101,7 +104,7 @@ def _made_for_mounts(
         status = _look(f"{upper}/{path}")
         if status is not None and stat.S_ISDIR(status.st_mode) and not _entries(f"{upper}/{path}"):
             found.add(path)
-    _leave_out_places(upper, below, places, found)
+    _leave_out_places(upper, below, places or (), found)
     etc = f"{upper}/etc"
     if any(path.startswith("etc/") for path in found) and {f"etc/{name}" for name in _entries(etc)} <= found:
         lower = next((f"{layer}/etc" for layer in below if _look(f"{layer}/etc") is not None), None)

@@ -231,9 +231,11 @@ def _check_environment(config: ContainerConfig) -> None:
 def environment(config: ContainerConfig, hostname: str, default_path: str, more: Sequence[str] = ()) -> list[str]:
     """Return the environment of PID 1, without HOME, which the helper takes from the rootfs' passwd file.
 
-    ``more`` is what the engine adds; the container's own entries win.
+    ``more`` is what the engine adds; the container's own entries win. There is no HOSTNAME for an empty one.
     """
-    base = [f"PATH={default_path}", f"HOSTNAME={hostname}"]
+    base = [f"PATH={default_path}"]
+    if hostname:
+        base.append(f"HOSTNAME={hostname}")
     if config.tty:
         base.append("TERM=xterm")
     return keyvalues.merge_environment([*base, *more], config.env or ())

@@ -75,7 +75,9 @@ def runtime_spec(record: Record, inputs: Inputs) -> Spec:
             cwd=config.working_dir or "/",
             user=User(uid=0, gid=0, umask=0o22),
             args=record.args,
-            env=environment(config, config.hostname, DEFAULT_PATH, inputs.linked_environment),
+            env=environment(
+                config, config.hostname if record.step is None else "", DEFAULT_PATH, inputs.linked_environment
+            ),
             terminal=config.tty,
             capabilities=Capabilities(
                 bounding=inputs.capabilities, effective=inputs.capabilities, permitted=inputs.capabilities

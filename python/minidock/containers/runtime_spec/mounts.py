@@ -40,7 +40,12 @@ def mounts(
     made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
     made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
-    files = [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in NETWORK_FILES]
+    shown: tuple[tuple[str, str], ...] = NETWORK_FILES
+    if record.step is not None:
+        # What a command writes to them would be lost; /etc/hostname is the image's own.
+        options = ["rbind", "rprivate", "ro", "nosuid", "nodev", "noexec"]
+        shown = tuple(one for one in NETWORK_FILES if one[1] != "hostname")
+    files = [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in shown]
     return _with(made, files, more) if more else made + files
 
 
