@@ -40,6 +40,10 @@ lint:
     mypy
     python -m mypy.stubtest minidock._native
 
+# the messages of BuildKit's API, from wire.proto
+protos:
+    cd python && python -m grpc_tools.protoc -I. --python_out=. --pyi_out=. minidock/server/buildkit/wire.proto
+
 # Rust tests
 test-rust:
     cargo test --quiet
@@ -48,7 +52,7 @@ test-rust:
 pytest *args:
     python -m pytest {{args}}
 
-# everything, as CI runs it; the compiler goes on beside pytest, which mostly waits
+# everything, as CI runs it; the compiler goes on beside two processes of tests, which mostly wait
 test: setup
     #!/usr/bin/env bash
     set -euo pipefail
@@ -56,7 +60,7 @@ test: setup
     nice -n 19 bash -c 'just lint && cargo test --quiet --no-run' >target/checks.log 2>&1 &
     checks=$!
     code=0
-    python -m pytest --strict-skips tests || code=$?
+    python -m pytest -n 2 --dist loadscope --strict-skips tests || code=$?
     # pytest's summary is the last line where all is well.
     if ! { wait "$checks" && just test-rust >>target/checks.log 2>&1; }; then
         cat target/checks.log
@@ -68,15 +72,56 @@ test: setup
 soak: setup
     MINIDOCK_SOAK=1 python -m pytest --timeout 7200 tests/security tests/faults tests/fuzz tests/integration
 
+# the suites inside virtual machines, all of them or those named: `just vm debian13,debian12`
+vm names="all": setup
+    MINIDOCK_VM={{names}} MINIDOCK_VM_SECONDS=86400 python -m pytest -rs tests/vm
+
 # the benchmarks beside today's engines, into benches/RESULTS.md (needs the peers script, see benches/README.md)
 bench *args: setup
     python -m benches {{args}}
+
+# what of docker-py's suite passes with the peers' Docker (about five minutes)
+record-docker-py:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    file=tests/compat/suites/docker_py_passes.txt
+    mkdir -p target
+    head -n 1 "$file" >target/passes
+    python -m tests.compat.suites.docker_py docker | sed -n 's/^passed //p' >>target/passes
+    mv target/passes "$file"
+
+# what the peers' Docker answers to the table of the docker CLI's commands
+record-docker-cli:
+    mkdir -p target
+    python -m tests.compat.suites.cli docker >target/answers.json
+    mv target/answers.json tests/compat/suites/cli_answers.json
 
 # pin the Python tools again
 lock:
     pip install --quiet uv
     uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header --group dev pyproject.toml -o requirements-dev.txt
+    uv pip compile --quiet --generate-hashes --no-emit-index-url --no-header -c requirements-dev.txt --group pyproject.toml:release -o requirements-release.txt
 
-# wheel and sdist into dist/
+# fetch xterm.js for the page of `minidock ui` again, as tools/xterm.json has it
+vendor *args:
+    python tools/vendor.py {{args}}
+
+# the pictures of docs/ui.md
+screenshots:
+    python -m tests.screenshots
+
+# wheel for this machine alone and sdist into dist/
 package:
     python -m build --outdir dist .
+
+# the release's wheel into dist/, for every glibc from 2.28 on: `just wheel`, `just wheel aarch64`
+wheel machine="x86_64": system
+    [ {{machine}} = "$(uname -m)" ] || tools/install-packages
+    [ -x .venv/bin/python ] || python3 -m venv .venv
+    .venv/bin/python -m pip install --quiet --require-hashes -r requirements-release.txt
+    maturin build --release --locked --zig --target {{machine}}-unknown-linux-gnu --compatibility manylinux_2_28 --auditwheel check --out dist
+
+# the release's wheels in dist/ installed and run: by this machine's Pythons, in distributions, emulated (minutes)
+installs: setup
+    tools/install-packages
+    MINIDOCK_WHEELS=dist python -m pytest -rs tests/packaging/test_installs.py

@@ -1,4 +1,7 @@
-"""`python -m benches [NAME ...]`: run the benchmarks and write benches/RESULTS.md (needs root and the peers)."""
+"""`python -m benches [NAME ...]`: run the benchmarks and write benches/RESULTS.md (needs root and the peers).
+
+`server` means all of `server-…`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from benches import copies, images, logs, many, memory, networks, run, transfer, verbs, volumes
+from benches import builds, copies, images, logs, many, memory, networks, run, server, transfer, verbs, volumes
 from benches.harness import PROJECT, Row, peers
 
 BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
@@ -38,6 +41,12 @@ BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "many-networks": (networks.many_networks, 200),
     "binds": (volumes.binds, 200),
     "copy-up": (volumes.copy_up, 5),
+    "build-no-op": (builds.no_op, 20),
+    "build-no-cache": (builds.no_cache, 20),
+    "build-one-changed": (builds.one_changed, 5),
+    "build-stages": (builds.stages, 5),
+    "build-layer": (builds.commit_layer, 3),
+    "build-apt": (builds.apt, 1),
     "import": (images.import_debian, 5),
     "pull": (transfer.pull_gzip, 5),
     "pull-zstd": (transfer.pull_zstd, 5),
@@ -47,12 +56,19 @@ BENCHES: dict[str, tuple[Callable[[int], Row | list[Row]], int]] = {
     "push": (transfer.push, 5),
     "save": (transfer.save, 5),
     "load": (transfer.load, 5),
+    "server-calls": (server.calls, 200),
+    "server-command": (server.command, 20),
+    "server-streams": (server.streams, 5),
+    "server-followers": (server.followers, 1000),
+    "server-idle": (server.idle, 3),
+    "server-compose": (server.compose, 3),
 }
 
 
 def main(names: list[str]) -> int:
     """Run the named benchmarks (all without names); with all, write the table."""
-    unknown = set(names) - set(BENCHES)
+    groups = {name: [one for one in BENCHES if one == name or one.startswith(f"{name}-")] for name in names}
+    unknown = {name for name in names if not groups[name]}
     if unknown:
         print(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(BENCHES)}", file=sys.stderr)
         return 2
@@ -61,7 +77,7 @@ def main(names: list[str]) -> int:
     compileall.compile_dir(PROJECT / "python" / "minidock", quiet=2)
     peers("up")
     rows = []
-    for name in names or BENCHES:
+    for name in [one for group in groups.values() for one in group] or BENCHES:
         bench, count = BENCHES[name]
         made = bench(int(os.environ.get("MINIDOCK_BENCH_ROUNDS", count)))
         for row in made if isinstance(made, list) else [made]:

@@ -5,19 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from minidock.store import spread
+from tests import leaks, net
 from tests.leaks import Snapshot
 from tests.registry_fixtures import *  # noqa: F403 - the fixtures
 from tests.rootfs import busybox_tar
@@ -35,6 +40,10 @@ NO_WAY_OUT = {"http-proxy": "http://127.0.0.1:9", "https-proxy": "http://127.0.0
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+NETWORKED = re.compile("network|compose|docker_cli|docker_py|lifecycle")
+"""Names of files whose tests make networks on the host in ways of their own."""
+NETWORK_FIXTURES = re.compile(r"\bnet_(roots|engine|busybox|cli)\b|roots_of_their_own\(\{\}")
+
 EXPECTED_SKIPS = Path(__file__).with_name("expected_skips.txt")
 
 
@@ -46,12 +55,67 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Root-only directories get the ``root`` marker and are skipped, with the reason, for another user."""
     for item in items:
         folder = item.path.relative_to(config.rootpath / "tests").parts[0]
-        if folder in ("integration", "security", "faults", "compat"):
+        if folder in ("integration", "security", "faults", "compat", "hosts"):
             item.add_marker(pytest.mark.root)
             if os.geteuid() != 0:
                 item.add_marker(pytest.mark.skip(reason="needs root"))
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    """A file's tests are in one process, as they share fixtures, and all tests of networks in one.
+
+    The host has one network: two engines at once may choose the same subnet.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduler(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(config.rootpath / nodeid.split("::", maxsplit=1)[0])
+
+        def _assign_work_unit(self, node: Any) -> None:
+            # The compiler works for minutes there while the others' tests wait: not at the end, for nobody.
+            for scope in [scope for scope in self.workqueue if "/packaging/" in scope]:
+                self.workqueue.move_to_end(scope, last=False)
+            super()._assign_work_unit(node)
+
+    return Scheduler(config, log)
+
+
+@cache
+def _group(path: Path) -> str:
+    return "network" if NETWORKED.search(path.name) or NETWORK_FIXTURES.search(path.read_text()) else str(path)
+
+
+class _Host:
+    """The host before all tests. With several processes of tests, only their parent can tell what they leave."""
+
+    def __init__(self) -> None:
+        self.before = net.host() if leaks.ALONE and os.geteuid() == 0 else None
+        self.snapshot = Snapshot.take()
+
+    def left(self, patience: float = 5.0) -> list[str]:
+        """Interfaces, routes, tables and namespaces that came or went, mounts and helpers that came."""
+        if self.before is None:
+            return []
+        end = time.monotonic() + patience
+        while True:
+            now = net.host()
+            found = [f"{name} {now[name] ^ was}" for name, was in self.before.items() if now[name] != was]
+            found += Snapshot.leaks_of(Path("/var/tmp/mdt-"), "/mdt-", self.snapshot, 0)
+            if not found or time.monotonic() > end:
+                return found
+            time.sleep(0.1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session: pytest.Session) -> None:
+    global _host  # noqa: PLW0603 - hooks have no other place
+    if not hasattr(session.config, "workerinput"):
+        _host = _Host()
+
+
+_host: _Host
 _skipped: list[tuple[str, str]] = []
 
 
@@ -63,6 +127,11 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workerinput"):
+        return
+    for leak in _host.left():
+        print(f"\nleft behind: {leak}", file=sys.stderr)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if not session.config.getoption("--strict-skips"):
         return
     allowed = [line.split("#")[0].strip() for line in EXPECTED_SKIPS.read_text().splitlines()]
@@ -75,23 +144,9 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def the_host_s_network_stays_as_it_is() -> Iterator[None]:
-    """When all tests are over, interfaces, routes, tables and namespaces of the host are what they were before."""
-    from tests import leaks, net
-
-    if not leaks.ALONE or os.geteuid() != 0:
-        yield
-        return
-    before = net.host()
-    yield
-
-    def changed() -> dict[str, set[str]]:
-        return {name: now ^ before[name] for name, now in net.host().items() if now != before[name]}
-
-    end = time.monotonic() + 5
-    while changed() and time.monotonic() < end:
-        time.sleep(0.1)
-    assert not changed()
+def tests_files_are_far_apart(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Each test's files are somewhere else on the disk: thousands that delete what they made would wait for inodes."""
+    spread.scatter(str(tmp_path_factory.getbasetemp()))
 
 
 @dataclass(frozen=True)
@@ -126,17 +181,21 @@ def roots_of_their_own(settings: dict[str, object]) -> Iterator[Roots]:
     """Roots with a configuration. Afterwards no mount, cgroup, process, interface or file of them may be left."""
     # Short: a Unix socket's path has at most 107 bytes.
     base = Path("/var/tmp") / f"mdt-{os.getpid()}-{secrets.token_hex(3)}"
-    base.mkdir(mode=0o700)
+    with tempfile.TemporaryDirectory(prefix="mdt-", dir="/var/tmp") as nursery:
+        spread.scatter(nursery)
+        born = Path(nursery) / base.name
+        born.mkdir(mode=0o700)
+        born.rename(base)
     parent = f"/{base.name}"
     config = base / "config.json"
     config.write_text(json.dumps({"cgroup-parent": parent, "proxies": NO_WAY_OUT, **settings}))
     before = Snapshot.take()
     yield Roots(base / "data", base / "run", parent, config)
-    leaks = Snapshot.leaks_of(base, parent, before)
+    left = Snapshot.leaks_of(base, parent, before)
     # Clean up whatever was found, so that one leak fails one test.
     Snapshot.purge(base, parent)
     shutil.rmtree(base, ignore_errors=True)
-    assert not leaks, "left behind: " + "; ".join(leaks)
+    assert not left, "left behind: " + "; ".join(left)
 
 
 @pytest.fixture
@@ -261,7 +320,7 @@ def cli_busybox(cli: Cli) -> Cli:
 
 def wait_for(condition: object, timeout: float = 10.0, what: str = "condition") -> None:
     """Poll ``condition()`` until it is true."""
-    end = time.monotonic() + timeout
+    end = time.monotonic() + timeout * leaks.SLOWNESS
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.01)

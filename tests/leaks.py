@@ -1,7 +1,8 @@
 """What a test may not leave behind: mounts, cgroups, processes, interfaces, open files.
 
 Only what carries the test's own root or cgroup parent is its fault, so that suites may run beside each other; with
-``MINIDOCK_TEST_ALONE=1`` (CI) every new mount, interface and ``minidock-runtime`` process of the machine counts.
+``MINIDOCK_TEST_ALONE=1`` (CI) every new mount, interface and ``minidock-runtime`` process of the machine counts: at the
+end of each test where one process runs them all, else at the end of all tests.
 """
 
 from __future__ import annotations
@@ -15,7 +16,9 @@ from pathlib import Path
 
 CGROUPS = Path("/sys/fs/cgroup")
 _COMPILERS = ("/cargo", "/rustc", "/clippy-driver")
-ALONE = os.environ.get("MINIDOCK_TEST_ALONE") == "1"
+SLOWNESS = float(os.environ.get("MINIDOCK_TEST_SLOWNESS", "1"))
+"""How many times as long as usual things may take: emulated machines are slow."""
+ALONE = os.environ.get("MINIDOCK_TEST_ALONE") == "1" and "PYTEST_XDIST_WORKER" not in os.environ
 
 
 def _mounts() -> set[str]:
@@ -85,7 +88,7 @@ class Snapshot:
     @classmethod
     def leaks_of(cls, base: Path, cgroup_parent: str, before: Snapshot, patience: float = 3.0) -> list[str]:
         """What is there now, was not before and belongs to ``base``; the kernel gets ``patience`` seconds."""
-        end = time.monotonic() + patience
+        end = time.monotonic() + patience * SLOWNESS
         while True:
             found = cls._compare(base, cgroup_parent, before)
             if not found or time.monotonic() > end:

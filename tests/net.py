@@ -131,6 +131,13 @@ def get(host: str, port: int, path: str = "/", timeout: float = 5.0) -> str:
         connection.close()
 
 
+def answers(host: str, port: int, text: str) -> bool:
+    """Whether an HTTP server answers with a text by now; a proxy before it may be there already."""
+    with contextlib.suppress(ConnectionError):
+        return get(host, port) == text
+    return False
+
+
 SERVE = "mkdir -p /www; echo {text} > /www/index.html; exec httpd -f -p {port} -h /www"
 
 

@@ -130,3 +130,7 @@ def _packages_tar(*packages: str) -> Path:
         subprocess.run(["mmdebstrap", "--quiet", "--variant=minbase", include, "bookworm", str(made)], check=True)
         _publish(made, target)
     return target
+
+
+if __name__ == "__main__":
+    print(busybox_tar())

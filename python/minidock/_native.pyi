@@ -92,6 +92,12 @@ def seccomp_compile(profile: bytes, machine: str) -> bytes:
 
 # Linux security modules
 
+def share_heap() -> None:
+    """Let all threads of this process share one heap (mallopt(3), M_ARENA_MAX); call it before there are any.
+
+    Else each keeps what it once needed: tens of MB in a server whose threads mostly wait.
+    """
+
 def apparmor_enabled() -> bool:
     """Return whether the kernel enforces AppArmor."""
 
@@ -105,15 +111,22 @@ def apparmor_ensure(name: str) -> None:
 def selinux_enabled() -> bool:
     """Return whether the kernel has SELinux."""
 
-def selinux_labels(contexts: str | None, options: list[tuple[str, str]], used_levels: set[str]) -> tuple[str, str]:
-    """Return the labels of a container's processes and of its files.
+def selinux_labels(options: list[tuple[str, str]], disable: bool, used_levels: set[str]) -> tuple[str, str]:
+    """Return the labels of a container's processes and of its files; an empty one is none.
 
-    ``contexts`` is the text of the policy's ``lxc_contexts``; ``options`` are those of ``--security-opt label=``; the
-    level is none of ``used_levels``. Kinds: invalid (an option), limit (no free level).
+    ``options`` are those of ``--security-opt label=``; with ``disable`` the processes have none. The level is none of
+    ``used_levels``. Kinds: invalid (an option, or a label that the policy does not know), unsupported (the policy has
+    none for containers), limit (no free level).
     """
 
 def selinux_check_relabel(path: str) -> None:
     """Raise denied if a bind's source, links resolved, must not be relabelled (``:z``, ``:Z``)."""
+
+def selinux_relabel(path: str, label: str, shared: bool) -> None:
+    """Label a file, or a directory and all below it, following no link but ``path``; ``shared`` drops the categories.
+
+    A file system without labels is left as it is. Kinds: not-found, denied, invalid. The GIL is released.
+    """
 
 def survey(directory: str, boot_id: str, inits: bool) -> dict[str, tuple[bytes, bool, bool, bool]]:
     """Look at all run directories below ``directory``; those without a readable pid file are left out.
@@ -141,6 +154,9 @@ def networks_remove(documents: list[bytes], networks: str) -> None:
 
 def firewall_ensure(table: str, networks: str) -> bool:
     """Make the nf_tables table what the files in ``networks`` say; True if it was not. Releases the GIL."""
+
+def firewall_others(table: str) -> list[tuple[str, bool]]:
+    """Return others' chains that drop what is forwarded, in words, and whether they let pass what is ours."""
 
 def firewall_problems(table: str) -> list[str]:
     """Return what keeps packets from being forwarded though our table lets them pass, a line each."""
@@ -187,6 +203,21 @@ class HelperFile:
         """True: a sealed copy in memory. False: the file itself, on a detached read-only mount."""
     def fileno(self) -> int: ...
     def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(self, *_exception: object) -> None: ...
+
+@final
+class Scope:
+    """A new scope of systemd's for a container, kept by a process until its supervisor is in it."""
+
+    @staticmethod
+    def make(helper: HelperFile, unit: str, slice: str, cgroup: str, description: str) -> Scope:
+        """Make the scope ``unit`` in ``slice``, delegated; ``cgroup`` is where systemd puts it.
+
+        One of that name that ends is waited for. Errors: unsupported (systemd refuses or cannot be asked), timeout.
+        """
+    def close(self) -> None:
+        """Let go of it: it ends with the last process that is in it."""
     def __enter__(self) -> Self: ...
     def __exit__(self, *_exception: object) -> None: ...
 
@@ -612,6 +643,7 @@ def tar_tree(
     idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
     clamp: int | None = None,
     top: bool = True,
+    left_out: Sequence[str | PathLike[str]] = ...,
     progress: Progress | None = None,
 ) -> TarResult:
     """Write the directory ``source``, a path or a descriptor, as a layer's tar to ``out``.
@@ -619,11 +651,32 @@ def tar_tree(
     The same tree gives the same bytes. Names are sorted; owners, modes, times, extended attributes, hard links and
     devices are kept; sockets are left out; whiteouts in overlayfs form become OCI's. ``idmap`` is applied backwards.
     No time is later than ``clamp`` (seconds since 1970, for ``SOURCE_DATE_EPOCH``). ``top`` adds an entry for
-    ``source`` itself. ``compression`` is none, gzip (``level`` 0 to 9) or zstd (1 to 22). ``out`` is written from its
-    offset on; pipes and sockets will do.
+    ``source`` itself; paths in ``left_out`` get none (what is in a directory among them must be named, too).
+    ``compression`` is none, gzip (``level`` 0 to 9) or zstd (1 to 22). ``out`` is written from its offset on; pipes and
+    sockets will do.
 
     Errors: invalid (a name that starts with .wh., an owner outside the map, a level), busy (a file changes meanwhile),
     unsupported (overlayfs redirects), those of the file system.
+    """
+
+def keep_tree(
+    tree: str | PathLike[str],
+    tar_split: str | PathLike[str],
+    *,
+    left_out: Sequence[str | PathLike[str]] = ...,
+    clamp: int | None = None,
+    top: bool = True,
+    progress: Progress | None = None,
+) -> LayerResult:
+    """Make a layer of the directory ``tree`` as it is: what :func:`tar_tree` with the same ``clamp`` and ``top`` would
+    write is digested and never written, ``tar_split`` is made, and the tree becomes what unpacking would give: no later
+    times, no sockets, no attributes of overlayfs but opaque directories.
+
+    Nobody may change the tree any more. ``left_out`` are paths in it, of empty files and directories, that are removed
+    first. After an error it may be changed in part.
+
+    Errors: those of :func:`tar_tree`, limit (more than :func:`unpack_layer` takes), busy (what is to be left out has
+    content).
     """
 
 def reassemble_layer(

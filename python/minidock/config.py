@@ -108,7 +108,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     no_new_privileges: bool = False
     runtimes: dict[str, Runtime] = {}
     seccomp_profile: str = ""
-    selinux_enabled: bool = False
+    selinux_enabled: bool | None = None
     userns_remap: str = ""
     # the engine itself
     debug: bool = False
@@ -154,7 +154,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ipv6: bool = False
     mtu: int | None = None
     userland_proxy: bool = True
-    # build (issue 7), REST server (issue 8)
+    # builds, and the server of the API
     builder: dict[str, msgspec.Raw] = {}
     group: str = ""
     hosts: tuple[str, ...] = ()

@@ -44,9 +44,10 @@ def doctor(engine: Engine | str | os.PathLike[str] = "/var/lib/minidock") -> lis
     Raises Timeout and SystemFailure when the helper itself does not work in a way that no finding can tell.
     """
     if isinstance(engine, str | os.PathLike):
-        data_root, run_root = os.path.abspath(os.fspath(engine)), ""
+        data_root, run_root, labels = os.path.abspath(os.fspath(engine)), "", True
     else:
         data_root, run_root = engine.data_root, engine.run_root
+        labels = engine.config.selinux_enabled is not False
     checks = installation(data_root, run_root)
     try:
         path = helper.shipped()
@@ -56,7 +57,35 @@ def doctor(engine: Engine | str | os.PathLike[str] = "/var/lib/minidock") -> lis
         found = msgspec.json.decode(_output([path, "probe", "--json", "--data-root", data_root]), type=list[Check])
     except msgspec.DecodeError as error:
         raise SystemFailure(f"run {path} probe: unreadable report: {error}; install minidock again") from error
+    if not labels:
+        found = [check for check in found if check.name != "SELinux policy"]
+    others = [] if isinstance(engine, str | os.PathLike) else firewalls(engine.run_root)
+    last = max((at for at, check in enumerate(found) if check.group == "network"), default=len(found) - 1)
+    found[last + 1 : last + 1] = others
     return checks + with_kernel_options(found, kernel_options())
+
+
+def firewalls(run_root: str) -> list[Check]:
+    """Look for what drops the packets of a run root's containers though our own table lets them pass."""
+    from minidock import _native
+    from minidock.networks import naming
+
+    table = naming.table(run_root)
+    try:
+        others = _native.firewall_others(table)
+        problems = _native.firewall_problems(table)
+    except _native.NativeError:
+        return []  # the kernel has no nf_tables, as another finding says
+    checks = [
+        Check("network", "other firewalls", "ok", f"{chain} drops what is forwarded, but not what is the containers'")
+        for chain, is_open in others
+        if is_open
+    ]
+    for problem in problems:
+        meaning = "containers may reach nobody, and nobody their published ports"
+        advice = "minidock network repair tries it again, and says the same if others do not let it"
+        checks.append(Check("network", "other firewalls", "warn", problem, meaning, advice))
+    return checks or [Check("network", "other firewalls", "ok", "none drops what is forwarded")]
 
 
 def healthy(checks: Sequence[Check]) -> bool:

@@ -3,7 +3,7 @@
 
 Every failure that minidock foresees is a :class:`MinidockError`. Its text is one line in lower case without a full
 stop that says what failed, on what, why, and what to do. ``exit_code`` is what the CLI ends with; the table that maps
-an exception to an HTTP status is in ``minidock.api``.
+an exception to an HTTP status is in ``minidock.server.failures``.
 """
 
 from __future__ import annotations

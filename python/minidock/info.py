@@ -10,6 +10,7 @@ from msgspec import Struct, field
 
 from minidock import _native
 from minidock._errors import translate
+from minidock.security import lsm
 from minidock.spec.docker import API_VERSION
 
 if TYPE_CHECKING:
@@ -76,11 +77,15 @@ class Commit(Struct, rename={"id": "ID"}):
     id: str = ""
 
 
-class Swarm(Struct, rename={"node_id": "NodeID", "local_node_state": "LocalNodeState"}):
+class Swarm(Struct):
     """minidock has no swarm."""
 
-    node_id: str = ""
-    local_node_state: str = "inactive"
+    node_id: str = field(default="", name="NodeID")
+    node_addr: str = field(default="", name="NodeAddr")
+    local_node_state: str = field(default="inactive", name="LocalNodeState")
+    control_available: bool = field(default=False, name="ControlAvailable")
+    error: str = field(default="", name="Error")
+    remote_managers: None = field(default=None, name="RemoteManagers")
 
 
 _NAMES = {
@@ -264,6 +269,8 @@ def system_info(engine: Engine) -> SystemInfo:
 
     Makes nothing on disk. Raises Denied when the data root may not be read.
     """
+    from minidock.containers import scopes
+
     config = engine.config
     host = os.uname()
     limits = _limits()
@@ -295,6 +302,7 @@ def system_info(engine: Engine) -> SystemInfo:
         n_goroutines=_threads(),
         system_time=_now(),
         logging_driver=config.log_driver or "json-file",
+        cgroup_driver=scopes.driver(config.exec_opts),
         cgroup_version=str(limits.get("version", "")),
         kernel_version=host.release,
         operating_system=release.get("PRETTY_NAME") or release.get("NAME") or "Linux",
@@ -423,7 +431,7 @@ def _security(config: Config, limits: dict[str, Any]) -> list[str]:
     if os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
         profile = config.seccomp_profile or "builtin"
         options.append(f"name=seccomp,profile={profile}")
-    if config.selinux_enabled and os.path.exists("/sys/fs/selinux/enforce"):
+    if lsm.selinux(config.selinux_enabled):
         options.append("name=selinux")
     if config.userns_remap:
         options.append("name=userns")

@@ -28,6 +28,10 @@ fn main() {
         Ok("release") => "helper",
         _ => "helper-dev",
     };
+    let linker = format!(
+        "CARGO_TARGET_{}_LINKER",
+        target.to_uppercase().replace('-', "_")
+    );
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build
         .args([
@@ -48,11 +52,14 @@ fn main() {
             "-Ctarget-feature=+crt-static\u{1f}-Crelocation-model=static",
         )
         .env_remove("RUSTFLAGS")
-        // The C compiler of the host, never zig's: its libc has no static form (docs/architecture.md).
-        .env_remove("CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_LINKER")
-        .env_remove("CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER")
         .env_remove("CC")
-        .env_remove("CFLAGS");
+        .env_remove("CFLAGS")
+        .env_remove(&linker);
+    // The C compiler of the host, or Debian's for the other machine; never zig's: its libc has no static form.
+    if target != env::var("HOST").expect("cargo sets HOST") {
+        let (arch, _) = target.split_once('-').expect("a target is a triple");
+        build.env(&linker, format!("{arch}-linux-gnu-gcc"));
+    }
     // Cargo's variables of the outer build would make the inner one believe that it is this package's build script.
     for (name, _) in env::vars_os() {
         let name_text = name.to_string_lossy();

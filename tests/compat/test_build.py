@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import secrets
 import subprocess
 import tarfile
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.compat.beside import PEERS
-from tests.integration.test_build import context
+from tests.integration.building import context
 from tests.integration.test_load import files_of
 from tests.rootfs import busybox_tar
 
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from tests.conftest import Cli
 
-NAME = "build-compat"
+NAME = f"build-compat-{secrets.token_hex(3)}"
 FILES: dict[str, str | bytes] = {
     "a.txt": "a\n",
     "b.txt": "b\n",
@@ -104,13 +105,13 @@ def peer() -> Iterator[None]:
     docker("rmi", "-f", f"{NAME}-base", NAME)
 
 
-def shown(archive: bytes) -> dict[str, Any]:
-    """What is the same in both: configuration, history and layers, without times."""
+def shown(archive: bytes, base: int = 1) -> dict[str, Any]:
+    """What is the same in both: configuration, history and layers above ``base`` of them, without times."""
     files = files_of(archive)
     manifest = json.loads(files["manifest.json"])[0]
     config = json.loads(files[manifest["Config"]])
     layers = []
-    for path in manifest["Layers"][1:]:
+    for path in manifest["Layers"][base:]:
         with tarfile.open(fileobj=io.BytesIO(files[path])) as tar:
             members = {
                 member.name: (member.type, member.mode, member.uid, member.gid, member.linkname, _content(tar, member))
@@ -120,7 +121,7 @@ def shown(archive: bytes) -> dict[str, Any]:
         if "etc" in members and not any(name.startswith("etc/") for name in members):
             del members["etc"]
         layers.append(members)
-    history = [{key: value for key, value in one.items() if key != "created"} for one in config["history"][1:]]
+    history = [{key: value for key, value in one.items() if key != "created"} for one in config["history"][base:]]
     return {"config": config["config"], "history": history, "layers": layers}
 
 
@@ -131,7 +132,7 @@ def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
 
 @pytest.mark.parametrize("name", DOCKERFILES)
 def test_the_same_image(peer: None, cli: Cli, tmp_path: Path, name: str) -> None:
-    directory = context(tmp_path / "c", {**FILES, "Dockerfile": DOCKERFILES[name]})
+    directory = context(tmp_path / "c", {**FILES, "Dockerfile": DOCKERFILES[name].replace("build-compat", NAME)})
     (directory / "d700").chmod(0o700)
     (directory / "b.txt").chmod(0o2640)
     (directory / "dir/link").symlink_to("sub")
@@ -153,6 +154,74 @@ def test_the_same_image(peer: None, cli: Cli, tmp_path: Path, name: str) -> None
     ours, theirs = shown(cli("save", NAME).stdout), shown(docker("save", NAME).stdout)
     for part in ("config", "history", "layers"):
         assert ours[part] == theirs[part], part
+
+
+NAMED = {
+    "files": "FROM base\nLABEL a=b\nWORKDIR /q\nCOPY --from=base d /e\n",
+    "replaced": "FROM nowhere.example/at/all AS base\nRUN false\nFROM base\nLABEL a=b\nCOPY --from=0 d /e\n",
+    "target": "FROM nowhere.example/at/all AS base\nRUN false\n",
+    "canonical": "FROM docker.io/library/base:latest\nLABEL a=b\n",
+    "mounted": "FROM build-compat-base\nRUN --mount=from=base,target=/x cp -r /x /y\n",
+    "circular": "FROM base AS base\nCOPY --from=base d /e\n",
+    "capital": "FROM scratch\nCOPY --from=Base d /e\n",
+}
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_files_by_name(peer: None, cli: Cli, tmp_path: Path, name: str) -> None:
+    """Layers and configuration; the history differs: minidock's says of each layer which it is."""
+    files = context(tmp_path / "files", {"d/x": "x", "hidden": "", ".dockerignore": "hidden\n"})
+    os.chown(files / "d/x", 5, 6)
+    (files / "d/x").chmod(0o4755)
+    (files / "l").symlink_to("d")
+    theirs = f"/tmp/{NAME}-files"
+    dockerfile = NAMED[name].replace("build-compat", NAME).encode()
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as tar:
+        tar.add(files, ".")
+    unpack = f"rm -rf {theirs} && mkdir {theirs} && tar x -p -C {theirs}"
+    subprocess.run([PEERS, "exec", "sh", "-c", unpack], input=packed.getvalue(), check=True)
+    done = docker("build", "-q", "-t", NAME, "--build-context", f"base={theirs}", "-", data=dockerfile)
+    subprocess.run([PEERS, "exec", "rm", "-rf", theirs], check=True)
+    cli.ok("import", "-c", 'CMD ["sh"]', str(busybox_tar()), f"{NAME}-base")
+    words = ("build", "-q", "--network=none", "-t", NAME, "--build-context", f"base={files}", "-")
+    ours = cli(*words, input=dockerfile)
+    assert ours.returncode == done.returncode, (ours.stderr, done.stderr)
+    if done.returncode:
+        reasons = {"circular": "circular dependency detected on stage: base", "capital": "must be lowercase"}
+        assert name in reasons, ours.stderr
+        assert reasons[name] in ours.stderr.decode()
+        return
+    base = 1 if name == "mounted" else 0
+    both = shown(cli("save", NAME).stdout, base), shown(docker("save", NAME).stdout, base)
+    assert both[0]["layers"] == both[1]["layers"]
+    assert both[0]["config"] == both[1]["config"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--annotation", "a"], 'invalid annotation "a", expected key=value'),
+        (["--annotation", "foo:a=b"], 'unknown annotation type "foo"'),
+        (["--annotation", "org.x:a=b"], 'invalid annotation type "org.x", expected type and optional platform'),
+        (["--annotation", "index:a=b"], "index annotations not supported for single platform export"),
+        (["--annotation", "manifest[linux/arm64]:a=b"], ""),
+        (["--provenance", "true"], "ttestation"),
+        (["--sbom", "true"], "ttestation"),
+        (["--attest", "type=provenance"], "ttestation"),
+        (["--attest", "type=provenance,disabled=true"], ""),
+        (["--provenance", "0"], ""),
+        (["--build-context", "Base=/tmp"], "invalid context name Base: "),
+        (["-o", "type=local,dest=/tmp/x", "--iidfile", "/tmp/y"], "local and tar exporters are incompatible with"),
+    ],
+)
+def test_the_same_words(peer: None, cli: Cli, flags: list[str], said: str) -> None:
+    for done in (
+        docker("build", *flags, "-", data=b"FROM scratch\n"),
+        cli("build", *flags, "-", input=b"FROM scratch\n"),
+    ):
+        assert (done.returncode == 0) == (not said), done.stderr
+        assert said in done.stderr.decode()
 
 
 def _root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -21,7 +21,6 @@ from tests.faults.state import assert_clean, cgroups
 from tests.integration.verbs import started
 
 STEPS = 300 if SOAK else 6
-FORKED = Path(__file__).with_name("zygote.py")
 BEFORE = {
     "start": "created",
     "unpause": "paused",
@@ -37,7 +36,7 @@ class Zygote:
     """Does one verb in a process of its own, killed at a line."""
 
     def __init__(self, roots: Roots) -> None:
-        command = [sys.executable, str(FORKED), str(roots.data), str(roots.run), str(roots.config)]
+        command = [sys.executable, "-m", "tests.faults.zygote", str(roots.data), str(roots.run), str(roots.config)]
         env = {**os.environ, "PYTHONPATH": str(Path(minidock.__file__).parents[1])}
         pipe = subprocess.PIPE
         self._process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=env)

@@ -1,26 +1,19 @@
-"""A process that forks others, each of which does one thing to volumes and kills itself (SIGKILL) at a given line.
-
-Requests are lines on stdin, ``VERB STEP``; the answer is how many lines of minidock the verb took, or ``killed``, or
-the class of the exception that it raised.
-"""
+"""A process that forks others, each of which does one thing to volumes; see ``dying``. A request is ``VERB STEP``."""
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
 from collections.abc import Callable
-from types import FrameType
-from typing import Any
 
 import minidock
 from minidock.volumes import archives, collection, filling, moving, removing, using  # noqa: F401 - warm
+from tests.faults import dying
 from tests.images import tar_of
 
 ONE, TWO = "1" * 64, "2" * 64
 """Containers: the first has the volumes one and shared, the second shared."""
 ARCHIVE = tar_of(("both/", b""), ("both/new", b"new"), ("file", b"new"), ("left", b"new"))
-HOME = os.path.dirname(minidock.__file__)
 
 
 def claim(engine: minidock.Engine) -> None:
@@ -54,54 +47,15 @@ VERBS: dict[str, Callable[[minidock.Engine], object]] = {
 }
 
 
-def _one(roots: list[str], verb: str, step: int) -> str:
-    seen = 0
-
-    def line(_frame: FrameType, event: str, _argument: Any) -> Any:
-        nonlocal seen
-        if event == "line":
-            seen += 1
-            if seen == step:
-                os.kill(os.getpid(), signal.SIGKILL)
-        return line
-
-    def call(frame: FrameType, _event: str, _argument: Any) -> Any:
-        return line if frame.f_code.co_filename.startswith(HOME) else None
-
+def _answer(words: list[str], step: int) -> str:
     from minidock.store.cleaner import cleaner
 
     cleaner.background = False
-    with minidock.Engine(data_root=roots[0], run_root=roots[1], config=roots[2]) as engine:
+    data, run, config = sys.argv[1:]
+    with minidock.Engine(data_root=data, run_root=run, config=config) as engine:
         _ = engine.store.database
-        if step >= 0:
-            sys.settrace(call)
-        try:
-            VERBS[verb](engine)
-        except minidock.errors.MinidockError as error:
-            return type(error).__name__
-        finally:
-            sys.settrace(None)
-    return str(seen)
-
-
-def main() -> None:
-    """Serve requests until stdin ends. A step of -1: at full speed, for those who kill by the clock."""
-    roots = sys.argv[1:]
-    for request in sys.stdin:
-        verb, step = request.rstrip("\n").split("\t")
-        read, write = os.pipe()
-        pid = os.fork()
-        if not pid:
-            os.close(read)
-            os.write(write, _one(roots, verb, int(step)).encode())
-            os._exit(0)
-        os.close(write)
-        if int(step) < 0:
-            print(pid, flush=True)
-        _, status = os.waitpid(pid, 0)
-        with os.fdopen(read) as file:
-            print("killed" if os.WIFSIGNALED(status) else file.read(), flush=True)
+        return dying.lived(step, lambda: VERBS[words[0]](engine))
 
 
 if __name__ == "__main__":
-    main()
+    dying.serve(_answer)

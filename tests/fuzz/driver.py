@@ -24,13 +24,17 @@ from minidock.errors import MinidockError
 from tests.fuzz.targets import TARGETS, WORDS, bombs
 
 CORPUS = Path(__file__).with_name("corpus")
+DOCKERFILES = Path(__file__).parents[1] / "compat" / "dockerfiles"
 MEMORY = 1 << 30  # of addresses, beyond what the interpreter has at the start
 SECONDS = 20  # of CPU for one input; the slowest takes a fraction of one
 
 
 def seeds(name: str) -> list[tuple[str, bytes]]:
-    """The kept inputs of a target, by file name."""
-    return [(path.name, path.read_bytes()) for path in sorted((CORPUS / name).iterdir())]
+    """The kept inputs of a target, by file name; of Dockerfiles those that are compared with Docker's, too."""
+    paths = sorted((CORPUS / name).iterdir())
+    if name == "dockerfile":
+        paths += sorted(DOCKERFILES.glob("*.Dockerfile"))
+    return [(path.name, path.read_bytes()) for path in paths]
 
 
 def mutate(data: bytes, others: list[bytes], words: list[bytes], chance: random.Random) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -12,11 +13,12 @@ from typing import Any
 
 import msgspec
 
+from minidock.build import agents, contexts, exchange, fetching, git, options, outputs
 from minidock.build import ignore as ignoring
 from minidock.build.dockerfile import config as building
-from minidock.build.dockerfile import parsing, scopes
+from minidock.build.dockerfile import modes, parsing, scopes
 from minidock.build.dockerfile.linting import Linter, check_text
-from minidock.errors import MinidockError
+from minidock.errors import InvalidArgument, LimitExceeded, MinidockError, Unsupported
 from minidock.images import contents, manifests, platforms, references
 from minidock.images.archives import TarArchive
 from minidock.registry import challenge, credentials, failures
@@ -190,6 +192,51 @@ def credential_file(data: bytes) -> None:
 
 def dockerfile(data: bytes) -> None:
     """A Dockerfile: read, checked, and every stage made into a configuration that can be written."""
+    try:
+        _dockerfile(data)
+    except MinidockError as error:
+        _foreseen(error, lines=1)
+        raise
+
+
+def build_options(data: bytes) -> None:
+    """One line each: what flags of `build` say, and the URLs of contexts and of ADD."""
+    kind, _, rest = data.decode("utf-8", "surrogateescape").partition(" ")
+    read = _BUILD_OPTIONS.get(kind)
+    for one in [read] if read is not None else _BUILD_OPTIONS.values():
+        try:
+            one(rest)
+        except MinidockError as error:
+            _foreseen(error)
+
+
+def _mode(text: str) -> None:
+    with contextlib.suppress(modes.ModeError):
+        modes.check(text)
+        assert 0 <= modes.apply(text, 0o644, is_directory=False) <= 0o7777
+
+
+_BUILD_OPTIONS: dict[str, Callable[[str], object]] = {
+    "cache-from": exchange.source,
+    "cache-to": exchange.destination,
+    "output": outputs.parse,
+    "secret": options.secret,
+    "ssh": lambda text: agents.parse(text, {}),
+    "tag": options.names,
+    "build-arg": lambda text: options.pairs([text], {"A": "b"}),
+    "git": git.parse,
+    "context": lambda text: (git.is_repository(text), contexts.is_remote(text), fetching.shown(text)),
+    "mode": _mode,
+}
+
+
+def _foreseen(error: MinidockError, *, lines: int = 0) -> None:
+    """It is of the kinds that wrong text has, and has so many lines, if that counts."""
+    assert isinstance(error, InvalidArgument | Unsupported | LimitExceeded), repr(error)
+    assert lines in (0, str(error).count("\n") + 1), repr(str(error))
+
+
+def _dockerfile(data: bytes) -> None:
     found = parsing.parse(data)
     amd64 = platforms.parse("linux/amd64")
     linter = Linter(found.check)
@@ -246,6 +293,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "credential_file": credential_file,
     "dockerfile": dockerfile,
     "dockerignore": dockerignore,
+    "build_options": build_options,
 }
 
 # what mutations put in, beside bytes of chance
@@ -350,6 +398,24 @@ WORDS: dict[str, list[bytes]] = {
             b"$" * 999,
         ),
         *(b"${A:-" * 200, b"*" * 500, b"\xe2\x80\xae", b"MAINTAINER x\n", b"STOPSIGNAL 9\n", b"ENTRYPOINT x\n"),
+    ],
+    "build_options": [
+        *(b"type=local,", b"src=/a,", b"dest=", b"ref=a/b:c,", b"mode=max,", b"mounts=true,", b'"a=b,c",', b"id=a,"),
+        *(b"env=A", b"type=file", b"=", b",", b'"', b"#", b":", b"..", b"/", b"@", b"\0", b"\xff", b"\n", b" ", b"--"),
+        *(
+            b"https://",
+            b"git@",
+            b"ssh://",
+            b"github.com/",
+            b".git",
+            b"[",
+            b"]",
+            b"a:b@",
+            b":99999999",
+            b"u+rwX",
+            b"07777",
+        ),
+        *(b"cache-from ", b"cache-to ", b"output ", b"secret ", b"ssh ", b"tag ", b"git ", b"context ", b"mode "),
     ],
     "dockerignore": [
         *(b"!", b"*", b"**", b"***", b"/", b"**/", b"?", b"[", b"]", b"[^a]", b"[a-", b"\\", b"\\d", b"#", b"..", b"."),

@@ -17,14 +17,3 @@ def run(engine: Engine, script: str, **options: Any) -> str:
 
 def names(engine: Engine) -> set[str]:
     return {volume.name for volume in engine.volumes.list()}
-
-
-def vol_image(engine: Engine) -> str:
-    """An image with two volumes, one of them with content."""
-    script = "mkdir -p /full/sub; cd /full; echo image >file; ln file hard; chown 5:6 /full; chmod 2750 /full"
-    container = engine.containers.create("busybox", ["sh", "-c", script], network="none")
-    container.start()
-    container.wait()
-    container.commit("vol", changes=["VOLUME /full", "VOLUME /empty"])
-    container.remove()
-    return "vol"

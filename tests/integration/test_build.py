@@ -15,62 +15,13 @@ import minidock
 from minidock.build import events
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.failures import BuildFailed
-from minidock.errors import Cancelled, InvalidArgument, MinidockError, NotFound
+from minidock.errors import Cancelled
 from tests.conftest import Cli
-from tests.integration.test_load import files_of
+from tests.integration.building import DATE, build, context, layers, out, steps
+from tests.rootfs import busybox_tar
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from minidock.images.image import Image
-
-DATE = 946_684_800
-Entry = tuple[str, bytes, int, int, int]
-"""Type, mode, uid, gid."""
-
-
-def context(directory: Path, files: dict[str, str | bytes]) -> Path:
-    """A directory with these files."""
-    for name, data in files.items():
-        path = directory / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data.encode() if isinstance(data, str) else data)
-    return directory
-
-
-def build(engine: minidock.Engine, directory: Path, dockerfile: str, **options: Any) -> Image:
-    """Build without a network."""
-    return engine.images.build(directory, dockerfile=dockerfile.encode(), **{"network": "none", **options})
-
-
-def steps(seen: Sequence[events.Event]) -> dict[str, bool]:
-    """The steps of a build's instructions, and whether they came from the cache."""
-    return {
-        event.step.name: event.cached
-        for event in seen
-        if isinstance(event, events.Finished)
-        and event.step.line
-        and not event.step.name.split("] ")[1].startswith("FROM")
-    }
-
-
-def layers(engine: minidock.Engine, image: Image) -> list[dict[str, tarfile.TarInfo]]:
-    """The members of each layer's tar, by name, lowest layer first."""
-    files = files_of(b"".join(engine.images.save(image.id)))
-    found = []
-    for path in json.loads(files["manifest.json"])[0]["Layers"]:
-        with tarfile.open(fileobj=io.BytesIO(files[path])) as tar:
-            found.append({member.name: member for member in tar})
-    return found
-
-
-def out(engine: minidock.Engine, image: Image, command: str) -> str:
-    """What a shell command writes in a container of the image."""
-    result = engine.containers.run(
-        image.id, ["sh", "-c", command], entrypoint="", network="none", remove=True, check=True
-    )
-    return result.stdout.decode()
 
 
 def test_an_image_is_what_docker_makes(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
@@ -305,7 +256,26 @@ def test_modes_by_letters(engine: minidock.Engine, busybox: str, tmp_path: Path)
     (tmp_path / "dir/program").chmod(0o775)
     image = build(engine, tmp_path, f"FROM {busybox}\nCOPY --chmod=u=rwX,go-wx dir /dir\n")
     modes = {path: one.mode for path, one in layers(engine, image)[-1].items() if path.startswith("dir")}
-    assert modes == {"dir": 0o744, "dir/plain": 0o644, "dir/program": 0o744}
+    assert modes == {"dir": 0o755, "dir/plain": 0o644, "dir/program": 0o744}  # a directory that is made is no copy
+
+
+def test_an_unknown_owner_is_root_and_told(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    context(tmp_path, {"f": ""})
+    seen: list[events.Event] = []
+    image = build(engine, tmp_path, f"FROM {busybox}\nCOPY --chown=nobody-here:5 f /x\n", progress=seen.append)
+    assert layers(engine, image)[-1]["x"].uid == 0
+    assert layers(engine, image)[-1]["x"].gid == 5
+    (told,) = [one.text for one in seen if isinstance(one, events.Status) and "warning" in one.text]
+    assert told.startswith("warning: the image has no user 'nobody-here' in /etc/passwd: root is taken")
+
+
+def test_a_working_directory_that_is_missing(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """That of a base image which only names it: a RUN makes it for its user, as Docker's builder does."""
+    engine.images.import_(str(busybox_tar()), repository="names", changes=["WORKDIR /tmp/new/deep"])
+    image = build(engine, tmp_path, "FROM names\nUSER app:audio\nRUN touch x\n")
+    made = {name: (one.mode, one.uid, one.gid) for name, one in layers(engine, image)[-1].items()}
+    owned = {"tmp/new": (0o755, 1000, 29), "tmp/new/deep": (0o755, 1000, 29), "tmp/new/deep/x": (0o644, 1000, 29)}
+    assert made == {"tmp": (0o1777, 0, 0), **owned}
 
 
 def test_the_same_input_gives_the_same_image(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
@@ -339,119 +309,6 @@ def test_an_image_that_goes_leaves_the_cache(engine: minidock.Engine, busybox: s
     assert build(engine, tmp_path, dockerfile).id != first.id
 
 
-def test_mounts(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
-    """Caches, secrets and file systems in memory are there for one command and leave nothing."""
-    secret = tmp_path / "secret"
-    secret.write_text("s3cr3t-v4lue")
-    image = build(
-        engine,
-        tmp_path,
-        f"""FROM {busybox}
-RUN --mount=type=cache,target=/c echo 1 >> /c/f
-RUN --mount=type=cache,target=/c,sharing=locked echo 2 >> /c/f; wc -l < /c/f > /lines
-RUN --mount=type=cache,target=/c,sharing=private,id=other,mode=0700,uid=5 stat -c '%a %u' /c > /private
-RUN --mount=type=tmpfs,target=/t,size=1m df -k /t | tail -n 1 | awk '{{print $2}}' > /size; touch /t/x
-RUN --mount=type=secret,id=file --mount=type=secret,id=value,env=VALUE \
-    wc -c < /run/secrets/file > /secret; stat -c %a /run/secrets/file >> /secret; echo ${{#VALUE}} >> /secret
-RUN --mount=type=secret,id=missing ls /run/secrets 2>&1 | wc -l > /missing; env | grep -c VALUE >> /missing; true
-""",
-        secrets=[f"id=file,src={secret}", "id=value,env=MINIDOCK_TEST_SECRET"],
-    )
-    assert out(engine, image, "cat /lines /private /size /secret /missing; ls /") == (
-        "2\n700 5\n1024\n12\n400\n5\n1\n0\n" + "\n".join(sorted(
-            ["bin", "dev", "etc", "home", "lines", "missing", "private", "proc", "root", "secret", "size", "sys", "tmp",
-             "usr", "var"]
-        )) + "\n"
-    )  # fmt: skip
-    for name in os.listdir(f"{engine.run_root}/build"):
-        raise AssertionError(f"{name} is left")
-    saved = b"".join(engine.images.save(image.id))
-    assert b"s3cr3t-v4lue" not in saved
-    with pytest.raises(BuildFailed, match="secret nope: not found"):
-        build(engine, tmp_path, f"FROM {busybox}\nRUN --mount=type=secret,id=nope,required true\n")
-    with pytest.raises(BuildFailed, match="refused"):
-        build(engine, tmp_path, f"FROM {busybox}\nRUN --mount=type=tmpfs,target=/proc/x true\n")
-
-
-def test_binds(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
-    """A RUN sees the context, stages and images; what it writes there is gone with it, and the context is as it was."""
-    context(tmp_path, {"f": "f", "a.skip": "", "d/b.skip": "", "d/c": "c", ".dockerignore": "**/*.skip\n"})
-    image = build(
-        engine,
-        tmp_path,
-        f"""FROM {busybox} AS s
-RUN mkdir -p /d/e && echo 1 > /d/e/f
-RUN echo 2 > /d/two
-FROM {busybox}
-RUN --mount=target=/ctx cd /ctx && find . | sort > /1; touch x 2>/dev/null || echo read-only >> /1
-RUN --mount=target=/ctx,rw cd /ctx && touch x d/y && rm f && find . -type f | sort > /2
-RUN --mount=from=s,target=/s find /s/d -type f | sort > /3
-RUN --mount=from=s,source=/d,target=/s,rw cd /s; rm two; touch new; find . -type f | sort > /4
-RUN --mount=from={busybox},source=/etc/passwd,target=/pw head -c 4 /pw > /5
-RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
-""",
-    )
-    assert out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6; ls").split() == [
-        "==>",
-        "1",
-        "<==",
-        ".",
-        "./.dockerignore",
-        "./d",
-        "./d/c",
-        "./f",
-        "read-only",
-        "==>",
-        "2",
-        "<==",
-        "./.dockerignore",
-        "./d/c",
-        "./d/y",
-        "./x",
-        "==>",
-        "3",
-        "<==",
-        "/s/d/e/f",
-        "/s/d/two",
-        "==>",
-        "4",
-        "<==",
-        "./e/f",
-        "./new",
-        "==>",
-        "5",
-        "<==",
-        "root",
-        "==>",
-        "6",
-        "<==",
-        "changed",
-        "1",
-        "2",
-        "3",
-        "4",
-        "5",
-        "6",
-        "bin",
-        "dev",
-        "etc",
-        "home",
-        "proc",
-        "root",
-        "sys",
-        "tmp",
-        "usr",
-        "var",
-    ]
-    assert (tmp_path / "f").read_text() == "f"
-    assert sorted(os.listdir(tmp_path)) == [".dockerignore", "a.skip", "d", "f"]
-
-
-@pytest.fixture(autouse=True)
-def _secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MINIDOCK_TEST_SECRET", "value")
-
-
 def test_add(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     """Archives of the context are unpacked, whatever compresses them, unless that is not wanted."""
     for name, mode in (("a.tar", "w"), ("a.tgz", "w:gz"), ("a.txz", "w:xz"), ("a.tbz", "w:bz2")):
@@ -469,64 +326,6 @@ def test_add(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     found = out(engine, image, "stat -c '%n %a %u' /[1-4]/in/side; ls /5 /6 /7")
     assert found == "".join(f"/{n}/in/side 640 9\n" for n in range(1, 5)) + (
         "/5:\na.tar\n\n/6:\nnot.gz\n\n/7:\na.tar\n"
-    )
-
-
-def test_failures_say_where(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
-    """The line, the instruction, the last output; for a source that is missing what hides it, or what is like it."""
-    context(tmp_path, {"readme.md": "", "src/main.c": "", ".dockerignore": "*.log\n", "a.log": ""})
-    with pytest.raises(BuildFailed) as caught:
-        build(engine, tmp_path, f"FROM {busybox}\n\nRUN echo one; \\\n  echo two >&2; exit 3\n")
-    error = caught.value
-    assert (error.line, error.end_line, error.code, error.exit_code) == (3, 4, 3, 1)
-    assert sorted(error.output.split()) == ["one", "two"]
-    assert ">>> RUN echo one" in error.excerpt
-    for source, words in (
-        ("raedme.md", "did you mean readme.md"),
-        ("main.c", "did you mean src/main.c"),
-        ("a.log", '"*.log" in line 1 of .dockerignore leaves it out'),
-    ):
-        with pytest.raises(BuildFailed, match="not found") as caught:
-            build(engine, tmp_path, f"FROM {busybox}\nCOPY {source} /\n")
-        assert words in str(caught.value), source
-        assert caught.value.line == 2
-    with pytest.raises(BuildFailed, match="cannot copy to non-directory: /etc/passwd"):
-        build(engine, tmp_path, f"FROM {busybox}\nCOPY src /etc/passwd\n")
-    with pytest.raises(BuildFailed, match="no user 'nobody-here'"):
-        build(engine, tmp_path, f"FROM {busybox}\nCOPY --chown=nobody-here src /x\n")
-    with pytest.raises(BuildFailed, match="never runs privileged"):
-        build(engine, tmp_path, f"FROM {busybox}\nRUN --security=insecure true\n")
-    with pytest.raises(DockerfileError, match="unknown instruction"):
-        build(engine, tmp_path, f"FROM {busybox}\nNOPE x\n")
-    with pytest.raises(NotFound, match="Dockerfile"):
-        engine.images.build(tmp_path)
-    with pytest.raises(InvalidArgument, match="network"):
-        build(engine, tmp_path, f"FROM {busybox}\n", network="other")
-    assert engine.containers.list(all=True) == []
-
-
-def test_a_context_is_never_left(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
-    """Links of the context, and links of the image below, lead nowhere on the host."""
-    outside = tmp_path / "outside"
-    outside.write_text("host")
-    inside = context(tmp_path / "context", {"keep": "kept", "d/f": "f"})
-    (inside / "abs").symlink_to(outside)
-    (inside / "up").symlink_to("../outside")
-    (inside / "loop").symlink_to("loop")
-    for name in ("abs", "up", "loop", "../outside", "d/../../outside"):
-        with pytest.raises(MinidockError):
-            build(engine, inside, f"FROM {busybox}\nCOPY {name} /got\n")
-    # The link itself is a file like any other.
-    image = build(
-        engine,
-        inside,
-        f"FROM {busybox}\nRUN ln -s {outside} /hostfile && ln -s {tmp_path} /hostdir && ln -s /etc/../tmp /in\n"
-        "COPY keep /hostfile\nCOPY keep /hostdir/new/keep\nCOPY d /in/d\nCOPY . /all\n",
-    )
-    assert outside.read_text() == "host"
-    assert not (tmp_path / "new").exists()
-    assert out(engine, image, f"cat {outside} {tmp_path}/new/keep /tmp/d/f; readlink /all/abs") == (
-        f"keptkeptf{outside}\n"
     )
 
 
@@ -632,17 +431,6 @@ def test_the_command(cli_busybox: Cli, tmp_path: Path) -> None:
     assert failed.stderr.splitlines()[-1].startswith(b"minidock: Dockerfile:2: RUN")
     assert "regular" in cli.ok("builder", "du", "--verbose")
     assert "Total:" in cli.ok("builder", "prune", "-af")
-
-
-def test_two_builds_share_their_work(cli_busybox: Cli, tmp_path: Path) -> None:
-    """Of the same step in two processes one is done; the other waits for it."""
-    context(
-        tmp_path, {"Dockerfile": "FROM busybox\nRUN --network=none sleep 1; cat /proc/sys/kernel/random/uuid > /when\n"}
-    )
-    both = [cli_busybox.popen("build", "-q", str(tmp_path), stdout=-1) for _ in range(2)]
-    ids = {process.communicate(timeout=60)[0] for process in both}
-    assert len(ids) == 1
-    assert all(process.returncode == 0 for process in both)
 
 
 def test_a_killed_build_leaves_no_container(cli_busybox: Cli, tmp_path: Path) -> None:

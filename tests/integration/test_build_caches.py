@@ -12,9 +12,9 @@ import pytest
 import minidock
 from minidock.build import events
 from minidock.build.verifying import NotReproducible
-from minidock.errors import Corrupt, InvalidArgument, RegistryError
+from minidock.errors import Corrupt, InvalidArgument, MinidockError, RegistryError
 from tests.conftest import Cli, roots_of_their_own
-from tests.integration.test_build import build, context, out, steps
+from tests.integration.building import build, context, out, steps
 from tests.registry import OCI_MANIFEST
 from tests.rootfs import busybox_tar
 
@@ -281,3 +281,28 @@ def test_words(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
             build(engine, tmp_path, "FROM busybox\n", cache_to=[text])
     with pytest.raises(InvalidArgument, match="ref is required"):
         build(engine, tmp_path, "FROM busybox\n", cache_from=["type=registry"])
+
+
+def test_cache_mounts_that_wait_for_nothing_of_their_own(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """One cache twice in a RUN, locked; and one that begins with a stage that uses it."""
+    mount = "--mount=type=cache,id=a,sharing=locked"
+    text = f"""FROM {busybox} AS one
+RUN sleep 0.3; mkdir /d; echo d > /d/f
+RUN {mount},target=/x {mount},target=/y touch /x/g; test -e /y/g
+FROM {busybox}
+RUN {mount},target=/x,from=one,source=/d ls /x > /names
+"""
+    assert out(engine, build(engine, tmp_path, text), "cat /names") == "g\n"
+
+
+def test_a_cache_mount_that_cannot_be_made(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Nothing is left of it, and nothing of one whose build was killed."""
+    text = f"FROM {busybox}\nRUN --mount=type=cache,id=a,target=/x,from={busybox},source=/SOURCE ls /x > /names\n"
+    with pytest.raises(MinidockError, match="no directory /none in"):
+        build(engine, tmp_path, text.replace("SOURCE", "none"))
+    top = f"{engine.store.paths.data}/build/mounts"
+    directory = f"{top}/{os.listdir(top)[0]}"
+    assert os.listdir(directory) == []
+    os.makedirs(f"{directory}/data-0.new/d")
+    build(engine, tmp_path, text.replace("SOURCE", "bin"))
+    assert os.listdir(directory) == ["data"]

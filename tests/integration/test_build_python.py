@@ -16,8 +16,8 @@ from minidock.build import Image, Mount, events, literal
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.failures import BuildFailed
 from minidock.errors import InvalidArgument, NotFound
+from tests.integration.building import build, context, out, steps
 from tests.integration.terminal import Terminal
-from tests.integration.test_build import build, context, out, steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable

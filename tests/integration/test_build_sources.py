@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import http.server
 import io
+import json
 import os
 import subprocess
 import tarfile
@@ -15,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from minidock.build import events
+from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.failures import BuildFailed
-from minidock.errors import InvalidArgument, MinidockError, SystemFailure
+from minidock.errors import Corrupt, InvalidArgument, MinidockError, SystemFailure
 from tests.images import tar_of
-from tests.integration.test_build import build, context, layers, out, steps
+from tests.integration.building import DATE, build, context, layers, out, steps
 from tests.registry import push_image
 
 if TYPE_CHECKING:
@@ -111,6 +113,11 @@ def test_add_fetches(engine: minidock.Engine, busybox: str, tmp_path: Path) -> N
         assert out(engine, image, "stat -c '%n %a %u' /a/* /b /c/* /d/* /e/*; cat /b") == (
             "/a/file.txt 600 0\n/b 600 0\n/c/a.tgz 600 0\n/d/inside 644 0\n/e/f 600 0\ncontent"
         )
+        context(web, {"x/index.html": "i", "y z": "", "index.html": "i"})
+        names = "".join(f"ADD {url}/{path} /n/\n" for path in ("", "x/", "x/%2e%2e/", "y%20z?q=1#f", "x%2Findex.html"))
+        image = build(engine, tmp_path, f"FROM {busybox}\n{names}")
+        found = {path.removeprefix("n/") for layer in layers(engine, image)[1:] for path in layer if "/" in path}
+        assert found == {"__unnamed__", "x", "download", "y z", "index.html"}
         for line, words in (
             (f"ADD {url}/nope /", "status 404"),
             (f"ADD --checksum={checksum} {url}/wrong /", "digest mismatch"),
@@ -146,14 +153,50 @@ def test_contexts_are_fetched(engine: minidock.Engine, busybox: str, tmp_path: P
         assert "ONLY=1" in (engine.images.build(f"{url}/only").defaults.env or [])
         cloned = engine.images.build(f"{url}/r.git#side:sub")
         assert cloned.id == plain.id
+        assert engine.images.build(f"{url}/r.git?branch=side&subdir=sub").id == plain.id
+        with pytest.raises(Corrupt, match="expected checksum to match abc0, got "):
+            engine.images.build(f"{url}/r.git?ref=side&checksum=abc0")
         added = build(engine, files, f"FROM {busybox}\nADD {url}/r.git#side /repo\n")
         assert {"repo/sub", "repo/sub/f"} < set(layers(engine, added)[-1])
         assert not any(".git" in name for name in layers(engine, added)[-1])
+        based = build(engine, files, "FROM base\n", contexts={"base": f"{url}/r.git#side:sub"})
+        assert [sorted(layer) for layer in layers(engine, based)] == [["Dockerfile", "f"]]
+        assert [one.created_by for one in based.config.history or ()] == [f"{url}/r.git"]
         with pytest.raises(SystemFailure, match="git fetch"):
             engine.images.build(f"{url}/r.git#nope")
+        for checksum, words in (
+            ("sha1:abc", "invalid checksum sha1:abc for Git URL, expected hex commit hash"),
+            ("abc0", "expected checksum to match abc0, got "),
+        ):
+            with pytest.raises(BuildFailed, match=words) as failed:
+                build(engine, files, f"FROM {busybox}\nADD --checksum={checksum} {url}/r.git#side /repo\n")
+            assert failed.value.line == 2
     with pytest.raises(InvalidArgument):
         engine.images.build("https://h/r.git#--upload-pack=touch x")
     assert [name for name in os.listdir(engine.store.paths.tmp) if name.startswith(("context", "build"))] == []
+
+
+def test_owners_of_a_tar(engine: minidock.Engine) -> None:
+    """They are kept; not where docker-py's words give it, which packs what it finds on the host."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w") as tar:
+        for name, data in (("Dockerfile", b"FROM scratch\nCOPY f /\n"), ("f", b"")):
+            member = tarfile.TarInfo(name)
+            member.size, member.uid, member.gid = len(data), 1000, 1001
+            tar.addfile(member, io.BytesIO(data))
+    kept = engine.images.build(out.getvalue())
+    assert [(one.uid, one.gid) for one in layers(engine, kept)[-1].values()] == [(1000, 1001)]
+    root = engine.images.build(fileobj=io.BytesIO(out.getvalue()), custom_context=True)
+    assert [(one.uid, one.gid) for one in layers(engine, root)[-1].values()] == [(0, 0)]
+
+
+def test_a_base_for_another_system_is_told(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    engine.images.import_(tar_of(("x", b"x")), repository="other", platform="linux/s390x")
+    seen: list[events.Event] = []
+    dockerfile = f"FROM other\nLABEL a=b\nFROM {busybox}\nCOPY --from=other /x /\n"
+    build(engine, tmp_path, dockerfile, progress=seen.append)
+    told = [(one.warning.rule, one.warning.line) for one in seen if isinstance(one, events.Warned)]
+    assert told == [("InvalidBaseImagePlatform", 4)]
 
 
 def test_bases_are_pulled(engine: minidock.Engine, registry: Registry, tmp_path: Path) -> None:
@@ -178,12 +221,99 @@ def test_named_contexts(engine: minidock.Engine, busybox: str, tmp_path: Path) -
     image = build(
         engine,
         context(tmp_path / "main", {"f": ""}),
-        "FROM base\nCOPY --from=Extra . /x\nRUN --mount=from=extra,target=/e cat /e/o > /y\n",
+        "FROM base\nCOPY --from=extra . /x\nRUN --mount=from=extra,target=/e cat /e/o > /y\n",
         contexts={"extra": str(other), "base": f"docker-image://{busybox}"},
     )
     assert out(engine, image, "ls -A /x; cat /y") == ".dockerignore\no\nother"
-    with pytest.raises(MinidockError, match="a stage has this name"):
-        build(engine, tmp_path, f"FROM {busybox} AS extra\n", contexts={"extra": str(other)})
+    with pytest.raises(MinidockError, match="invalid context name Extra: "):
+        build(engine, tmp_path, f"FROM {busybox}\n", contexts={"Extra": str(other)})
+
+
+def test_files_as_a_base(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A directory under the name of a base image; learnt beside Docker 28."""
+    files = context(tmp_path / "files", {"d/x": "x", ".dockerignore": "hidden\n", "hidden": ""})
+    os.chown(files / "d/x", 5, 6)
+    (files / "d/x").chmod(0o4755)
+    seen: list[events.Event] = []
+    dockerfile = "FROM docker.io/library/base:latest\nLABEL a=b\nCOPY --from=base d /e\n"
+    image = build(engine, tmp_path, dockerfile, contexts={"base": str(files)}, progress=seen.append)
+    assert [sorted(layer) for layer in layers(engine, image)] == [[".dockerignore", "d", "d/x"], ["e", "e/x"]]
+    member = layers(engine, image)[0]["d/x"]
+    assert (member.mode, member.uid, member.gid, member.mtime) == (0o4755, 0, 0, DATE)
+    assert image.config.config is not None
+    assert (image.config.config.working_dir, image.config.config.labels) == ("/", {"a": "b"})
+    history = [(one.created_by, one.empty_layer) for one in image.config.history or ()]
+    assert history[0] == ("local source for docker.io/library/base:latest", False)
+    assert [one[1] for one in history] == [False, True, False]
+    build(engine, tmp_path, dockerfile, contexts={"base:latest": str(files)}, progress=seen.append)
+    assert list(steps(seen).values()) == [True]
+    context(files, {"d/x": "other"})
+    assert build(engine, tmp_path, dockerfile, contexts={"base": str(files)}).id != image.id
+    with pytest.raises(MinidockError, match="not found"):
+        build(engine, tmp_path, dockerfile, contexts={"base": str(tmp_path / "nowhere")})
+    arm = build(engine, tmp_path, "FROM base\n", contexts={"base": str(files)}, platform="linux/arm64")
+    assert (arm.config.architecture, len(arm.config.rootfs.diff_ids)) == ("arm64", 1)
+    archive = tmp_path / "served.tar"
+    with tarfile.open(archive, "w") as tar:
+        tar.add(files / "d", "d")
+    with served(tmp_path) as url:
+        fetched = build(engine, tmp_path, "FROM base\n", contexts={"base": f"{url}/served.tar"})
+    assert sorted(layers(engine, fetched)[0]) == ["d", "d/x"]
+
+
+def test_a_context_in_the_place_of_a_stage(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """What the stage says is not done; learnt beside Docker 28."""
+    files = context(tmp_path / "files", {"f": "files"})
+    dockerfile = f"FROM nowhere.example/at/all AS base\nRUN false\nFROM {busybox}\nCOPY --from=0 /f /g\n"
+    assert out(engine, build(engine, tmp_path, dockerfile, contexts={"base": str(files)}), "cat /g") == "files"
+    target = build(engine, tmp_path, dockerfile, contexts={"base": f"docker-image://{busybox}"}, target="base")
+    assert target.config.rootfs.diff_ids == engine.images.get(busybox).config.rootfs.diff_ids
+    mounted = f"FROM scratch AS base\nRUN false\nFROM {busybox}\nRUN --mount=from=base,target=/x cp /x/f /h\n"
+    assert out(engine, build(engine, tmp_path, mounted, contexts={"base": str(files)}), "cat /h") == "files"
+    with pytest.raises(DockerfileError, match="circular dependency detected on stage: base"):
+        build(engine, tmp_path, "FROM base AS base\nCOPY --from=base f /g\n", contexts={"base": str(files)})
+
+
+def test_a_layout_as_a_base(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """``oci-layout://``: by tag, by digest, or the only one that there is; it gets no name here."""
+    made = build(engine, tmp_path, f"FROM {busybox}\nCOPY <<EOF /mine\nof the layout\nEOF\nENV L=1\n", tags="in:layout")
+    layout = tmp_path / "layout"
+    layout.mkdir()
+    with tarfile.open(fileobj=io.BytesIO(b"".join(engine.images.save("in:layout")))) as tar:
+        tar.extractall(layout, filter="data")
+    digest = json.loads((layout / "index.json").read_text())["manifests"][0]["digest"]
+    expected = made.config.rootfs.diff_ids
+    engine.images.remove("in:layout")
+    engine.builder.prune(all=True)
+    before = {image.id for image in engine.images.list()}
+    dockerfile = f"FROM base\nRUN test $L = 1 && cat /mine > /out\nFROM {busybox}\nCOPY --from=base /mine /copied\n"
+    dockerfile += "COPY --from=0 /out /\n"
+    for suffix in ("", ":layout", f"@{digest}", f":whatever@{digest}"):
+        image = build(engine, tmp_path, dockerfile, contexts={"base": f"oci-layout://{layout}{suffix}"})
+        assert out(engine, image, "cat /copied /out") == "of the layout\n" * 2
+    assert {one.id for one in engine.images.list()} == before | {image.id}
+    plain = build(engine, tmp_path, "FROM base\n", contexts={"base": f"oci-layout://{layout}"})
+    assert plain.config.rootfs.diff_ids == expected
+    stage = build(
+        engine, tmp_path, "FROM busybox AS base\nRUN false\n", contexts={"base": f"oci-layout://{layout}"}, verify=True
+    )
+    assert stage.config.rootfs.diff_ids == expected
+    index = json.loads((layout / "index.json").read_text())
+    index["manifests"].append({**index["manifests"][0], "annotations": {}, "digest": "sha256:" + "0" * 64})
+    (layout / "index.json").write_text(json.dumps(index))
+    for text, why in (
+        (f"{layout}:layout@sha256:12", "invalid digest"),
+        (f"{layout}@sha256:{'1' * 64}", "no image sha256:1111"),
+        (f"{layout}:other", "no image with the tag 'other' in it; it has layout"),
+        (f"{layout}@sha256:{'0' * 64}", "is missing"),
+        (f"{tmp_path}/nowhere", "no directory"),
+        (":latest", "expected oci-layout://PATH"),
+    ):
+        with pytest.raises(MinidockError, match=why):
+            build(engine, tmp_path, "FROM base\n", contexts={"base": f"oci-layout://{text}"})
+    (layout / "blobs/sha256" / digest.removeprefix("sha256:")).write_bytes(b"{}")
+    with pytest.raises(MinidockError, match=digest):
+        build(engine, tmp_path, "FROM base\n", contexts={"base": f"oci-layout://{layout}:layout"})
 
 
 def test_files_instead_of_an_image(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
@@ -259,3 +389,10 @@ def test_a_cache_for_another_machine(
     for text in ("type=gha", "type=local", "x/Y:cache", f"type=local,src={cache},what=1"):
         with pytest.raises(MinidockError):
             build(engine, tmp_path, dockerfile, cache_from=[text])
+
+
+@pytest.mark.parametrize("url", ["http://me:token@[x/f", "http://h:port/f"])
+def test_what_is_no_url(engine: minidock.Engine, busybox: str, tmp_path: Path, url: str) -> None:
+    with pytest.raises(BuildFailed, match=r"ADD .*: fetch ") as caught:
+        build(engine, tmp_path, f"FROM {busybox}\nARG URL\nADD $URL /f\n", args={"URL": url})
+    assert "token" not in str(caught.value)

@@ -8,9 +8,11 @@ import pty
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from minidock import helper
 from tests.conftest import Cli, Roots
 from tests.unit.cli.test_main import FORBIDDEN
 
@@ -35,6 +37,16 @@ def test_doctor(cli: Cli) -> None:
     findings = json.loads(cli("doctor", "--json").stdout)
     assert {finding["status"] for finding in findings} <= {"ok", "warn", "fail"}
     assert all(finding["advice"] for finding in findings if finding["status"] == "fail")
+
+
+def test_doctor_leaves_nothing(tmp_path: Path) -> None:
+    """An empty directory that others may read can still become a data root after it."""
+    root = tmp_path / "data"
+    root.mkdir()
+    root.chmod(0o755)
+    done = subprocess.run([helper.shipped(), "probe", "--json", "--data-root", root], capture_output=True, check=True)
+    assert "overlay" in {finding["name"] for finding in json.loads(done.stdout)}
+    assert list(root.iterdir()) == []
 
 
 def test_doctor_is_coloured_on_a_terminal(cli: Cli) -> None:

@@ -15,23 +15,8 @@ from minidock.errors import (
     NotFound,
     VolumeInUse,
 )
-from tests.conftest import Roots, wait_for
-from tests.integration.mounting import names, run, vol_image
-
-
-@pytest.fixture
-def source(roots: Roots) -> Path:
-    """A directory of the host with a file."""
-    path = roots.data.parent / "source"
-    path.mkdir()
-    (path / "file").write_text("host\n")
-    return path
-
-
-@pytest.fixture
-def image(engine: Engine, busybox: str) -> str:
-    """An image with two volumes, one of them with content."""
-    return vol_image(engine)
+from tests.conftest import wait_for
+from tests.integration.mounting import names, run
 
 
 def test_volumes_stay(engine: Engine, busybox: str) -> None:

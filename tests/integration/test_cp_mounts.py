@@ -11,7 +11,6 @@ import pytest
 
 import minidock
 from minidock import Mount, errors
-from tests.conftest import Roots
 
 
 def _tar(name: str, content: bytes = b"copied\n") -> bytes:
@@ -32,12 +31,11 @@ def _read(container: minidock.Container, path: str) -> bytes:
 
 
 @pytest.fixture
-def source(roots: Roots) -> Path:
-    path = roots.data.parent / "source"
-    (path / "sub").mkdir(parents=True)
-    (path / "file").write_text("host\n")
-    (path / "sub" / "part").write_text("part\n")
-    return path
+def source(source: Path) -> Path:
+    """It has a directory, too."""
+    (source / "sub").mkdir()
+    (source / "sub" / "part").write_text("part\n")
+    return source
 
 
 def test_all_kinds(engine: minidock.Engine, busybox: str, source: Path) -> None:
@@ -85,6 +83,25 @@ def test_a_volume_with_a_file_system_of_its_own(engine: minidock.Engine, busybox
     assert _read(container, "/v/file") == b"host\n"
     container.put_archive("/v", _tar("new"))
     assert (source / "new").read_text() == "copied\n"
+    assert bound.mountpoint not in Path("/proc/self/mountinfo").read_text()
+    assert list(Path(bound.mountpoint).iterdir()) == []
+
+
+def test_looking_for_a_user_leaves_a_file_system_mounted(engine: minidock.Engine, busybox: str, source: Path) -> None:
+    """Before a start the container's own passwd file is read; what it holds by then stays where it is."""
+    bound = engine.volumes.create("bound", driver_opts={"type": "none", "o": "bind", "device": str(source)})
+    passwd = source.parent / "passwd"
+    passwd.write_text("root:x:0:0:root:/:/bin/sh\ndaemon:x:1:1:daemon:/:/bin/sh\n")
+    done = engine.containers.run(
+        busybox,
+        ["sh", "-c", "cat /v/file; echo a >/v/new"],
+        user="daemon",
+        network="none",
+        remove=True,
+        volumes=["bound:/v:idmap", f"{passwd}:/etc/passwd"],
+    )
+    assert (done.exit_code, done.stdout) == (0, b"host\n")
+    assert (source / "new").stat().st_uid == source.stat().st_uid
     assert bound.mountpoint not in Path("/proc/self/mountinfo").read_text()
     assert list(Path(bound.mountpoint).iterdir()) == []
 

@@ -53,6 +53,22 @@ def test_seccomp_and_privileges(engine: minidock.Engine, busybox: str) -> None:
     assert out(engine, busybox, "unshare -U echo in", security_opt=["seccomp=unconfined"]) == "in\n"
 
 
+def test_labels_that_other_options_disable(engine: minidock.Engine, busybox: str) -> None:
+    """As Docker shows it, with SELinux or without."""
+
+    def shown(**options: Any) -> list[str] | None:
+        container = engine.containers.create(busybox, ["true"], network="none", **options)
+        found = container.inspect().host_config.security_opt
+        container.remove()
+        return found
+
+    assert shown() is None
+    for options in ({"privileged": True}, {"pid_mode": "host"}, {"ipc_mode": "host"}):
+        assert shown(**options) == ["label=disable"], options
+    assert shown(privileged=True, security_opt=["no-new-privileges"]) == ["no-new-privileges", "label=disable"]
+    assert shown(privileged=True, security_opt=["label=level:s0"]) == ["label=level:s0"]
+
+
 def test_a_profile_of_the_users(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     profile = {
         "defaultAction": "SCMP_ACT_ALLOW",

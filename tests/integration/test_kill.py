@@ -87,7 +87,7 @@ def test_restarting(engine: minidock.Engine, busybox: str) -> None:
 @pytest.mark.parametrize("signal", ["nope", "0", "65", "", "-1", "SIG", "RTMIN+99", "9\0", 0, -9, 999])
 def test_nonsense(engine: minidock.Engine, busybox: str, signal: str | int) -> None:
     container = started(engine)
-    with pytest.raises(InvalidArgument, match="invalid signal"):
+    with pytest.raises(InvalidArgument, match=r"invalid signal|does not support signal"):
         container.kill(signal)
     assert state(container)["Status"] == "running"
 
@@ -109,4 +109,4 @@ def test_command(cli_busybox: Cli, engine: minidock.Engine) -> None:
     assert cli.ok("wait", "three") == "137\n"
     assert "requires at least 1 argument" in refused(cli, "kill")
     assert "invalid signal: nope" in refused(cli, "kill", "-s", "nope", "two")
-    assert "invalid signal: 99" in refused(cli, "kill", "-s", "99", "two")
+    assert "the linux daemon does not support signal 99" in refused(cli, "kill", "-s", "99", "two")

@@ -21,22 +21,7 @@ from minidock.errors import (
     Unsupported,
 )
 from tests.conftest import Cli, Roots
-from tests.integration.mounting import names, run, vol_image
-
-
-@pytest.fixture
-def source(roots: Roots) -> Path:
-    """A directory of the host with a file."""
-    path = roots.data.parent / "source"
-    path.mkdir()
-    (path / "file").write_text("host\n")
-    return path
-
-
-@pytest.fixture
-def image(engine: Engine, busybox: str) -> str:
-    """An image with two volumes, one of them with content."""
-    return vol_image(engine)
+from tests.integration.mounting import names, run
 
 
 def options_at(text: str, path: str) -> set[str]:

@@ -3,70 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import secrets
 import socket
-import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 
 import minidock
 from tests import net
+from tests.neighbours import HERE, THERE, Stranger, neighbour, who_comes
 
 SLEEP = ["sleep", "1000"]
-HERE, THERE = "198.51.100.1", "198.51.100.2"
-
-
-class Stranger:
-    """Another host, by the process that its namespace lives with."""
-
-    def __init__(self, pid: int, interface: str) -> None:
-        self.pid = pid
-        self.interface = interface
-
-    def ip(self, *words: str) -> None:
-        """Run ``ip`` there."""
-        subprocess.run(["nsenter", "-t", str(self.pid), "-n", "ip", *words], check=True)
-
-    def get(self, host: str, port: int) -> str:
-        """What a web server answers to it."""
-        return net.in_namespace(self.pid, lambda: net.get(host, port, timeout=1))
-
-    def refused(self, host: str, port: int) -> bool:
-        """Whether it gets no connection."""
-        try:
-            self.get(host, port)
-        except OSError:
-            return True
-        return False
 
 
 @pytest.fixture(params=["0", "1"], ids=["", "strict rp_filter"])
 def stranger(request: pytest.FixtureRequest, net_busybox: minidock.Engine) -> Iterator[Stranger]:
-    """A host at ``THERE``, on a network on which this one is ``HERE``, and whose default route leads here."""
-    name = f"mth{secrets.token_hex(3)}"
-    with subprocess.Popen(["unshare", "--net", "sleep", "1000"]) as holder:
-        try:
-            ours = Path("/proc/self/ns/net").readlink()
-            while Path(f"/proc/{holder.pid}/ns/net").readlink() == ours:
-                assert holder.poll() is None
-            pid = str(holder.pid)
-            words = ["link", "add", name, "type", "veth", "peer", "name", "eth0", "netns", pid]
-            subprocess.run(["ip", *words], check=True)
-            subprocess.run(["ip", "address", "add", f"{HERE}/24", "dev", name], check=True)
-            Path(f"/proc/sys/net/ipv4/conf/{name}/rp_filter").write_text(request.param)
-            subprocess.run(["ip", "link", "set", name, "up"], check=True)
-            it = Stranger(holder.pid, name)
-            it.ip("address", "add", f"{THERE}/24", "dev", "eth0")
-            it.ip("link", "set", "eth0", "up")
-            it.ip("link", "set", "lo", "up")
-            it.ip("route", "add", "default", "via", HERE)
-            yield it
-        finally:
-            subprocess.run(["ip", "link", "delete", name], check=False, stderr=subprocess.DEVNULL)
-            holder.kill()
+    """Another host, which this one forwards for."""
+    with neighbour(request.param) as it:
+        yield it
 
 
 def web(engine: minidock.Engine, **options: object) -> minidock.Container:
@@ -106,34 +59,6 @@ def test_routed_networks(net_busybox: minidock.Engine, stranger: Stranger) -> No
     with who_comes(stranger) as seen:
         container.exec(["nc", "-w", "2", THERE, "7777"], input=b"")
         assert seen() == container.ip
-
-
-@contextlib.contextmanager
-def who_comes(stranger: Stranger) -> Iterator[Callable[[], str | None]]:
-    """A server on the other host; gives the address that its first client has, None if none comes."""
-    found: list[str] = []
-    ready, done = threading.Event(), threading.Event()
-
-    def serve() -> None:
-        with net.listener(THERE, 7777) as server:
-            server.settimeout(3)
-            ready.set()
-            with contextlib.suppress(TimeoutError):
-                client, address = server.accept()
-                client.close()
-                found.append(address[0])
-        done.set()
-
-    thread = threading.Thread(target=lambda: net.in_namespace(stranger.pid, serve))
-    thread.start()
-    assert ready.wait(5)
-
-    def seen() -> str | None:
-        assert done.wait(10)
-        return found[0] if found else None
-
-    yield seen
-    thread.join(10)
 
 
 @pytest.mark.parametrize(("internal", "masquerade", "expected"), [(0, "true", HERE), (1, "true", None)])

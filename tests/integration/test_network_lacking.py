@@ -12,7 +12,7 @@ import pytest
 import minidock
 from tests import lacking
 from tests.conftest import Cli, Roots, wait_for
-from tests.net import get, in_namespace, serving
+from tests.net import answers, in_namespace, serving
 
 
 class LackingCli(Cli):
@@ -34,7 +34,7 @@ def test_a_host_without_ipv6(net_roots: Roots, net_busybox: minidock.Engine) -> 
     port = cli.ok("port", container_id, "80").strip()
     assert port.startswith("0.0.0.0:")
     assert "\n" not in port
-    wait_for(lambda: get("127.0.0.1", int(port.rpartition(":")[2])) == "here\n", 5)
+    wait_for(lambda: answers("127.0.0.1", int(port.rpartition(":")[2]), "here\n"), 5)
     done = cli("run", "-d", "-p", "[::1]::80", "busybox", "true")
     assert done.returncode == 125
     assert b"failed to bind host port [::1]:0/tcp: the kernel has no IPv6" in done.stderr
@@ -75,7 +75,7 @@ def test_a_host_with_a_strict_rp_filter(net_roots: Roots, strict_host: int, net_
     cli = LackingCli(net_roots, f"netns={strict_host}")
     cli.ok("run", "-d", "--name", "one", "-p", "8098:80", "busybox", *serving("here"))
     for address in ("127.0.0.1", "192.0.2.1"):
-        wait_for(lambda address=address: in_namespace(strict_host, lambda: get(address, 8098)) == "here\n", 5)
+        wait_for(lambda address=address: in_namespace(strict_host, lambda: answers(address, 8098, "here\n")), 5)
     # Not wget: Debian's static one falls over names of protocols.
     fetch = ("sh", "-c", "printf 'GET / HTTP/1.0\\r\\n\\r\\n' | nc -w 5 192.0.2.1 8098")
     assert "here\n" in cli.ok("run", "--rm", "busybox", *fetch)

@@ -21,6 +21,7 @@ from minidock.config import Config
 from minidock.errors import (
     AddressInUse,
     Conflict,
+    InvalidArgument,
     MinidockError,
     NameInUse,
     NetworkInUse,
@@ -215,6 +216,17 @@ with minidock.Engine(sys.argv[1], sys.argv[2], Config(cgroup_parent=sys.argv[3])
 def _maker(roots: Roots, name: str, number: int, run: str = "") -> subprocess.Popen[str]:
     argv = [sys.executable, "-c", _MAKER, str(roots.data) + run, str(roots.run) + run, roots.cgroup_parent, name]
     return subprocess.Popen([*argv, str(number)], stdout=subprocess.PIPE, text=True)
+
+
+def test_a_name_that_begins_several_ids(networks: NetworkCollection) -> None:
+    ids = [networks.create(f"n{number}").id for number in range(17)]  # two of them begin with the same digit
+    digit = next(one[0] for one in ids if sum(other[0] == one[0] for other in ids) > 1)
+    with pytest.raises(InvalidArgument, match="ambiguous"):
+        networks.get(digit)
+    made = networks.create(digit)
+    assert networks.get(digit).id == made.id
+    with pytest.raises(NameInUse):
+        networks.create(digit)
 
 
 def test_processes_that_make_at_once(networks: NetworkCollection, roots: Roots) -> None:

@@ -88,7 +88,10 @@ class Tunnel:
     def _relay(self, client: socket.socket) -> None:
         head = b""
         while b"\r\n\r\n" not in head:
-            head += client.recv(4096)
+            data = client.recv(4096)
+            if not data:
+                return
+            head += data
         self.seen.append(head)
         port = int(head.split()[1].rpartition(b":")[2])
         with socket.create_connection(("127.0.0.1", port)) as server:

@@ -12,7 +12,6 @@ from minidock.errors import MinidockError
 from tests.conftest import Roots
 
 V2 = os.path.exists("/sys/fs/cgroup/cgroup.controllers")
-needs_v1 = pytest.mark.skipif(V2, reason="reads files of cgroup v1")
 
 
 def value(engine: minidock.Engine, image: str, file: str, **options: Any) -> str:
@@ -22,10 +21,22 @@ def value(engine: minidock.Engine, image: str, file: str, **options: Any) -> str
     return result.stdout.decode().strip()
 
 
-@needs_v1
-@pytest.mark.parametrize(
-    ("options", "file", "expected"),
+WRITTEN = (
     [
+        ({"memory": "64m"}, "memory.max", str(64 << 20)),
+        ({"memory": "64m"}, "memory.swap.max", str(64 << 20)),
+        ({"memory": 64 << 20, "mem_reservation": "32m"}, "memory.low", str(32 << 20)),
+        ({"cpus": "0.5"}, "cpu.max", "50000 100000"),
+        ({"cpu_quota": 25000, "cpu_period": 50000}, "cpu.max", "25000 50000"),
+        ({"cpu_shares": 1024}, "cpu.weight", "100"),
+        ({"cpuset_cpus": "0"}, "cpuset.cpus", "0"),
+        ({"cpuset_mems": "0"}, "cpuset.mems", "0"),
+        ({"pids_limit": 17}, "pids.max", "17"),
+        ({"pids_limit": -1}, "pids.max", "max"),
+        ({}, "memory.max", "max"),
+    ]
+    if V2
+    else [
         ({"memory": "64m"}, "memory/memory.limit_in_bytes", str(64 << 20)),
         ({"memory": 64 << 20, "mem_reservation": "32m"}, "memory/memory.soft_limit_in_bytes", str(32 << 20)),
         ({"mem_swappiness": 7}, "memory/memory.swappiness", "7"),
@@ -37,8 +48,11 @@ def value(engine: minidock.Engine, image: str, file: str, **options: Any) -> str
         ({"pids_limit": 17}, "pids/pids.max", "17"),
         ({"pids_limit": -1}, "pids/pids.max", "max"),
         ({}, "memory/memory.limit_in_bytes", "9223372036854771712"),
-    ],
+    ]
 )
+
+
+@pytest.mark.parametrize(("options", "file", "expected"), WRITTEN)
 def test_limits_are_written(
     engine: minidock.Engine, busybox: str, options: dict[str, Any], file: str, expected: str
 ) -> None:
@@ -110,14 +124,16 @@ def test_devices(engine: minidock.Engine, busybox: str) -> None:
 
 
 def test_cgroup_parent(engine: minidock.Engine, busybox: str, roots: Roots) -> None:
-    result = engine.containers.run(busybox, ["cat", "/proc/self/cgroup"], remove=True)
+    result = engine.containers.run(busybox, ["cat", "/proc/self/cgroup"], cgroupns="host", remove=True)
     assert f"{roots.cgroup_parent}/{result.container_id}".encode() in result.stdout
     parent = roots.cgroup_parent.strip("/")  # as on the command line, without a slash
-    result = engine.containers.run(busybox, ["cat", "/proc/self/cgroup"], cgroup_parent=parent, remove=True)
+    result = engine.containers.run(
+        busybox, ["cat", "/proc/self/cgroup"], cgroup_parent=parent, cgroupns="host", remove=True
+    )
     assert f"/{parent}/{result.container_id}".encode() in result.stdout
 
 
-@needs_v1
+@pytest.mark.skipif(V2, reason="reads files of cgroup v1")
 def test_what_the_host_cannot_do_is_a_warning_that_names_the_file(engine: minidock.Engine, busybox: str) -> None:
     script = "cat /sys/fs/cgroup/blkio/blkio.weight || cat /sys/fs/cgroup/blkio/blkio.bfq.weight"
     result = engine.containers.run(busybox, ["sh", "-c", script], blkio_weight=100, remove=True)

@@ -228,7 +228,7 @@ def test_the_configuration(roots: Roots, scripts: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("runc", "unknown or invalid runtime name: runc"),
+        ("crun", "unknown or invalid runtime name: crun"),
         ("nowhere/runc", "unknown or invalid runtime name"),
         ("/nonexistent/runc", "no such file"),
         ("/etc/passwd", "not executable"),
@@ -294,9 +294,10 @@ def test_what_needs_our_own_runtime(
 
 
 def test_another_containers_ipc_needs_our_own_runtime(engine: minidock.Engine, busybox: str, runtime: str) -> None:
+    donor = engine.containers.create(busybox, ["true"], name="donor")
     with pytest.raises(Unsupported, match="--ipc container:donor needs"):
         engine.containers.create(busybox, ["true"], runtime=runtime, ipc_mode="container:donor")
-    assert engine.containers.list(all=True) == []
+    assert [one.id for one in engine.containers.list(all=True)] == [donor.id]
 
 
 def test_orphans_in_the_hosts_pid_namespace_end_with_the_container(

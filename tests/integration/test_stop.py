@@ -95,7 +95,7 @@ def test_a_container_to_be_removed_goes(engine: minidock.Engine, busybox: str) -
 @pytest.mark.parametrize("signal", ["nope", "0", "65", "", "-1", "SIG", "RTMIN+99", 0, -1, 999])
 def test_nonsense_signals(engine: minidock.Engine, busybox: str, signal: str | int) -> None:
     container = started(engine)
-    with pytest.raises(InvalidArgument, match="invalid signal"):
+    with pytest.raises(InvalidArgument, match=r"invalid signal|does not support signal"):
         container.stop(signal=signal)
     assert state(container)["Status"] == "running"
 

@@ -205,6 +205,25 @@ def small_tar(size: int = 1000) -> bytes:
     return data.getvalue()
 
 
+def test_left_out_and_kept_are_the_same_layer(tmp_path: Path) -> None:
+    deep = "d" * 150
+    for path in ("etc/other", f"{deep}/etc/hosts", f"{deep}/made/deep", "etc/hosts"):
+        (tmp_path / "fs" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "fs" / path).touch()
+    left_out = ["etc/hosts", f"{deep}/made", f"{deep}/made/deep"]
+    with (tmp_path / "a.tar").open("w+b") as out:
+        written = _native.tar_tree(tmp_path / "fs", out.fileno(), left_out=left_out)
+        out.seek(0)
+        with tarfile.open(fileobj=out) as tar:
+            assert tar.getnames() == [".", deep, f"{deep}/etc", f"{deep}/etc/hosts", "etc", "etc/other"]
+    kept = _native.keep_tree(tmp_path / "fs", tmp_path / "split", left_out=left_out)
+    assert (kept.diff_id, kept.tar_size, kept.entries, kept.size) == (written.diff_id, written.tar_size, 6, 0)
+    assert not (tmp_path / "fs/etc/hosts").exists()
+    with (tmp_path / "b.tar").open("wb") as out:
+        _native.reassemble_layer(tmp_path / "fs", tmp_path / "split", out.fileno(), diff_id=kept.diff_id)
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
 @pytest.mark.parametrize("via", ["pipe", "socket"])
 def test_streams_without_an_offset(tmp_path: Path, via: str) -> None:
     data = gzip.compress(small_tar(3_000_000))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import time
 
 import pytest
 
@@ -101,8 +103,13 @@ def test_command(cli_busybox: Cli, engine: minidock.Engine) -> None:
     done = cli("wait", "one", "nope", "two", "one")
     assert (done.returncode, done.stdout) == (1, b"3\n0\n3\n")
     assert done.stderr == b"minidock: no such container: nope\n"
-    removed = started(engine, ["sh", "-c", "sleep 0.3; exit 6"], name="three", remove=True)
-    assert cli.ok("wait", "--condition", "removed", "three") == "6\n"
+    removed = started(
+        engine, ["sh", "-c", "while [ ! -e /over ]; do sleep 0.1; done; exit 6"], name="three", remove=True
+    )
+    waiting = cli.popen("wait", "--condition", "removed", "three", stdout=subprocess.PIPE)
+    time.sleep(2)
+    removed.exec(["touch", "/over"])
+    assert waiting.communicate()[0] == b"6\n"
     assert removed.id not in cli.ok("ps", "-aq", "--no-trunc")
     assert "requires at least 1 argument" in refused(cli, "wait")
     assert "must be one of" in refused(cli, "wait", "--condition", "sometimes", "one", code=125)

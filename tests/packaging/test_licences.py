@@ -57,7 +57,21 @@ def test_locked_crates_have_allowed_licences() -> None:
 
 def test_python_requirements_have_allowed_licences() -> None:
     found = {}
-    for name in ("click", "msgspec", "rich", "markdown-it-py", "mdurl", "pygments", "urllib3"):
+    for name in (
+        "click",
+        "h11",
+        "msgspec",
+        "rich",
+        "markdown-it-py",
+        "mdurl",
+        "pygments",
+        "urllib3",
+        "wsproto",
+        "cryptography",
+        "cffi",
+        "pycparser",
+        "wsproto",
+    ):
         meta = distribution(name).metadata
         classifiers = [c.rpartition(":: ")[2] for c in meta.get_all("Classifier") or [] if c.startswith("License")]
         found[name] = meta.get("License-Expression") or " ".join(classifiers) or str(meta.get("License"))

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 
@@ -21,8 +22,21 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("dist")
     # The registry's crates are compiled already; ours are built again, from the sdist.
     env = {**os.environ, "CARGO_TARGET_DIR": str(PROJECT / "target")}
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(out), str(PROJECT)]
-    subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+    def build(kind: str, source: Path) -> None:
+        command = [sys.executable, "-m", "build", "--no-isolation", kind, "--outdir", str(out), str(source)]
+        subprocess.run(command, check=True, env=env, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+    build("--sdist", PROJECT)
+    (sdist,) = out.glob("*.tar.gz")
+    sources = tmp_path_factory.mktemp("sources")
+    with tarfile.open(sdist) as tar:
+        for member in tar:
+            # Of now: cargo takes files with the sdist's old times for those that it has compiled in another run.
+            member.mtime = int(time.time())
+            tar.extract(member, sources, filter="data")
+    (source,) = sources.iterdir()
+    build("--wheel", source)
     return out
 
 
@@ -47,6 +61,9 @@ def test_wheel_carries_a_static_executable_helper(dist: Path) -> None:
         names = z.namelist()
     assert "minidock/py.typed" in names
     assert "minidock/_native.pyi" in names
+    assets = {"index.html", "app.js", "style.css", "views/containers.js"}
+    assets |= {"vendor/xterm/xterm.mjs", "vendor/xterm/LICENSE"}
+    assert {f"minidock/ui/assets/{name}" for name in assets} <= set(names)
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert not [name for name in names if "test" in name.split("/")[0]]
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import tarfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from minidock.build.failures import BuildFailed
-from minidock.errors import InvalidArgument, MinidockError
-from tests.images import tar_of
-from tests.integration.test_build import build, context, out
+from minidock.errors import InvalidArgument, MinidockError, NotFound
+from tests.images import node, tar_of
+from tests.integration.building import build, context, layers, out
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     import minidock
     from tests.security.conftest import Marker
 
@@ -136,6 +137,25 @@ def test_cve_2025_4953_writes_to_the_context(engine: minidock.Engine, busybox: s
     assert tmp_path.stat().st_uid == 0
 
 
+def test_cve_2026_44517_dockerfiles_that_lead_out(engine: minidock.Engine, busybox: str, marker: Marker) -> None:
+    """The Dockerfile of a context that came from elsewhere is one of its files."""
+    good = ("dir/inner", f"FROM {busybox}\nENV INNER=1\n".encode())
+    up = "../" * 40
+    for kind, link in (
+        (tarfile.SYMTYPE, str(marker.file)),
+        (tarfile.SYMTYPE, f"dir/{up}{str(marker.file)[1:]}"),
+        (tarfile.FIFOTYPE, ""),
+        (tarfile.SYMTYPE, "/dev/zero"),
+    ):
+        archive = tar_of(good, node("Dockerfile", kind, link=link), node("out", tarfile.SYMTYPE, link=str(marker.path)))
+        for name in (None, "out/file", str(marker.file), f"{up}{str(marker.file)[1:]}"):
+            with pytest.raises(NotFound, match="failed to read dockerfile: open"):
+                engine.images.build(archive, dockerfile=name)
+    for link in ("dir/inner", "/dir/inner", f"{up}dir/inner"):
+        archive = tar_of(good, node("Dockerfile", tarfile.SYMTYPE, link=link))
+        assert "INNER=1" in (engine.images.build(archive).defaults.env or [])
+
+
 def test_cve_2024_24557_an_image_that_looks_alike(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     """A base of another content, with the same configuration, history and name, is another base."""
     run = "RUN cat /who > /copy"
@@ -151,9 +171,12 @@ def test_hostile_passwd_files(engine: minidock.Engine, busybox: str, tmp_path: P
     context(tmp_path, {"f": "f"})
     with tarfile_of_passwd(b"evil:x:4294967296:0::/:\nmany:x:0:99999999999::/:\n") as archive:
         engine.images.import_(archive, "odd")
-    for user in ("evil", "many", "nobody", "4294967296", "-1", "a:b:c"):
+    for user in ("evil", "many", "4294967296"):
         with pytest.raises((BuildFailed, InvalidArgument)):
             build(engine, tmp_path, f"FROM odd\nCOPY --chown={user} f /\n")
+    for user in ("nobody", "-1", "a:b:c"):  # root's, as in Docker
+        image = build(engine, tmp_path, f"FROM odd\nCOPY --chown={user} f /\n")
+        assert [(one.uid, one.gid) for one in layers(engine, image)[-1].values()] == [(0, 0)]
     build(engine, tmp_path, "FROM odd\nCOPY --chown=2147483647:5 f /\n")
 
 
@@ -162,3 +185,19 @@ def tarfile_of_passwd(data: bytes) -> Any:
     import io
 
     return io.BytesIO(tar_of(("etc/passwd", data)))
+
+
+def test_a_secret_that_is_a_variable_is_in_no_database(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Neither of a command that does its work nor of one that fails; what cannot be a variable is not shown."""
+    value = f"secret-{os.urandom(8).hex()}"
+    text = f"FROM {busybox}\nENV TOKEN=none\nRUN --mount=type=secret,id=t,env=TOKEN "
+    build(engine, tmp_path, text + "test ${#TOKEN} = 23\n", secrets={"t": value})
+    with pytest.raises(BuildFailed):
+        build(engine, tmp_path, text + "false\n", secrets={"t": value})
+    databases = b"".join(path.read_bytes() for path in Path(engine.store.paths.data).glob("minidock.db*"))
+    assert databases
+    assert value.encode() not in databases
+    for odd in (b"a\0b-hidden", b"\xff-hidden"):
+        with pytest.raises(MinidockError, match="secret t: no text") as caught:
+            build(engine, tmp_path, text + "true\n", secrets={"t": odd})
+        assert "hidden" not in str(caught.value)

@@ -50,12 +50,17 @@ def _send(frame: bytes) -> None:
 def test_cve_2020_13401_2024_32473_forged_router_advertisement(net_busybox: minidock.Engine, ipv6: bool) -> None:
     net_busybox.networks.create("here", enable_ipv6=ipv6)
     one, two = (net_busybox.containers.run("busybox", SLEEP, detach=True, network="here") for _ in range(2))
-    before = Path("/proc/net/ipv6_route").read_text()
+    bridge = net_busybox.networks.get("here").record.bridge
+
+    def routes_of_bridge() -> list[str]:
+        return [line for line in Path("/proc/net/ipv6_route").read_text().splitlines() if line.split()[-1] == bridge]
+
+    before = routes_of_bridge()
     mac = bytes.fromhex(one.attrs["NetworkSettings"]["Networks"]["here"]["MacAddress"].replace(":", ""))
     net.in_namespace(one.state.pid, lambda: _send(_advertisement(mac)))
     time.sleep(0.3)
     assert "20010db80bad" not in Path("/proc/net/ipv6_route").read_text()
-    assert len(Path("/proc/net/ipv6_route").read_text().splitlines()) == len(before.splitlines())
+    assert len(routes_of_bridge()) == len(before)
     for container in (one, two):
         routes = container.exec(["cat", "/proc/net/ipv6_route", "/proc/net/if_inet6"]).stdout.decode()
         assert "20010db80bad" not in routes

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from minidock import doctor, helper
+from minidock import _native, doctor, helper
 from minidock.doctor import Check
 from minidock.errors import SystemFailure, Timeout
 from tests.leaks import children
@@ -86,3 +86,19 @@ def test_this_host(tmp_path: Path) -> None:
     assert "the checks themselves" not in {check.name for check in checks}
     assert stat.S_ISREG(os.stat(helper.shipped()).st_mode)
     assert os.listdir(tmp_path) in ([], ["tmp"])
+
+
+def test_other_firewalls(monkeypatch: pytest.MonkeyPatch) -> None:
+    chain = "chain forward of nf_tables table inet filter"
+    monkeypatch.setattr(_native, "firewall_others", lambda _: [(chain, True), ("chain other", False)])
+    monkeypatch.setattr(_native, "firewall_problems", lambda _: ["chain other drops"])
+    opened, closed = doctor.firewalls("/run/minidock")
+    assert (opened.status, opened.found) == ("ok", f"{chain} drops what is forwarded, but not what is the containers'")
+    assert (closed.status, closed.found) == ("warn", "chain other drops")
+    assert "minidock network repair" in closed.advice
+
+    def without(_: str) -> list[str]:
+        raise _native.NativeError("no nf_tables")
+
+    monkeypatch.setattr(_native, "firewall_others", without)
+    assert doctor.firewalls("/run/minidock") == []

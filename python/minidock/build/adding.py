@@ -71,13 +71,13 @@ class Local:
 
         fd = self._source.open(match.files[0].node)
         try:
-            directory = unpacking.unpacked(fd, self._directory, match.name, stack)
+            unpacked = unpacking.unpacked(fd, self._directory, match.name, stack)
         finally:
             os.close(fd)
-        if directory is None:
+        if unpacked is None:
             placing.copy(self._source, match, destination)  # it only begins like an archive
             return
-        _place_all(placing, directory, destination, match.name)
+        unpacked.place(placing, destination)
 
 
 def remote(build: Build, instruction: Add, text: str) -> Fetched | Cloned | None:
@@ -133,8 +133,6 @@ class Fetched:
         from minidock.build import unpacking
 
         path, name = self._fetch(), self._name()
-        if not name and destination.endswith("/"):
-            raise InvalidArgument(f"ADD {self._url}: cannot determine a filename for {destination}; name the file")
         directory = self._build.work.path
         if self._instruction.unpack:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
@@ -143,7 +141,7 @@ class Fetched:
             finally:
                 os.close(fd)
             if unpacked is not None:
-                _place_all(placing, unpacked, destination, name)
+                unpacked.place(placing, destination)
                 return
         os.chmod(path, 0o600)
         tree = sources.Source(Merged([directory]), self._url)
@@ -158,30 +156,24 @@ class Cloned:
         from minidock.build import git
 
         self._where = git.parse(url)
-        self._keep = bool(instruction.keep_git_dir)
+        self._keep = bool(instruction.keep_git_dir) or self._where.keep_git
         self._path = build.work.join(f"git-{os.urandom(6).hex()}")
-        self._commit = git.clone(self._where, self._path, keep_git=self._keep, stop=build.stop)
-        wanted = instruction.checksum.removeprefix("sha1:")
-        if wanted and not self._commit.startswith(wanted):
-            raise Corrupt(f"expected checksum to match {wanted}, got {self._commit}")
+        checksum = instruction.checksum
+        self._commit = git.clone(self._where, self._path, keep_git=self._keep, checksum=checksum, stop=build.stop)
 
     def fact(self, *, times: bool) -> keys.Fact:
         """What the key has of it."""
         del times
-        return ["git", self._commit, self._where.directory, str(self._keep)]
+        return ["git", self._commit, self._where.directory, str(self._keep), str(self._where.submodules)]
 
     def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
         """Put it where it belongs."""
         from minidock.build import git
 
         del stack
-        _place_all(placing, git.part(self._where, self._path), destination, self._where.remote)
-
-
-def _place_all(placing: Placing, directory: str, destination: str, shown: str) -> None:
-    tree = sources.Source(Merged([directory]), shown)
-    for found in tree.match("/"):
-        placing.copy(tree, found, destination)
+        tree = sources.Source(Merged([git.part(self._where, self._path)]), self._where.shown)
+        for found in tree.match("/"):
+            placing.copy(tree, found, destination)
 
 
 def _digest(path: str, algorithm: str) -> str:

@@ -7,23 +7,25 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
-from minidock.build import contexts, docker_py, options
+from minidock.build import contexts, docker_py, named, options
 from minidock.build.executor import Build
 from minidock.errors import InvalidArgument
+from minidock.images.parallel import started
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Self, Unpack
 
     from minidock.build import exchange
+    from minidock.build.agents import Agent
+    from minidock.build.annotating import Annotation
     from minidock.build.dockerfile.checking import Checked
-    from minidock.build.dockerfile.scopes import Base
     from minidock.build.events import Event
     from minidock.build.failures import Failed
     from minidock.build.python.image import Image as Program
     from minidock.engine import Engine
     from minidock.images.image import Image
-    from minidock.spec.oci_image import ExecutionConfig
+    from minidock.spec.oci_image import ImageConfig
     from minidock.store.images import ImageRow
 
     Context = str | os.PathLike[str] | bytes | BinaryIO | int | Program
@@ -41,9 +43,12 @@ class BuildOptions(TypedDict, total=False):
     secrets: Mapping[str, str | bytes] | Sequence[str]
     """For ``RUN --mount=type=secret``: values by id, or texts as the flag ``--secret``."""
     ssh: Sequence[str]
-    """For ``RUN --mount=type=ssh``: texts as the flag ``--ssh``, ``ID[=SOCKET]``."""
+    """For ``RUN --mount=type=ssh``: texts as the flag ``--ssh``, ``ID[=SOCKET|KEYFILE[,KEYFILE]]``."""
     tags: str | Sequence[str]
     labels: Mapping[str, str]
+    annotations: Mapping[str, str] | Sequence[str]
+    """For the image's manifest, or with ``manifest-descriptor:KEY`` for what leads to it in an archive; a name of
+    ``tags`` has them, also when it is pushed. They do not change the image's id."""
     no_cache: bool
     no_cache_filter: Sequence[str]
     """Stages of which nothing is taken from the cache."""
@@ -58,7 +63,8 @@ class BuildOptions(TypedDict, total=False):
     verify: bool
     """Build twice, the second time without any cache, and raise NotReproducible where a file differs."""
     contexts: Mapping[str, str]
-    """Other contexts by name, for ``--from`` and FROM: directories, URLs, or ``docker-image://NAME``."""
+    """Other contexts by name, for FROM and ``--from``, before stages and images of this name: directories, URLs,
+    ``docker-image://NAME`` or ``oci-layout://PATH[:TAG][@DIGEST]``."""
     network: str
     """``default``, ``none`` or ``host``, for every RUN that names none."""
     extra_hosts: Mapping[str, str] | Sequence[str]
@@ -122,9 +128,6 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
     unknown = set(given) - set(BuildOptions.__annotations__)
     if unknown:
         raise InvalidArgument(f'unknown option "{min(unknown)}"')
-    network = given.get("network") or "default"
-    if network not in options.NETWORKS:
-        raise InvalidArgument(f"network {network!r}: a build has default, none or host")
     tags = given.get("tags") or []
     tags = [tags] if isinstance(tags, str) else list(tags)
     if given.get("tag"):
@@ -135,19 +138,20 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         target=given.get("target") or "",
         args={name: value for name, value in args.items() if value is not None},
         labels={name: value or "" for name, value in (given.get("labels") or {}).items()},
+        annotations=_annotations(given.get("annotations") or ()),
         tags=options.names(tags),
         no_cache=bool(given.get("no_cache")),
         no_cache_filter=tuple(name.lower() for name in given.get("no_cache_filter") or ()),
         pull=bool(given.get("pull")),
         verify=bool(given.get("verify")),
-        platform=given.get("platform"),
-        network=network,
+        platform=options.platform(given.get("platform")),
+        network=given.get("network") or "default",
         epoch=options.epoch(given.get("timestamps") or "fixed"),
         secrets=_secrets(given.get("secrets") or {}),
         cache_from=_places(given.get("cache_from") or (), to=False),
         cache_to=_places(given.get("cache_to") or (), to=True),
-        ssh=dict(options.agent(text, os.environ) for text in given.get("ssh") or ()),
-        contexts={name.lower(): os.fspath(value) for name, value in (given.get("contexts") or {}).items()},
+        ssh=_agents(given.get("ssh") or ()),
+        contexts=named.given({name: os.fspath(value) for name, value in (given.get("contexts") or {}).items()}),
         run={name: given[name] for name in _RUN if given.get(name) is not None},  # type: ignore[literal-required]
     )
     return made, given.get("dockerfile")
@@ -157,9 +161,31 @@ def opened(
     engine: Engine, context: Context | None, given: BuildOptions
 ) -> tuple[options.Options, contexts.BuildContext]:
     """Return the options, and the context that is opened; see :func:`contexts.load`. Raises InvalidArgument."""
+    is_classic = bool(given.get("custom_context"))
     context, given = docker_py.ours(context, given)
     made, dockerfile = checked(given)
-    return made, contexts.load(engine, context, dockerfile)
+    loaded = contexts.load(engine, context, dockerfile)
+    # Such tars are for Docker's classic builder, to which owners say nothing: they are those of whoever packed it.
+    loaded.keeps_owners = loaded.keeps_owners and not is_classic
+    if is_classic:
+        contexts.drop_ignored(loaded, dockerfile if isinstance(dockerfile, str) else contexts.DOCKERFILE)
+    return made, loaded
+
+
+def _agents(texts: Sequence[str]) -> dict[str, Agent]:
+    if not texts:
+        return {}
+    from minidock.build import agents
+
+    return dict(agents.parse(text, os.environ) for text in texts)
+
+
+def _annotations(given: Mapping[str, str] | Sequence[str]) -> tuple[Annotation, ...]:
+    if not given:
+        return ()
+    from minidock.build import annotating
+
+    return annotating.parse(given)
 
 
 def _places(texts: Sequence[str], *, to: bool) -> tuple[exchange.Place, ...]:
@@ -197,15 +223,20 @@ def build(
 def build_files(
     engine: Engine,
     context: Context | None,
-    destination: str | os.PathLike[str] | int,
+    destination: str | os.PathLike[str] | int | None,
     report: Callable[[Event], None],
     shell: Callable[[Failed], None] | None = None,
     **given: Unpack[BuildOptions],
 ) -> None:
-    """Build files; see :meth:`ImageCollection.build_files`, and for ``shell`` :class:`Build`."""
+    """Build files; see :meth:`ImageCollection.build_files`, and for ``shell`` :class:`Build`.
+
+    Without a destination what was done goes into the cache alone.
+    """
     from minidock.build import outputs
 
     def use(layers: list[str]) -> None:
+        if destination is None:
+            return
         if isinstance(destination, int):
             outputs.write(layers, destination)
         else:
@@ -220,26 +251,32 @@ def build_files(
 
 def check(engine: Engine, context: Context | None, **given: Unpack[BuildOptions]) -> tuple[Checked, str, list[str]]:
     """Return what is to be said about a Dockerfile, its name and its lines; nothing is built or pulled."""
+    made, loaded = opened(engine, context, given)
+    try:
+        lines = loaded.dockerfile.decode("utf-8", "replace").splitlines()
+        return check_opened(engine, made, loaded), loaded.dockerfile_shown, lines
+    finally:
+        loaded.close()
+
+
+def check_opened(engine: Engine, made: options.Options, loaded: contexts.BuildContext) -> Checked:
+    """The same for a context that is open."""
     from minidock.build.dockerfile import checking
     from minidock.errors import MinidockError
     from minidock.images import platforms
 
-    def config(base: Base) -> ExecutionConfig | None:
+    def image(name: str, platform: platforms.Platform | None) -> ImageConfig | None:
         try:
-            row, _ = engine.images.resolve(base.image, None if base.platform is None else str(base.platform))
+            row, _ = engine.images.resolve(name, None if platform is None else str(platform))
         except MinidockError:
             return None
-        return None if row is None else engine.images.decode_config(row).config
+        return None if row is None else engine.images.decode_config(row)
 
-    made, loaded = opened(engine, context, given)
-    try:
-        host = platforms.host()
-        target = host if made.platform is None else platforms.parse(made.platform)
-        data = loaded.dockerfile
-        found = checking.check(data, config, host, target, given=made.args, target=made.target, ignore=loaded.ignore)
-        return found, loaded.dockerfile_shown, data.decode("utf-8", "replace").splitlines()
-    finally:
-        loaded.close()
+    host = platforms.host()
+    target = host if made.platform is None else platforms.parse(made.platform)
+    return checking.check(
+        loaded.dockerfile, image, host, target, given=made.args, target=made.target, ignore=loaded.ignore
+    )
 
 
 class BuildStream:
@@ -253,7 +290,11 @@ class BuildStream:
         made, self._loaded = opened(engine, context, given)
         self._build = Build(engine, self._loaded, made, self._events.put)
         self._thread = threading.Thread(target=self._run, name="minidock-build", daemon=True)
-        self._thread.start()
+        try:
+            started(self._thread)
+        except BaseException:
+            self._loaded.close()
+            raise
 
     def _run(self) -> None:
         try:
@@ -281,10 +322,14 @@ class BuildStream:
         assert self._row is not None  # noqa: S101 - it did not fail
         return self._engine.images.made(self._row)
 
+    def stop(self) -> None:
+        """Let the build end soon, with Cancelled; for another thread."""
+        self._build.stop.set()
+
     def close(self) -> None:
         """End the build, if it goes on."""
         if self._thread.is_alive():
-            self._build.stop.set()
+            self.stop()
         self._thread.join()
 
     def __enter__(self) -> Self:

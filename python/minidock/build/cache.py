@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 REGULAR = "regular"
 MOUNT = "exec.cachemount"
+CLIENT = "source.local"
+"""Files of a client of the server, which sends only what has changed."""
 _FILTERS = ("id", "type", "until", "unused-for", "description", "inuse", "shared")
 
 
@@ -81,8 +83,8 @@ class Builder:
     def entries(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> list[Entry]:
         """Return what the cache holds, the one used last first.
 
-        ``filters``: id, type (regular, exec.cachemount), until (a time), unused-for (a duration), description, inuse,
-        shared. Raises InvalidArgument for a filter that makes no sense.
+        ``filters``: id, type (regular, exec.cachemount, source.local), until (a time), unused-for (a duration),
+        description, inuse, shared. Raises InvalidArgument for a filter that makes no sense.
         """
         wanted = _parsed(filters)
         cache, paths = self._store.build_cache, self._store.paths
@@ -104,11 +106,12 @@ class Builder:
             lock = _exclusive(directory)
             if lock is not None:
                 os.close(lock)
+            is_mount = mount.name == caches.name_of(mount.id)
             found.append(
                 Entry(
                     mount.name,
-                    MOUNT,
-                    f"cache mount {mount.id}",
+                    MOUNT if is_mount else CLIENT,
+                    f"cache mount {mount.id}" if is_mount else mount.id,
                     _size(directory),
                     mount.created,
                     mount.used,
@@ -151,7 +154,7 @@ class Builder:
                 break
             if entry.in_use or not _passes(entry, wanted):
                 continue
-            if not (all or by_type) and (entry.shared or entry.type == MOUNT):
+            if not (all or by_type) and (entry.shared or entry.type != REGULAR):
                 continue
             if not self._remove(entry):
                 continue

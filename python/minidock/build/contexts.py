@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import stat
 from typing import TYPE_CHECKING, BinaryIO
 
+from minidock.build.merged import Merged
 from minidock.build.sources import Context
-from minidock.errors import InvalidArgument, LimitExceeded, NotFound, Unsupported
-from minidock.store.failures import from_os
+from minidock.errors import InvalidArgument, LimitExceeded, NotFound
+from minidock.store.failures import from_os, translated
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from minidock.build.ignore import Ignore
     from minidock.build.python.image import Image
     from minidock.build.python.program import Program
+    from minidock.build.stopping import Stop
     from minidock.engine import Engine
     from minidock.store.build_cache import BuildCache
 
@@ -28,6 +33,8 @@ class BuildContext:
     """A context that has been opened, with the Dockerfile's text, or a program in place of both."""
 
     program: Program | None = None
+    expected: Sequence[str] = ()
+    """What the Dockerfile copies of it, as far as that is known before: for contexts that are fetched file by file."""
 
     def __init__(self, path: str, dockerfile: bytes, shown: str, ignore: Ignore | None, *, keep: bool) -> None:
         self.path = path
@@ -36,11 +43,15 @@ class BuildContext:
         self.ignore = ignore
         self._keep = keep
         self.work: Workspace | None = None
+        self.keeps_owners = False
+        """It is a tar: files keep their owners and attributes, as in Docker."""
 
     def open(self, work: Workspace, cache: BuildCache) -> Context:
         """Return the files. ``work`` is the build's own."""
         del work
-        return Context(self.path, "the build context", self.ignore, cache if self._keep else None)
+        made = Context(self.path, "the build context", self.ignore, cache if self._keep else None)
+        made.keeps_owners = self.keeps_owners
+        return made
 
     def close(self) -> None:
         """Remove what was unpacked or fetched."""
@@ -58,16 +69,18 @@ def load(
     engine: Engine,
     context: str | os.PathLike[str] | bytes | BinaryIO | int | Image,
     dockerfile: str | os.PathLike[str] | bytes | None = None,
+    stop: Stop | None = None,
 ) -> BuildContext:
     """Open a context. ``dockerfile`` is a path, from the context if relative, or the text itself.
 
-    Raises NotFound, InvalidArgument, Corrupt for a damaged archive, and what fetching raises.
+    ``stop`` ends what is fetched. Raises NotFound, InvalidArgument, Corrupt for a damaged archive, and what fetching
+    raises.
     """
     _ = engine.store.database  # the data root is there
     if isinstance(context, (str, os.PathLike)) and context != "-":
         text = os.fspath(context)
         if is_remote(text):
-            return _fetched(engine, text, dockerfile)
+            return _fetched(engine, text, dockerfile, stop)
         return _directory(text, dockerfile)
     if not isinstance(context, (str, bytes, bytearray, memoryview, int)) and not hasattr(context, "read"):
         from minidock.build.python import program
@@ -86,6 +99,8 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
             raise InvalidArgument(f'unable to prepare context: path "{path}" is not a directory')
     except FileNotFoundError as error:
         raise NotFound(f'unable to prepare context: path "{path}" not found') from error
+    except ValueError as error:
+        raise InvalidArgument(f"unable to prepare context: path {path!r}: no directory can have this name") from error
     except OSError as error:
         raise from_os(error, "read", path) from error
     # As with Docker, ignore files count for directories of this host only: what comes as a whole is all wanted.
@@ -95,20 +110,33 @@ def _directory(path: str, dockerfile: str | os.PathLike[str] | bytes | None, *, 
     place = os.path.join(real, name or DOCKERFILE)
     if not name and not os.path.lexists(place) and os.path.lexists(os.path.join(real, "dockerfile")):
         place = os.path.join(real, "dockerfile")
-    data = _read(place, name or DOCKERFILE)
+    data = _read(place, name or DOCKERFILE) if keep else read_inside(real, name or os.path.basename(place))
     return BuildContext(real, data, os.path.basename(place), _ignore(real, place) if keep else None, keep=keep)
+
+
+def drop_ignored(context: BuildContext, dockerfile: str) -> None:
+    """Remove the Dockerfile and ``.dockerignore`` from a tar's files where the latter names them, as Docker does.
+
+    Clients of its classic builder leave out everything else themselves. Raises InvalidArgument, LimitExceeded.
+    """
+    rules = Merged([context.path]).read(".dockerignore", _MAX_DOCKERFILE + 1)
+    if rules is None:
+        return
+    from minidock.build import ignore as ignoring
+
+    found = ignoring.read(rules)
+    for name in (dockerfile, ".dockerignore"):
+        place = os.path.join(context.path, name)
+        folder = os.path.realpath(os.path.dirname(place))
+        # No link of the archive's leads to where something would be removed.
+        if found.excludes(name, is_directory=False) and f"{folder}/".startswith(f"{context.path}/"):
+            with translated("remove", place), contextlib.suppress(FileNotFoundError, IsADirectoryError):
+                os.unlink(os.path.join(folder, os.path.basename(name)))
 
 
 def load_directory(path: str) -> BuildContext:
     """Open a directory of which only the files count."""
     return _directory(path, b"")
-
-
-def files(engine: Engine, context: str) -> BuildContext:
-    """Open a context of which only the files count: a directory, or the URL of a tar or a repository."""
-    if context.startswith("oci-layout://"):
-        raise Unsupported(f"build context {context}: load it, and name it docker-image://NAME")
-    return load(engine, context, b"")
 
 
 def _read(place: str, shown: str) -> bytes:
@@ -119,6 +147,21 @@ def _read(place: str, shown: str) -> bytes:
         raise NotFound(f"failed to read dockerfile: open {shown}: no such file or directory") from error
     except OSError as error:
         raise from_os(error, "read", place) from error
+    return _not_too_large(data, shown)
+
+
+def read_inside(context: str, name: str) -> bytes:
+    """A Dockerfile of a context that came from elsewhere: no link of it leads to a file of this host.
+
+    Raises NotFound, LimitExceeded.
+    """
+    data = Merged([context]).read(name, _MAX_DOCKERFILE + 1)
+    if data is None:
+        raise NotFound(f"failed to read dockerfile: open {name}: no such file or directory")
+    return _not_too_large(data, name)
+
+
+def _not_too_large(data: bytes, shown: str) -> bytes:
     if len(data) > _MAX_DOCKERFILE:
         raise LimitExceeded(f"{shown}: larger than {_MAX_DOCKERFILE >> 20} MiB")
     return data
@@ -145,14 +188,16 @@ def _stream(
     work = Workspace(engine.store.paths, "context")
     try:
         path = work.join("files")
-        os.mkdir(path, 0o755)
+        with translated("make", path):
+            os.mkdir(path, 0o755)
         data = _drained(source, work)
         fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
         try:
             head = os.pread(fd, unpacking.HEAD, 0)
             if unpacking.is_archive(head):
-                unpacking.unpack(fd, path, "the build context", owners=False)
+                unpacking.unpack(fd, path, "the build context", owners=True)
                 made = _directory(path, dockerfile, keep=False)
+                made.keeps_owners = True
             else:
                 text = os.pread(fd, _MAX_DOCKERFILE + 1, 0)
                 if len(text) > _MAX_DOCKERFILE:
@@ -172,7 +217,7 @@ def _stream(
 def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
     """Write all that ``source`` gives to a file."""
     path = work.join("context.tar")
-    with open(path, "wb") as out:
+    with translated("write", path), open(path, "wb") as out:
         if isinstance(source, (bytes, bytearray, memoryview)):
             out.write(source)
         elif isinstance(source, int):
@@ -184,7 +229,9 @@ def _drained(source: bytes | BinaryIO | int, work: Workspace) -> str:
     return path
 
 
-def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None) -> BuildContext:
+def _fetched(
+    engine: Engine, url: str, dockerfile: str | os.PathLike[str] | bytes | None, stop: Stop | None
+) -> BuildContext:
     from minidock.build import fetching, git
 
     if git.is_repository(url):
@@ -192,7 +239,7 @@ def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | byte
         work = Workspace(engine.store.paths, "context")
         try:
             path = work.join("files")
-            git.clone(where, path)
+            git.clone(where, path, stop=stop)
             made = _directory(git.part(where, path), dockerfile, keep=False)
         except BaseException:
             work.close()
@@ -201,6 +248,6 @@ def _fetched(engine: Engine, url: str, dockerfile: str | os.PathLike[str] | byte
         return made
     with Workspace(engine.store.paths, "context") as work:
         target = work.join("fetched")
-        fetching.download(engine, url, target)
+        fetching.download(engine, url, target, stop)
         with open(target, "rb") as file:
             return _stream(engine, file, dockerfile)

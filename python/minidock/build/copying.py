@@ -8,21 +8,22 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.build.merged import Node
 from minidock.errors import InvalidArgument
-from minidock.images.rootfs_tar import block, is_wanted, record, time_record
+from minidock.images.layer_tar import TarWriter, is_wanted, split_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from minidock.build.merged import Merged
     from minidock.build.sources import Match, Source
 
-_BLOCK = 512
-_CHUNK = 1 << 20
-_OCTAL_SIZE = 0o77777777777
-_OCTAL_ID = 0o7777777
-_SECOND = 10**9
+_SMALL = 128 << 10
+"""Bytes of a file that go through a buffer."""
 _DIRECTORY_MODE = 0o755
+_UMASK = 0o022
 _FILE_MODE = 0o644
+_OPAQUE = ".wh..wh..opq"
+_PIECE = 16 << 20
+"""Bytes of a file that are copied between two checks."""
 
 
 class Item(NamedTuple):
@@ -46,7 +47,8 @@ class Placing:
     """Puts files into the tree ``below``; what comes later replaces what came earlier.
 
     ``owner`` and ``mode`` are those of ``--chown`` and ``--chmod``. ``date`` in ns is the time of every file, or None
-    to keep their own; ``now`` that of directories that are made.
+    to keep their own; ``now`` that of directories that are made. ``check`` is called again and again while files are
+    read, and what it raises ends that.
     """
 
     def __init__(
@@ -57,14 +59,20 @@ class Placing:
         mode: str,
         date: int | None,
         now: int,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
+        self._check = check
         self._below = below
         self._owner = owner
         self._mode = mode
+        # Docker makes directories with an octal --chmod's permissions, of which its umask takes away some.
+        self._new = int(mode, 8) & 0o777 & ~_UMASK if mode.isdigit() else _DIRECTORY_MODE
         self._date = date
         self._now = now
         self._group = 0
         self.items: dict[str, Item] = {}
+        self._replaced: set[str] = set()
+        """Paths whose former files are no longer there, and all below them."""
 
     def copy(self, source: Source, match: Match, destination: str) -> None:
         """Copy a file, or what a directory holds, to ``destination``; one that ends in a slash is a directory.
@@ -73,20 +81,61 @@ class Placing:
         """
         self._group += 1
         into = self._resolve(destination)
-        top = match.files[0]
         if not match.is_directory and (destination.endswith("/") or self._is_directory(into)):
             into = f"{into}/{match.name}" if into else match.name
             if not match.name:
                 raise InvalidArgument(f"cannot copy {source.shown} to {destination}: it has no name")
-        if match.is_directory:
-            self._make_directory(into, changed=True, like=top.node, source=source)
-        else:
-            self._make_directory(into.rpartition("/")[0])
+        self._make_directory(into if match.is_directory else into.rpartition("/")[0])
         for found in match.files:
             if match.is_directory and not found.below:
                 continue
             path = "/".join(part for part in (into, found.below) if part)
             self._put(path, found.node, found.xattrs, source)
+
+    def unpack(self, source: Source, match: Match, destination: str, implied: Callable[[Node], bool]) -> None:
+        """Put an archive's files into the directory ``destination``; ``--chmod`` does not count for them.
+
+        ``implied`` tells of a directory that the archive has no entry of: one that is there stays as it is.
+        """
+        self._group += 1
+        into = self._resolve(destination)
+        self._make_directory(into, mode=_DIRECTORY_MODE)
+        places = {"": into}
+        for found in match.files[1:]:
+            above, _, name = found.below.rpartition("/")
+            path = f"{places[above]}/{name}" if places[above] else name
+            if found.node.is_directory and implied(found.node):
+                path = self._below.resolve(path) if self._is_link(path) else path
+                self._imply(path)
+            else:
+                self._replace(path, is_directory=found.node.is_directory)
+                self._put(path, found.node, found.xattrs, source, change=False)
+            places[found.below] = path
+
+    def _is_link(self, path: str) -> bool:
+        seen = self._look(path)
+        return seen is not None and stat.S_ISLNK(seen[0])
+
+    def _imply(self, path: str) -> None:
+        if self._is_directory(path):
+            return
+        self._require(path, is_directory=True)
+        self._make_directory(path.rpartition("/")[0])
+        made = self._made(path, _DIRECTORY_MODE, None)
+        self.items[path] = made._replace(mode=made.mode & ~stat.S_ISGID)
+
+    def _replace(self, path: str, *, is_directory: bool) -> None:
+        """Make room for an archive's entry, which takes the place of what is no directory like itself."""
+        seen = self._look(path)
+        if seen is None or (is_directory and stat.S_ISDIR(seen[0])):
+            return
+        if path in self.items:
+            for below in [name for name in self.items if name == path or name.startswith(f"{path}/")]:
+                del self.items[below]
+        if is_directory and self._lower(path) is not None:
+            opaque = f"{path}/{_OPAQUE}"
+            self.items[opaque] = Item(opaque, stat.S_IFREG, 0, 0, self._now if self._date is None else self._date)
+        self._replaced.add(path)
 
     def copy_with_parents(self, source: Source, match: Match, destination: str, *, drop: int) -> None:
         """Copy as :meth:`copy`, below directories like those that the match is in, but the first ``drop`` of them."""
@@ -98,7 +147,7 @@ class Placing:
             node = source.tree.look(source.tree.resolve("/".join(parts[:count])))
             path = "/".join(part for part in (into, *parts[drop:count]) if part)
             if node is not None and not self._is_directory(path):
-                self._put(path, node, xattrs(node.place), source)
+                self._put(path, node, source.xattrs(node), source)
         for found in match.files:
             path = "/".join(part for part in (into, *parts[drop:], found.below) if part)
             if not found.node.is_directory or not self._is_directory(path):
@@ -135,8 +184,15 @@ class Placing:
         item = self.items.get(path)
         if item is not None:
             return item.mode, item
-        node = self._below.look(path)
+        node = self._lower(path)
         return None if node is None else (node.status.st_mode, node)
+
+    def _lower(self, path: str) -> Node | None:
+        if self._replaced:
+            parts = path.split("/")
+            if any("/".join(parts[:count]) in self._replaced for count in range(1, len(parts) + 1)):
+                return None
+        return self._below.look(path)
 
     def _is_directory(self, path: str) -> bool:
         if not path:
@@ -152,37 +208,55 @@ class Placing:
             raise InvalidArgument(f"cannot copy to non-directory: /{path}")
         raise InvalidArgument(f"cannot replace to directory /{path} with file")
 
-    def _make_directory(
-        self, path: str, *, changed: bool = False, like: Node | None = None, source: Source | None = None
-    ) -> None:
-        """Make a directory with all above it; those that are there stay as they are. ``changed``: it gets files."""
-        if path in self.items:
-            self._require(path, is_directory=True)
-            return
-        if path:
-            self._make_directory(path.rpartition("/")[0])
+    def _make_directory(self, path: str, *, mode: int | None = None) -> None:
+        """Make a directory with all above it; those that are there stay as they are."""
+        missing = [path]
+        while missing[-1] and missing[-1] not in self.items:
+            missing.append(missing[-1].rpartition("/")[0])
+        for one in reversed(missing):
+            self._make_one(one, mode)
+
+    def _make_one(self, path: str, mode: int | None) -> None:
         self._require(path, is_directory=True)
-        node = self._below.look(path)
-        time = self._now if self._date is None else self._date
+        if path in self.items:
+            return
+        node = self._lower(path)
         if node is not None:
             status = node.status
+            time = self._now if self._date is None else self._date
             self.items[path] = Item(
                 path, status.st_mode, status.st_uid, status.st_gid, time, node=node, xattrs=xattrs(node.place)
             )
             return
-        mode, (uid, gid) = _DIRECTORY_MODE, self._owner or (0, 0)
-        if changed and like is not None:
-            mode = self._changed(mode, is_directory=True)
-            if source is not None and source.keeps_owners and self._owner is None:
-                uid, gid = 0, 0
-        self.items[path] = Item(path, stat.S_IFDIR | mode, uid, gid, time)
+        self.items[path] = self._made(path, self._new if mode is None else mode, self._owner)
 
-    def _put(self, path: str, node: Node, attributes: tuple[tuple[str, bytes], ...], source: Source) -> None:
+    def _made(self, path: str, mode: int, owner: tuple[int, int] | None) -> Item:
+        """A directory that comes to be for the sake of what is in it."""
+        time = self._now if self._date is None else self._date
+        if not path:  # the top of no image at all
+            return Item(path, stat.S_IFDIR | _DIRECTORY_MODE, 0, 0, time)
+        uid, gid = owner or (0, 0)
+        above = self._look(path.rpartition("/")[0])
+        if above is not None and above[0] & stat.S_ISGID:
+            mode |= stat.S_ISGID
+            if owner is None:
+                gid = above[1].gid if isinstance(above[1], Item) else above[1].status.st_gid
+        return Item(path, stat.S_IFDIR | mode, uid, gid, time)
+
+    def _put(
+        self,
+        path: str,
+        node: Node,
+        attributes: tuple[tuple[str, bytes], ...],
+        source: Source,
+        *,
+        change: bool = True,
+    ) -> None:
         self._make_directory(path.rpartition("/")[0])
         self._require(path, is_directory=node.is_directory)
         status = node.status
         mode = status.st_mode
-        if not stat.S_ISLNK(mode):
+        if change and not stat.S_ISLNK(mode):
             mode = stat.S_IFMT(mode) | self._changed(stat.S_IMODE(mode), is_directory=stat.S_ISDIR(mode))
         uid, gid = self._owner or ((status.st_uid, status.st_gid) if source.keeps_owners else (0, 0))
         time = status.st_mtime_ns if self._date is None else self._date
@@ -196,21 +270,24 @@ class Placing:
         top = items.get("")
         # A layer without an entry of its own for the top has this mode and owner there.
         leave = top is not None and (stat.S_IMODE(top.mode), top.uid, top.gid) == (_DIRECTORY_MODE, 0, 0)
-        _Writer(out).run(items[path] for path in sorted(items, key=os.fsencode) if path or not leave)
+        writer = _Writer(out)
+        writer.check = self._check
+        writer.run(items[path] for path in sorted(items, key=os.fsencode) if path or not leave)
 
 
 class _Writer:
+    check: Callable[[], None]
+
     def __init__(self, out: int) -> None:
         self._out = out
-        self._pending: list[bytes] = []
-        self._size = 0
+        self._tar = TarWriter(out)
         self._links: dict[tuple[int, int, int], bytes] = {}
 
     def run(self, items: Iterable[Item]) -> None:
         for item in items:
+            self.check()
             self._add(item)
-        self._put(bytes(2 * _BLOCK))
-        self._flush()
+        self._tar.finish()
 
     def _add(self, item: Item) -> None:
         path = os.fsencode(item.path)
@@ -220,7 +297,8 @@ class _Writer:
             return
         if item.node is None or item.source is None:
             self._header(item, path, b"0", size=len(item.data))
-            self._put(item.data + bytes(-len(item.data) % _BLOCK))
+            self._tar.put(item.data)
+            self._tar.pad(len(item.data))
             return
         status = item.node.status
         if status.st_nlink > 1:
@@ -246,20 +324,21 @@ class _Writer:
         try:
             self._header(item, path, b"0", size=size)
             left = size
-            if size > _CHUNK // 8:
-                self._flush()
+            if size > _SMALL:
+                self._tar.flush()
                 while left:
-                    sent = os.sendfile(self._out, fd, None, left)
+                    self.check()
+                    sent = os.sendfile(self._out, fd, None, min(left, _PIECE))
                     if not sent:
                         break
                     left -= sent
             else:
                 while left and (data := os.read(fd, left)):
-                    self._put(data)
+                    self._tar.put(data)
                     left -= len(data)
             if left:
                 raise InvalidArgument(f"{item.node.path}: becomes shorter while it is read for the build; build again")
-            self._put(bytes(-size % _BLOCK))
+            self._tar.pad(size)
         finally:
             os.close(fd)
 
@@ -273,52 +352,17 @@ class _Writer:
         link: bytes = b"",
         device: tuple[int, int] | None = None,
     ) -> None:
-        records: list[tuple[bytes, bytes]] = []
-        if len(path) > 100:
-            records.append((b"path", path))
-        if len(link) > 100:
-            records.append((b"linkpath", link))
-        owner = []
-        for key, number in ((b"uid", item.uid), (b"gid", item.gid)):
-            owner.append(0 if number > _OCTAL_ID else number)
-            if number > _OCTAL_ID:
-                records.append((key, b"%d" % number))
-        if size > _OCTAL_SIZE:
-            records.append((b"size", b"%d" % size))
-        seconds, nanos = divmod(item.mtime_ns, _SECOND)
-        fits = 0 <= seconds <= _OCTAL_SIZE
-        if nanos or not fits:
-            records.append((b"mtime", time_record(seconds, nanos)))
-        if kind != b"1":
-            records += [(b"SCHILY.xattr." + os.fsencode(name), value) for name, value in item.xattrs]
-        if records:
-            extended = b"".join(record(key, value) for key, value in records)
-            self._put(block(b"PaxHeaders.0/xx", b"x", mode=_FILE_MODE, size=len(extended)))
-            self._put(extended + bytes(-len(extended) % _BLOCK))
-        self._put(
-            block(
-                path,
-                kind,
-                link=link,
-                mode=item.mode & 0o7777,
-                owner=(owner[0], owner[1]),
-                size=0 if size > _OCTAL_SIZE else size,
-                mtime=seconds if fits else 0,
-                device=device,
-            )
+        self._tar.entry(
+            path,
+            kind,
+            mode=item.mode & 0o7777,
+            owner=(item.uid, item.gid),
+            mtime=split_time(item.mtime_ns),
+            size=size,
+            link=link,
+            device=device,
+            xattrs=() if kind == b"1" else ((os.fsencode(name), value) for name, value in item.xattrs),
         )
-
-    def _put(self, data: bytes) -> None:
-        self._pending.append(data)
-        self._size += len(data)
-        if self._size >= _CHUNK:
-            self._flush()
-
-    def _flush(self) -> None:
-        view = memoryview(b"".join(self._pending))
-        self._pending, self._size = [], 0
-        while view:
-            view = view[os.write(self._out, view) :]
 
 
 def xattrs(place: str) -> tuple[tuple[str, bytes], ...]:

@@ -42,6 +42,15 @@ class Status(Struct, frozen=True):
     text: str
 
 
+class Transfer(Struct, frozen=True):
+    """A part of what a step fetches or sends has come so far, in bytes."""
+
+    step: Step
+    name: str
+    current: int
+    total: int
+
+
 class Finished(Struct, frozen=True):
     """A step has ended. ``error`` says why it failed; empty for success."""
 
@@ -64,7 +73,7 @@ class Built(Struct, frozen=True):
     tags: tuple[str, ...] = ()
 
 
-Event = Started | Output | Status | Finished | Warned | Built
+Event = Started | Output | Status | Transfer | Finished | Warned | Built
 
 if TYPE_CHECKING:
     Report = Callable[[Event], None]

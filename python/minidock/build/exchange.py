@@ -109,7 +109,7 @@ def _parse(text: str, known: Mapping[str, tuple[str, ...]], more: tuple[str, ...
     from minidock.build.dockerfile.text import csv_fields
 
     entries = csv_fields(text)
-    if not entries or not all(entries):
+    if not entries or not all(entries) or "\0" in text:
         raise InvalidArgument(f"cache {text!r}: key=value pairs between commas are needed")
     if all("=" not in entry for entry in entries):
         entries = ["type=registry", *(f"ref={entry}" for entry in entries)]

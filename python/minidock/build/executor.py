@@ -10,20 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
-from minidock.build import contexts, keys, publishing, steps
+from minidock.build import keys, publishing, steps
 from minidock.build.dockerfile import config as configs
 from minidock.build.dockerfile import linting, parsing, scopes
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.events import Built, Finished, Started, Status, Step, Warned
 from minidock.build.failures import Failed, excerpt, located
 from minidock.build.merged import Merged
+from minidock.build.named import Named
 from minidock.build.sources import Context, Source
-from minidock.build.stages import Future, titles
+from minidock.build.stages import Future, Reported, copied, titles, transferring
 from minidock.build.stopping import Stop
-from minidock.errors import Cancelled, ImageNotFound, MinidockError, RegistryError, Unsupported
+from minidock.errors import Cancelled, ImageNotFound, MinidockError, RegistryError
 from minidock.images import platforms, references
 from minidock.images.inspection import format_time
-from minidock.spec.oci_image import ImageConfig, RootFS
+from minidock.spec.oci_image import ExecutionConfig, ImageConfig, RootFS
 from minidock.store.cleaner import cleaner
 from minidock.store.workspace import Workspace
 
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minidock.build.contexts import BuildContext
-    from minidock.build.dockerfile.instructions import Dockerfile
+    from minidock.build.dockerfile import instructions
+    from minidock.build.dockerfile.instructions import Dockerfile, Instruction
     from minidock.build.events import Report
     from minidock.build.exchange import Imported, Place
     from minidock.build.options import Options
@@ -41,7 +43,6 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
 
 _T = TypeVar("_T")
-_IMAGE = "docker-image://"
 
 
 class Stage:
@@ -94,8 +95,9 @@ class Build:
         self.mounts_named: dict[str, tuple[str, str]] = {}
         """Id and sharing of cache mounts, by their names."""
         self.steps_done: dict[str, tuple[str, str, LayerRow]] = {}
-        self._named: dict[str, Context] = {} if first is None else first._named
-        self._loaded: list[BuildContext] = []
+        self.contexts: Named = Named(self) if first is None else first.contexts
+        self._replaced: frozenset[int] = frozenset()
+        """Stages that a named context takes the place of."""
         self._images: dict[str, tuple[ImageRow, ImageConfig, list[LayerRow]]] = {} if first is None else first._images
         self._images_lock = threading.RLock()
         self._futures: dict[int, Future] = {}
@@ -144,7 +146,7 @@ class Build:
 
     def run(self) -> ImageRow:
         """Build, and return the image. Raises DockerfileError, BuildFailed, and others that have no line."""
-        return self._working(lambda: self._publish(self._run()))
+        return self._working(lambda: self.publish(self._run()))
 
     def files(self, use: Callable[[list[str]], None]) -> None:
         """Build, and have ``use`` do something with the layers, highest first. Raises as :meth:`run`."""
@@ -175,16 +177,15 @@ class Build:
             error.excerpt = excerpt(file, lines, line, end_line)
             raise error from error.__cause__
         except BaseException:
-            self.stop.set()
+            self._end()
             raise
         finally:
             try:
                 self._join()
-                for files in (self._context, *self._named.values()):
-                    if files is not None:
-                        files.remember()
-                for loaded in self._loaded:
-                    loaded.close()
+                if self._context is not None:
+                    self._context.remember()
+                if self._first is None:
+                    self.contexts.close()
                 self.store.layers.release(work)
             finally:
                 cleaner.later(work)
@@ -207,13 +208,16 @@ class Build:
         linting.check_text(self.dockerfile, self.linter)
         self.bases = scopes.bases(self.dockerfile, self.arguments, self.linter)
         self.names = scopes.stage_names(self.dockerfile)
-        for name in self.options.contexts:
-            if name in self.names:
-                raise Unsupported(f"build context {name}: a stage has this name, too; rename one of them")
-        return scopes.needed(self.dockerfile, self.bases, options.target)
+        self._replaced = frozenset(
+            stage.index
+            for stage in self.dockerfile.stages
+            if stage.name and self.contexts.value(stage.name) is not None
+        )
+        return scopes.needed(self.dockerfile, self.bases, options.target, self._replaced)
 
     def _run(self) -> Stage:
         needed = self._prepare()
+        self.context.expected = copied(self.dockerfile.stages[index] for index in needed)
         for place in self.options.cache_from:
             self._import(place)
         self._futures = {index: Future() for index in needed}
@@ -237,13 +241,23 @@ class Build:
         self.linter.finish()
         return done
 
+    def _end(self) -> None:
+        """End all that goes on, whoever interrupts again meanwhile: it uses what is removed afterwards."""
+        while True:
+            try:
+                self.stop.set()
+                self._join()
+                return
+            except KeyboardInterrupt:
+                continue
+
     def _join(self) -> None:
-        for future in self._futures.values():
+        for future in list(self._futures.values()):  # a stage may begin another one meanwhile
             future.join()
 
     def _raise_first(self) -> None:
         """Raise what made another stage fail, rather than that this one was cancelled for it."""
-        for future in self._futures.values():
+        for future in list(self._futures.values()):
             future.join()
             if future.error is not None and not isinstance(future.error, Cancelled):
                 raise future.error
@@ -263,37 +277,20 @@ class Build:
                     self._context = self.context.open(self.work, self.store.build_cache)
             return self._context
 
-    def source(self, name: str) -> Source:
-        """The build context for an empty name, or the image of this name."""
+    def source(self, name: str, place: Instruction | None = None) -> Source:
+        """The build context for an empty name, or the image of this name, which ``place`` names (None: no matter)."""
         if not name:
             return self.build_context()
-        given = self.named(name)
-        if given is not None and not isinstance(given, str):
-            return given
-        _, _, layers = self.image(given or name)
+        if self.contexts.is_files(name):
+            return self.contexts.files(name)
+        image, layers = self.contexts.image(name, "")
+        if place is not None:
+            self._check_platform(place, name, self.platform, image)
         return Source(Merged(self.paths(layers)), name)
 
-    def named(self, name: str) -> Context | str | None:
-        """What ``--build-context`` gives a name: files, or the name of an image; None where it gives it nothing."""
-        shown = name
-        program = self.context.program
-        if program is not None and name in program.contexts:
-            value = shown = program.contexts[name]
-        elif name.lower() in self.options.contexts:
-            value = self.options.contexts[name.lower()]
-        else:
-            return None
-        if value.startswith(_IMAGE):
-            return value.removeprefix(_IMAGE)
-        with self._context_lock:
-            known = self._named.get(name.lower())
-            if known is None:
-                step = self.step(f"[context {shown}] load from client")
-                with self.reported(step):
-                    loaded = contexts.files(self.engine, value)
-                    self._loaded.append(loaded)
-                    known = self._named[name.lower()] = loaded.open(self.work, self.store.build_cache)
-            return known
+    def _check_platform(self, place: Instruction, name: str, wanted: platforms.Platform, image: ImageConfig) -> None:
+        if self.contexts.value(name) is None:
+            self.linter.platform(place, name, wanted, platforms.Platform(image.os, image.architecture, image.variant))
 
     def stage_source(self, index: int) -> Source:
         """The files of an earlier stage."""
@@ -374,19 +371,18 @@ class Build:
                 except ImageNotFound:
                     row = None
             if row is None:
-                row = images.pull(reference.canonical, platform=wanted, progress=self._pulling(step)).row
+                with self.stop.cancelling() as cancel:
+                    report = transferring(self, step)
+                    asker = self.options.asker
+                    login = None if asker is None else asker.login(reference.domain)
+                    row = images.pull(
+                        reference.canonical, platform=wanted, auth_config=login, progress=report, cancel=cancel
+                    ).row
             layers = self.store.layers.of_image(row.id)
             held = self.store.layers.lease(self.work, [layer.diff_id for layer in layers])
             if len({layer.id for layer in held}) != len({layer.id for layer in layers}):
                 raise ImageNotFound(f"no such image: {name}; it was removed meanwhile")
             return row, images.decode_config(row), layers
-
-    def _pulling(self, step: Step) -> Callable[[Any], None]:
-        def show(event: Any) -> None:
-            if not getattr(event, "total", 0):
-                self.tell(Status(step, f"{event.id}: {event.status}" if event.id else event.status))
-
-        return show
 
     # Stages
 
@@ -396,37 +392,48 @@ class Build:
         self.stop.check()
         title = titles(self, index)
         with located(self, stage.from_):
+            if index in self._replaced:
+                return self._based(stage, stage.name, base, title)
             if base.parent is not None:
                 below = self.wait(base.parent)
-                layers, image = list(below.layers), below.image
                 state = configs.State(
                     self.dockerfile, self.arguments, parent=below.state, linter=self.linter, ignore=self.context.ignore
                 )
-            elif base.image == scopes.SCRATCH:
-                layers = []
-                wanted = base.platform or self.platform
-                image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
-                state = configs.State(self.dockerfile, self.arguments, linter=self.linter, ignore=self.context.ignore)
+                done = Stage(stage.name, list(below.layers), below.image, state)
             else:
-                given = self.named(base.image)
-                if given is not None and not isinstance(given, str):
-                    raise Unsupported(
-                        f"FROM {base.image}: the context of this name is files; FROM takes docker-image://NAME only"
-                    )
-                _, image, found = self.image(given or base.image, "" if base.platform is None else str(base.platform))
-                layers = list(found)
-                state = configs.State(
-                    self.dockerfile, self.arguments, image.config, author=image.author, linter=self.linter
-                )
-                step = self.step(title(stage.from_), stage.from_.line)
-                self.tell(Started(step))
-                self.tell(Finished(step, 0.0, cached=True))
-        done = Stage(stage.name, layers, image, state)
-        for instruction in state.instructions(stage):
+                done = self._based(stage, base.image, base, title)
+        scopes.check_triggers(self.dockerfile, index, done.state.triggers(stage))
+        for instruction in done.state.instructions(stage):
             self.stop.check()
             with located(self, instruction):
                 steps.carry_out(self, done, instruction, title)
         return done
+
+    def _based(
+        self, stage: instructions.Stage, name: str, base: scopes.Base, title: Callable[[Instruction], str]
+    ) -> Stage:
+        """A stage that begins with nothing, with the files of a named context, or with an image."""
+        if name == scopes.SCRATCH or self.contexts.is_files(name):
+            wanted = base.platform or self.platform
+            image = ImageConfig(architecture=wanted.architecture, os=wanted.os, variant=wanted.variant)
+            # As with Docker, what takes the place of a stage has no configuration at all.
+            config = ExecutionConfig() if stage.index in self._replaced else None
+            state = configs.State(
+                self.dockerfile, self.arguments, config, linter=self.linter, ignore=self.context.ignore
+            )
+            if config is not None:
+                state.config.env = None
+            done = Stage(stage.name, [], image, state)
+            if name != scopes.SCRATCH:
+                steps.begin_with(self, done, stage.from_, name, title(stage.from_))
+            return done
+        image, layers = self.contexts.image(name, "" if base.platform is None else str(base.platform))
+        self._check_platform(stage.from_, name, base.platform or self.platform, image)
+        state = configs.State(self.dockerfile, self.arguments, image.config, author=image.author, linter=self.linter)
+        step = self.step(title(stage.from_), stage.from_.line)
+        self.tell(Started(step))
+        self.tell(Finished(step, 0.0, cached=True))
+        return Stage(stage.name, list(layers), image, state)
 
     def _inline(self, stage: Stage) -> dict[str, str]:
         """What the image tells of its own steps, with ``--cache-to type=inline``: layers by key."""
@@ -434,60 +441,54 @@ class Build:
             return {}
         return {key: layer.diff_id for key, (_, _, layer) in sorted(self._steps_of(stage).items())}
 
-    def _publish(self, stage: Stage) -> ImageRow:
+    def _annotations(self, image: ImageConfig) -> dict[str, str]:
+        if not self.options.annotations:
+            return {}
+        from minidock.build import annotating
+
+        return annotating.chosen(self.options.annotations, annotating.MANIFEST, image)
+
+    def image_of(self, stage: Stage) -> ImageConfig:
+        """The configuration of the image that the target has come to."""
+        state, base = stage.state, stage.image
+        config = state.config
+        if self.options.labels:
+            config.labels = {**(config.labels or {}), **self.options.labels}
+        created = format_time(self.now)
+        return ImageConfig(
+            architecture=base.architecture,
+            os=base.os or "linux",
+            variant=base.variant,
+            os_version=base.os_version,
+            os_features=base.os_features,
+            author=state.author,
+            created=created,
+            config=config,
+            history=[
+                *(base.history or ()),
+                *(msgspec.structs.replace(entry, created=created) for entry in state.history),
+            ],
+            rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
+            build_cache=self._inline(stage),
+        )
+
+    def publish(self, stage: Stage) -> ImageRow:
+        """Make an image of what the target has come to, within :meth:`having`."""
         step = self.step("exporting to image")
         with self.reported(step):
-            state, base = stage.state, stage.image
-            config = state.config
-            if self.options.labels:
-                config.labels = {**(config.labels or {}), **self.options.labels}
-            created = format_time(self.now)
-            image = ImageConfig(
-                architecture=base.architecture,
-                os=base.os or "linux",
-                variant=base.variant,
-                os_version=base.os_version,
-                os_features=base.os_features,
-                author=state.author,
-                created=created,
-                config=config,
-                history=[
-                    *(base.history or ()),
-                    *(msgspec.structs.replace(entry, created=created) for entry in state.history),
-                ],
-                rootfs=RootFS("layers", [layer.diff_id for layer in stage.layers]),
-                build_cache=self._inline(stage),
-            )
+            image = self.image_of(stage)
             self.tell(Status(step, "exporting layers done"))
             row = publishing.publish(
-                self.store, self.work, image, stage.layers, tags=self.options.tags, created=self.now // 10**9
+                self.store,
+                self.work,
+                image,
+                stage.layers,
+                tags=self.options.tags,
+                created=self.now // 10**9,
+                annotations=self._annotations(image),
             )
             self.tell(Status(step, f"writing image {row.id} done"))
             for tag in self.options.tags:
                 self.tell(Status(step, f"naming to {tag} done"))
         self.tell(Built(row.id, tuple(self.options.tags)))
         return row
-
-
-class Reported:
-    """A step while it is done; ``cached`` is set where it was done before."""
-
-    def __init__(self, build: Build, step: Step) -> None:
-        self._build = build
-        self.step = step
-        self._begun = 0.0
-        self.cached = False
-
-    def __enter__(self) -> Reported:
-        self._begun = time.monotonic()
-        self._build.tell(Started(self.step))
-        return self
-
-    @property
-    def seconds(self) -> float:
-        """Since the step began."""
-        return time.monotonic() - self._begun
-
-    def __exit__(self, kind: object, error: BaseException | None, _traceback: object) -> None:
-        text = "" if error is None else "CANCELED" if isinstance(error, (Cancelled, KeyboardInterrupt)) else str(error)
-        self._build.tell(Finished(self.step, self.seconds, self.cached, text))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.errors import Cancelled, MinidockError
+from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -114,7 +115,13 @@ def located(build: Build, instruction: Instruction) -> Iterator[None]:
         failure.step, failure.output, failure.code = error.step, _tail(error.output), error.code
         raise failure from error
     except MinidockError as error:
+        build.stop.check()  # what it needs was taken from it
         raise _failure(build, instruction, error) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:  # of a call that hardly ever fails, as of a process that may open no more files
+        build.stop.check()
+        raise _failure(build, instruction, from_os(error, "carry", "it out")) from error
 
 
 def _failure(build: Build, instruction: Instruction, error: MinidockError) -> BuildFailed:

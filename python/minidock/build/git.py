@@ -1,4 +1,4 @@
-"""Git repositories as contexts and as sources of ADD, by the host's ``git``. ``URL#REF:DIRECTORY``.
+"""Git repositories as contexts and as sources of ADD, by the host's ``git``. ``URL#REF:DIRECTORY``, or a query.
 
 What comes from a Dockerfile reaches git behind ``--`` only, or where it cannot be taken for an option; no helper, hook
 or configuration of the host's runs, and no protocol but http, https, ssh and git.
@@ -6,32 +6,57 @@ or configuration of the host's runs, and no protocol but http, https, ssh and gi
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
+import urllib.parse
 from typing import TYPE_CHECKING, NamedTuple
 
+from minidock.build import fetching
 from minidock.build.dockerfile import remotes
-from minidock.errors import InvalidArgument, NotFound, SystemFailure, Timeout, Unsupported
+from minidock.build.dockerfile.text import parse_bool, quote
+from minidock.errors import Corrupt, InvalidArgument, NotFound, SystemFailure, Timeout, Unsupported
+from minidock.store.failures import translated
 from minidock.store.trees import remove_tree
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from minidock.build.stopping import Stop
 
 _REMOTE = re.compile(r"(?:https?|ssh|git)://[^\s-][^\s]*|(?:[\w.]+@)[\w.-]+:[^\s-][^\s]*", re.IGNORECASE)
 _REF = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./@^~+-]*")
+_HEX = re.compile("[0-9a-fA-F]+")
+_FLAGS = ("keep-git-dir", "submodules")
+_KEYS = ("ref", "branch", "tag", "subdir", "checksum", "commit", *_FLAGS)
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SECONDS = 600.0
 _POLL_SECONDS = 0.1
+_SLOW = 1024
+"""Bytes a second, over so many seconds, of a server that is too slow."""
+_SLOW_SECONDS = 60
 
 
 class Repository(NamedTuple):
-    """Where a tree is: the remote, a branch, tag or commit (empty: its HEAD), a directory in it (empty: all)."""
+    """Where a tree is: the remote, a branch, tag or commit (empty: its HEAD), a directory in it (empty: all).
+
+    Its commit begins with each of ``checksums``.
+    """
 
     remote: str
     ref: str
     directory: str
+    checksums: tuple[str, ...] = ()
+    keep_git: bool = False
+    submodules: bool = True
+
+    @property
+    def shown(self) -> str:
+        """The remote as messages show it: without credentials."""
+        return fetching.shown(self.remote)
 
 
 def is_repository(context: str) -> bool:
@@ -45,26 +70,85 @@ def parse(url: str) -> Repository:
     ref, _, directory = fragment.partition(":")
     if remote.lower().startswith("github.com/"):
         remote = f"https://{remote}"
+    query: dict[str, str] = {}
+    if "://" in remote:
+        remote, _, text = remote.partition("?")
+        query = _query(text)
+        ref = _ref(ref, query)
+        if "subdir" in query and directory not in ("", query["subdir"]):
+            raise InvalidArgument(f"subdir conflicts: {quote(directory[:200])} vs {quote(query['subdir'][:200])}")
+        directory = query.get("subdir", directory)
     if not _REMOTE.fullmatch(remote):
-        raise InvalidArgument(f"git repository {remote[:200]!r}: expected http, https, ssh or git, and no options")
+        raise InvalidArgument(
+            f"git repository {fetching.shown(remote)!r}: expected http, https, ssh or git, and no options"
+        )
     if ref and (not _REF.fullmatch(ref) or ".." in ref):
-        raise InvalidArgument(f"git repository {remote[:200]}: {ref[:200]!r} is no branch, tag or commit")
+        raise InvalidArgument(f"git repository {fetching.shown(remote)}: {ref[:200]!r} is no branch, tag or commit")
     parts = [part for part in directory.split("/") if part not in ("", ".")]
     if ".." in parts or "\0" in directory:
-        raise InvalidArgument(f"git repository {remote[:200]}: directory {directory[:200]!r} leaves it")
-    return Repository(remote, ref, "/".join(parts))
+        raise InvalidArgument(f"git repository {fetching.shown(remote)}: directory {directory[:200]!r} leaves it")
+    checksums = tuple(query[key] for key in ("checksum", "commit") if key in query)
+    keep, submodules = (_flag(key, query) for key in ("keep-git-dir", "submodules"))
+    return Repository(remote, ref, "/".join(parts), checksums, bool(keep), submodules is not False)
 
 
-def clone(where: Repository, target: str, *, keep_git: bool = False, stop: Stop | None = None) -> str:
-    """Check a repository out into the new directory ``target``; returns the commit.
+def _query(text: str) -> dict[str, str]:
+    """What a URL's query says. Raises InvalidArgument, in BuildKit's words."""
+    found: dict[str, str] = {}
+    for key, value in urllib.parse.parse_qsl(text, keep_blank_values=True):
+        if key not in _KEYS:
+            raise InvalidArgument(f"unexpected query {quote(key[:200])}")
+        if key in found:
+            raise InvalidArgument(f"query {quote(key)} has multiple values")
+        if not value and key not in _FLAGS:
+            raise InvalidArgument(f"query {quote(key)} has no value")
+        found[key] = value
+    return found
 
-    Raises Unsupported without git, NotFound for a directory that it has not, SystemFailure, Timeout.
+
+def _ref(ref: str, query: Mapping[str, str]) -> str:
+    """The branch, tag or commit of a fragment and a query together."""
+    if "branch" in query and "tag" in query:
+        raise InvalidArgument("branch conflicts with tag")
+    for key, prefix in (("ref", ""), ("branch", "refs/heads/"), ("tag", "refs/tags/")):
+        if key in query:
+            wanted = f"{prefix}{query[key]}"
+            if ref not in ("", wanted):
+                raise InvalidArgument(f"ref conflicts: {quote(ref[:200])} vs {quote(wanted[:200])}")
+            ref = wanted
+    return ref
+
+
+def _flag(key: str, query: Mapping[str, str]) -> bool | None:
+    value = query.get(key)
+    if value is None:
+        return None
+    found = True if not value else parse_bool(value)
+    if found is None:
+        raise InvalidArgument(f"invalid {key} value: {quote(value[:200])}")
+    return found
+
+
+def clone(
+    where: Repository, target: str, *, keep_git: bool = False, checksum: str = "", stop: Stop | None = None
+) -> str:
+    """Check a repository out into the new directory ``target``; returns the commit, which begins with ``checksum``.
+
+    Raises Unsupported without git, NotFound for a directory that it has not, Corrupt for another commit, SystemFailure,
+    Timeout.
     """
+    if checksum and where.checksums and checksum not in where.checksums:
+        raise InvalidArgument(f"checksum mismatch {quote(checksum[:200])} != {quote(where.checksums[0][:200])}")
+    checksums = (checksum, *where.checksums) if checksum else where.checksums
+    for one in checksums:
+        if not _HEX.fullmatch(one):
+            raise InvalidArgument(f"invalid checksum {one[:200]} for Git URL, expected hex commit hash")
     git = shutil.which("git")
     if git is None:
-        raise Unsupported(f"git repository {where.remote}: needs the program git, which this host has not: install it")
-    os.mkdir(target, 0o755)
-    run = _Runner(git, target, where.remote, stop)
+        raise Unsupported(f"git repository {where.shown}: needs the program git, which this host has not: install it")
+    with translated("make", target):
+        os.mkdir(target, 0o755)
+    run = _Runner(git, target, where.shown, stop)
     run("init", "--quiet", "--initial-branch=build")
     run("remote", "add", "--", "origin", where.remote)
     wanted = where.ref or "HEAD"
@@ -78,12 +162,16 @@ def clone(where: Repository, target: str, *, keep_git: bool = False, stop: Stop 
         if found == "FETCH_HEAD":
             run("fetch", "--quiet", "--", "origin", wanted)
     run("checkout", "--quiet", "--detach", found)
-    run("submodule", "update", "--quiet", "--init", "--recursive", "--depth=1")
+    if where.submodules:
+        run("submodule", "update", "--quiet", "--init", "--recursive", "--depth=1")
     commit = run("rev-parse", "HEAD").strip()
-    if not keep_git:
+    for one in checksums:
+        if not commit.startswith(one):
+            raise Corrupt(f"expected checksum to match {one}, got {commit}")
+    if not (keep_git or where.keep_git):
         remove_tree(f"{target}/.git")
     if where.directory and not os.path.isdir(part(where, target)):
-        raise NotFound(f"git repository {where.remote}: no directory {where.directory!r} in {where.ref or 'its HEAD'}")
+        raise NotFound(f"git repository {where.shown}: no directory {where.directory!r} in {where.ref or 'its HEAD'}")
     return commit
 
 
@@ -93,7 +181,7 @@ def part(where: Repository, target: str) -> str:
     for name in where.directory.split("/") if where.directory else ():
         path = f"{path}/{name}"
         if os.path.islink(path):
-            raise InvalidArgument(f"git repository {where.remote}: {where.directory!r} leads through a symbolic link")
+            raise InvalidArgument(f"git repository {where.shown}: {where.directory!r} leads through a symbolic link")
     return path
 
 
@@ -102,7 +190,9 @@ class _Runner:
         self._command = [
             git, "-c", "protocol.allow=never", "-c", "protocol.http.allow=always", "-c", "protocol.https.allow=always",
             "-c", "protocol.ssh.allow=always", "-c", "protocol.git.allow=always", "-c", "core.hooksPath=/dev/null",
-            "-c", "core.symlinks=true", "-c", "submodule.recurse=false", "-C", directory,
+            "-c", "core.symlinks=true", "-c", "submodule.recurse=false",
+            # Its programs go by themselves when whoever builds was killed, and nothing comes any more.
+            "-c", f"http.lowSpeedLimit={_SLOW}", "-c", f"http.lowSpeedTime={_SLOW_SECONDS}", "-C", directory,
         ]  # fmt: skip
         self._remote = remote
         self._stop = stop
@@ -126,6 +216,7 @@ class _Runner:
             env=self._environment,
             text=True,
             errors="replace",
+            process_group=0,
         )
         deadline = time.monotonic() + _SECONDS
         try:
@@ -139,8 +230,10 @@ class _Runner:
                     if time.monotonic() > deadline:
                         raise Timeout(f"git {arguments[0]} {self._remote}: not done in {_SECONDS:g} s") from None
         except BaseException:
-            process.kill()
-            process.wait()
+            # It runs others, which would wait for the server.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
             raise
         if process.returncode:
             lines = [line.strip() for line in err.splitlines() if line.strip()]

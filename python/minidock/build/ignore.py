@@ -22,7 +22,8 @@ MAX_PATTERN = 4096
 _CACHED = 10_000
 _SHOWN = 200
 _STAR, _DEEP, _ALL = "*", "**/", "**"
-_FEW = 3
+_FEW, _SHORT = 3, 128
+"""So many stars and characters of a path take a regular expression no time; with more, it can try for minutes."""
 _Part = Characters | str
 _CLASSES = {
     "d": [("0", "9")],
@@ -78,22 +79,24 @@ class Ignore:
 
     def _ask(self, path: str, *, is_directory: bool) -> tuple[int, int]:
         """The rules that match a path or what is above it, as bits, and the number of the one that decides, or -1."""
-        known = self._directories.get(path)
-        if known is not None:
-            return known
-        parent = path.rpartition("/")[0]
-        above = self._ask(parent, is_directory=True)[0] if parent else 0
-        matched, decided, is_out = 0, -1, False
-        for number, rule in enumerate(self._rules):
-            bit = 1 << number
-            if above & bit or (rule.excepts == is_out and rule.matches(path)):
-                matched |= bit
-                decided, is_out = number, not rule.excepts
-        if is_directory:
-            if len(self._directories) >= _CACHED:
-                self._directories.clear()
-            self._directories[path] = matched, decided
-        return matched, decided
+        below: list[str] = []  # not by recursion: a path may have more parts than Python has frames
+        while (known := self._directories.get(path)) is None and path:
+            below.append(path)
+            path = path.rpartition("/")[0]
+        above, decided = known or (0, -1)
+        for path in reversed(below):
+            matched, decided, is_out = 0, -1, False
+            for number, rule in enumerate(self._rules):
+                bit = 1 << number
+                if above & bit or (rule.excepts == is_out and rule.matches(path)):
+                    matched |= bit
+                    decided, is_out = number, not rule.excepts
+            above = matched
+            if is_directory or path is not below[0]:
+                if len(self._directories) >= _CACHED:
+                    self._directories.clear()
+                self._directories[path] = matched, decided
+        return above, decided
 
 
 def read(data: bytes, name: str = ".dockerignore") -> Ignore:
@@ -104,10 +107,7 @@ def read(data: bytes, name: str = ".dockerignore") -> Ignore:
     if len(data) > MAX_FILE:
         raise LimitExceeded(f"{name} is larger than {MAX_FILE >> 10} KiB")
     rules: list[Rule] = []
-    for number, line in enumerate(decode(data.removeprefix(b"\xef\xbb\xbf")).split("\n"), 1):
-        text = line.strip(SPACES)
-        if not text or line.startswith("#"):
-            continue
+    for number, text in lines(data):
         if len(text) > MAX_PATTERN:
             raise LimitExceeded(f"{name} line {number} has more than {MAX_PATTERN} characters")
         try:
@@ -118,6 +118,38 @@ def read(data: bytes, name: str = ".dockerignore") -> Ignore:
             rules.append(rule)
         if len(rules) > MAX_RULES:
             raise LimitExceeded(f"{name} has more than {MAX_RULES} rules")
+    return Ignore(rules, name)
+
+
+def patterns(data: bytes) -> list[str]:
+    """The rules of a file that was read already, for a client of the network's other end that leaves out files."""
+    cleaned = [_cleaned(number, text) for number, text in lines(data)]
+    return [f"{'!' if excepts else ''}{pattern}" for excepts, pattern in cleaned if pattern]
+
+
+def lines(data: bytes) -> list[tuple[int, str]]:
+    """The lines of a file that are rules, with their numbers."""
+    found = []
+    for number, line in enumerate(decode(data.removeprefix(b"\xef\xbb\xbf")).split("\n"), 1):
+        text = line.strip(SPACES)
+        if text and not line.startswith("#"):
+            found.append((number, text))
+    return found
+
+
+def of(patterns: Sequence[str], name: str) -> Ignore:
+    """The rules of a flag called ``name``; one with a slash at its beginning finds nothing, as in Docker.
+
+    Raises InvalidArgument for a pattern that is none.
+    """
+    rules = []
+    for number, text in enumerate(patterns, 1):
+        try:
+            rule = _rule(number, text)
+        except BadPattern as error:
+            raise InvalidArgument(f"{name} {quote(text[:_SHOWN])}: {error}") from None
+        if rule is not None and not text.strip(SPACES).lstrip("!").startswith("/"):
+            rules.append(rule)
     return Ignore(rules, name)
 
 
@@ -196,10 +228,11 @@ def _matcher(pattern: str, parts: list[_Part]) -> Callable[[str], bool]:
             return _Prefix(pattern.removesuffix("/")[:-2])
         if wild == [_DEEP] and pattern.startswith("**"):
             return _Suffix(pattern[2:])
-    if len(wild) <= _FEW:
-        compiled = re.compile("".join(map(_expression, parts)), re.DOTALL)
-        return lambda path: compiled.fullmatch(path) is not None
-    return _Linear(parts)
+    linear = _Linear(parts)
+    if len(wild) > _FEW:
+        return linear
+    fullmatch = re.compile("".join(map(_expression, parts)), re.DOTALL).fullmatch
+    return lambda path: fullmatch(path) is not None if len(path) <= _SHORT else linear(path)
 
 
 class _Prefix:
@@ -231,7 +264,7 @@ def _expression(part: _Part) -> str:
 
 
 class _Linear:
-    """For many stars: never takes longer than the pattern's length times the path's."""
+    """For many stars and long paths: never takes longer than the pattern's length times the path's."""
 
     def __init__(self, parts: Sequence[_Part]) -> None:
         self._parts = parts

@@ -1,4 +1,4 @@
-"""One process does a step, the others wait for it: a lock for each key."""
+"""Locks of builds: one process does a step, the others wait for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from minidock.store.failures import translated
 from minidock.store.locks import try_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from minidock.build.stopping import Stop
     from minidock.store.paths import Paths
@@ -26,11 +26,29 @@ def locked(paths: Paths, name: str, stop: Stop) -> Iterator[None]:
     with translated("make", directory):
         os.makedirs(directory, 0o700, exist_ok=True)
     path = f"{directory}/{name}"
+    fd = taken(path, _touch, stop)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(path)
+        os.close(fd)
+
+
+def _touch(path: str) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+
+
+def taken(path: str, make: Callable[[str], object], stop: Stop, *, shared: bool = False) -> int:
+    """Return the lock of a file or directory that ``make`` makes unless it is there; closing it unlocks.
+
+    Raises Cancelled as :func:`locked`.
+    """
     while True:
         with translated("lock", path):
-            os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
+            make(path)
             try:
-                fd = try_lock(path)
+                fd = try_lock(path, shared=shared)
             except FileNotFoundError:
                 continue
         if fd is None:
@@ -40,11 +58,5 @@ def locked(paths: Paths, name: str, stop: Stop) -> Iterator[None]:
         # Its last holder may have removed it before this one locked it.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.stat(path), os.fstat(fd)):
-                break
-        os.close(fd)
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(path)
+                return fd
         os.close(fd)

@@ -6,11 +6,13 @@ the host.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.errors import InvalidArgument
+from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +41,10 @@ class Merged:
         self._stacks: dict[str, list[str]] = {"": self.layers}
 
     def look(self, path: str) -> Node | None:
-        """Return what is at a path whose parents are no links; a link is returned as itself."""
+        """Return what is at a path whose parents are no links; a link is returned as itself.
+
+        Raises InvalidArgument for what no file can be called.
+        """
         if not path:
             if not self.layers:
                 return None
@@ -47,9 +52,8 @@ class Merged:
         parent, _, name = path.rpartition("/")
         for directory in self._stack(parent):
             place = f"{directory}/{name}"
-            try:
-                status = os.lstat(place)
-            except (FileNotFoundError, NotADirectoryError):
+            status = _lstat(place, path)
+            if status is None:
                 continue
             if stat.S_ISCHR(status.st_mode) and status.st_rdev == 0:
                 return None
@@ -65,9 +69,8 @@ class Merged:
         found = []
         for directory in self._stack(parent):
             place = f"{directory}/{name}"
-            try:
-                status = os.lstat(place)
-            except (FileNotFoundError, NotADirectoryError):
+            status = _lstat(place, path)
+            if status is None:
                 continue
             if not stat.S_ISDIR(status.st_mode):
                 break  # a file or a whiteout hides what is below
@@ -123,6 +126,20 @@ class Merged:
         fd = os.open(node.place, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
         with os.fdopen(fd, "rb") as file:
             return file.read(limit)
+
+
+def _lstat(place: str, path: str) -> os.stat_result | None:
+    """What is at ``place``; None where nothing is. Raises InvalidArgument for what no file can be called."""
+    try:
+        return os.lstat(place)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except ValueError as error:
+        raise InvalidArgument(f"{f'/{path}'!r}: no file can have this name") from error
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise InvalidArgument(f"/{path[:100]}…: file name too long") from error
+        raise from_os(error, "look at", f"/{path}") from error
 
 
 def _is_whiteout(entry: os.DirEntry[str]) -> bool:

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minidock.build.sources import Context, matches
+from minidock.build.sources import Context
 from minidock.errors import NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from minidock.build.sources import Source
 
 _LOOKED_AT = 5000
@@ -64,24 +62,3 @@ def _is_seen(source: Source, parent: str, name: str) -> bool:
     path = f"{parent}/{name}" if parent else name
     node = source.tree.look(path)
     return node is not None and not source.is_hidden(path, is_directory=node.is_directory)
-
-
-def pruner(patterns: Sequence[str]) -> Callable[[str, bool], bool]:
-    """Return what ``--exclude`` leaves out, by a path below the source. Raises InvalidArgument."""
-    rules = [[part for part in pattern.split("/") if part not in ("", ".")] for pattern in patterns]
-    for part in (part for rule in rules for part in rule):
-        matches(part, "")  # raises for what is no pattern
-
-    def covers(wanted: Sequence[str], names: Sequence[str]) -> bool:
-        if not wanted:
-            return not names
-        first, rest = wanted[0], wanted[1:]
-        if first == "**":
-            return any(covers(rest, names[start:]) for start in range(len(names) + 1))
-        return bool(names) and matches(first, names[0]) and covers(rest, names[1:])
-
-    def leave_out(path: str, _is_directory: bool) -> bool:
-        names = path.split("/")
-        return any(covers(wanted, names) for wanted in rules)
-
-    return leave_out

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from minidock.build import caches, keys, missing, sources
 from minidock.build.dockerfile import paths
 from minidock.build.running import Mounted
-from minidock.errors import InvalidArgument, NotFound, Unsupported
+from minidock.errors import InvalidArgument, NotFound
+from minidock.security import lsm
 from minidock.store.failures import translated
 from minidock.store.trees import remove_tree
 from minidock.store.workspace import is_alive
@@ -18,6 +19,7 @@ from minidock.store.workspace import is_alive
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from minidock.build.agents import Agent
     from minidock.build.dockerfile.config import Script, Step
     from minidock.build.dockerfile.instructions import Mount, Run
     from minidock.build.executor import Build
@@ -55,9 +57,11 @@ class Wanted:
     @contextlib.contextmanager
     def ready(self, build: Build, directory: str) -> Iterator[Mounted]:
         """Make what the mounts need, for the time of the block; ``directory`` is the step's own."""
-        made = Mounted()
+        made = Mounted(labelled=lsm.selinux(build.engine.config.selinux_enabled))
         with contextlib.ExitStack() as stack:
-            memory = _Memory(build, stack)
+            memory = _Memory(build, stack, made.own)
+            places = self._caches(build, stack)
+            variables: dict[str, str] = {}
             for index, mount in enumerate(self.mounts):
                 place = f"{directory}-mount{index}"
                 if mount.type == "tmpfs":
@@ -65,16 +69,29 @@ class Wanted:
                 elif mount.type == "bind":
                     self._bind(index, mount, place, made)
                 elif mount.type == "cache":
-                    path = caches.prepare(build, mount, mount.id or self.target(mount), stack)
+                    path = places[mount.id or self.target(mount)]
                     made.mounts.append((self.target(mount), "bind", path, _READ_ONLY if mount.readonly else _WRITABLE))
                 elif mount.type == "secret":
-                    self._secret(build, mount, memory, made)
+                    self._secret(build, mount, memory, made, variables)
                 else:
-                    self._ssh(build, mount, made)
+                    self._ssh(build, mount, memory, made, variables)
             if self._script is not None:
                 path = memory.file(self._script.content.encode("utf-8", "surrogateescape"), 0o755, (0, 0))
                 made.mounts.append((self._script.path, "bind", path, _READ_ONLY))
+            if variables:
+                data = "".join(f"{name}={value}\0" for name, value in variables.items())
+                made.environment = memory.file(data.encode(), 0o600, (0, 0))
             yield made
+
+    def _caches(self, build: Build, stack: contextlib.ExitStack) -> dict[str, str]:
+        """The directories of the caches among them, by id, each locked once, and in one order: no two commands wait
+        for each other."""
+        found: dict[str, str] = {}
+        wanted = [(mount.id or self.target(mount), mount) for mount in self.mounts if mount.type == "cache"]
+        for identity, mount in sorted(wanted, key=lambda one: (one[0], one[1].sharing != "locked")):
+            if identity not in found:
+                found[identity] = caches.prepare(build, mount, identity, stack)
+        return found
 
     def _tmpfs(self, mount: Mount, made: Mounted) -> None:
         options = ["nosuid", "nodev", "mode=1777", *([f"size={mount.size}"] if mount.size else [])]
@@ -86,7 +103,10 @@ class Wanted:
         node = match.files[0].node
         if not node.is_directory:
             # A file that is written to is a copy of its own.
-            path = node.place if mount.readonly else _copied(source, match, place)
+            # So is one that gets a label of SELinux.
+            path = node.place if mount.readonly and not made.labelled else _copied(source, match, place)
+            if made.labelled:
+                made.own.add(path)
             made.mounts.append((target, "bind", path, _READ_ONLY if mount.readonly else _WRITABLE))
             return
         with translated("make", place):
@@ -106,44 +126,50 @@ class Wanted:
             {**shown, "kind": "overlay", "upper": f"{place}/upper", "work": f"{place}/work", "volatile": True}
         )
 
-    def _secret(self, build: Build, mount: Mount, memory: _Memory, made: Mounted) -> None:
+    def _secret(self, build: Build, mount: Mount, memory: _Memory, made: Mounted, variables: dict[str, str]) -> None:
         name = mount.id or os.path.basename(mount.target)
-        secret = build.options.secrets.get(name)
+        secret = build.options.secret(name)
         if secret is None:
             if mount.required:
                 raise NotFound(f"secret {name}: not found; give it with --secret id={name},src=FILE")
             return
         value = secret.read()
         if mount.env:
-            made.environment.append(f"{mount.env}={value.decode('utf-8', 'surrogateescape')}")
+            variables[mount.env] = _variable(name, value)
             if not mount.target:
                 return
         target = self.target(mount) if mount.target else f"{_SECRETS}/{name}"
         path = memory.file(value, 0o400 if mount.mode is None else mount.mode, (mount.uid or 0, mount.gid or 0))
         made.mounts.append((target, "bind", path, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
 
-    def _ssh(self, build: Build, mount: Mount, made: Mounted) -> None:
+    def _ssh(self, build: Build, mount: Mount, memory: _Memory, made: Mounted, variables: dict[str, str]) -> None:
         name = mount.id or "default"
-        socket = build.options.ssh.get(name)
-        if socket is None:
+        agent = build.options.agent(name)
+        if agent is None:
             if mount.required:
                 raise NotFound(f"ssh {name}: no agent was given; give one with --ssh {name}")
             return
-        if mount.mode is not None or mount.uid or mount.gid:
-            raise Unsupported(
-                "RUN --mount=type=ssh: the agent's socket keeps its owner and mode; leave out uid, gid, mode"
-            )
         number = sum(entry.startswith(_AGENT) for entry, *_ in made.mounts)
         target = self.target(mount) if mount.target else f"{_AGENT}.{number}"
-        made.mounts.append((target, "bind", socket, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
-        if not any(entry.startswith("SSH_AUTH_SOCK=") for entry in made.environment):
-            made.environment.append(f"SSH_AUTH_SOCK={target}")
+        path = memory.socket(agent, 0o600 if mount.mode is None else mount.mode, (mount.uid or 0, mount.gid or 0))
+        made.mounts.append((target, "bind", path, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
+        variables.setdefault("SSH_AUTH_SOCK", target)
+
+
+def _variable(name: str, value: bytes) -> str:
+    """A secret as a variable's value. Raises InvalidArgument, which does not show it."""
+    with contextlib.suppress(UnicodeDecodeError):
+        text = value.decode()
+        if "\0" not in text:
+            return text
+    raise InvalidArgument(f"secret {name}: no text, and so no variable; leave out env, and it is a file")
 
 
 class _Memory:
     """Files in the run root, which lies in memory: secrets touch no disk. They go at the end of ``stack``."""
 
-    def __init__(self, build: Build, stack: contextlib.ExitStack) -> None:
+    def __init__(self, build: Build, stack: contextlib.ExitStack, made: set[str]) -> None:
+        self._made_here = made
         self._build = build
         self._stack = stack
         self._directory = ""
@@ -157,6 +183,16 @@ class _Memory:
                 file.write(data)
                 os.fchown(fd, *owner)
                 os.fchmod(fd, mode)
+        self._made_here.add(path)
+        return path
+
+    def socket(self, agent: Agent, mode: int, owner: tuple[int, int]) -> str:
+        """Serve an agent; returns the path of its socket."""
+        from minidock.build import agents
+
+        path = f"{self._made()}/{os.urandom(6).hex()}"
+        self._stack.enter_context(agents.Served(agent, path, mode=mode, owner=owner))
+        self._made_here.add(path)
         return path
 
     def _made(self) -> str:
@@ -170,8 +206,16 @@ class _Memory:
                         remove_tree(f"{top}/{name}")  # of a build that was killed
                 self._directory = f"{top}/{self._build.work.name}.{os.urandom(4).hex()}"
                 os.mkdir(self._directory, 0o700)
-            self._stack.callback(remove_tree, self._directory)
+            self._stack.callback(_forget, self._directory)
         return self._directory
+
+
+def _forget(directory: str) -> None:
+    """Remove a directory of secrets: one file after the other, which works where nothing else does any more."""
+    with translated("remove", directory):
+        for name in os.listdir(directory):
+            os.unlink(f"{directory}/{name}")
+        os.rmdir(directory)
 
 
 def _mask(source: Source, match: Match, place: str) -> list[str]:
@@ -219,12 +263,14 @@ def _copied(source: Source, match: Match, place: str) -> str:
 
 
 def sources_of(build: Build, instruction: Run) -> dict[int, Source]:
-    """Return what the binds of a RUN show, by their number; waits for the stages among them."""
+    """Return what the binds of a RUN show, by their number; waits for the stages that its mounts need."""
     found = {}
     for index, mount in enumerate(instruction.mounts):
+        stage = build.names.get(mount.from_.lower())
+        if mount.type == "cache" and stage is not None:
+            build.wait(stage)  # now: it may want the cache itself, which is locked later
         if mount.type == "bind":
-            stage = build.names.get(mount.from_.lower())
-            found[index] = build.source(mount.from_) if stage is None else build.stage_source(stage)
+            found[index] = build.source(mount.from_, instruction) if stage is None else build.stage_source(stage)
     return found
 
 
@@ -233,6 +279,7 @@ def wanted(instruction: Run, step: Step, found: Mapping[int, Source]) -> Wanted:
     made = Wanted(instruction.mounts, step.directory, step.script)
     for index, mount in enumerate(made.mounts):
         fact: list[keys.Fact] = [mount.type, mount.target, int(mount.readonly), mount.size or 0, mount.id]
+        fact += [mount.mode, mount.uid, mount.gid, mount.env, int(mount.required)]
         if mount.type == "bind":
             source = found[index]
             matches = [] if sources.is_pattern(mount.source) else source.match(mount.source or "/")
@@ -240,6 +287,9 @@ def wanted(instruction: Run, step: Step, found: Mapping[int, Source]) -> Wanted:
                 raise missing.not_found(source, mount.source)
             made.binds[index] = (source, matches[0])
             fact.append(sources.fingerprint(source, matches, times=False))
+        else:
+            fact += [mount.from_, mount.source, mount.sharing, mount.env or "", str(mount.required)]
+            fact += [str(mount.mode), str(mount.uid), str(mount.gid)]
         # The values of secrets are no part of the key, as in Docker, nor is what a cache holds.
         made.facts.append(fact)
     return made

@@ -3,21 +3,46 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
 from minidock.errors import InvalidArgument, Unsupported
-from minidock.images import references, reproducible
+from minidock.images import platforms, references, reproducible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from typing import Protocol
 
+    from minidock.build.agents import Agent
+    from minidock.build.annotating import Annotation
+    from minidock.build.contexts import BuildContext
     from minidock.build.exchange import Place
+    from minidock.images.platforms import Platform
+    from minidock.spec.oci_image import ImageConfig
+    from minidock.store.layers import LayerRow
+    from minidock.store.workspace import Workspace
+
 FIXED_DATE = 946_684_800
 """2000-01-01, which archives of any kind can hold: the time of all that a build makes, unless it is told another."""
-NETWORKS = ("", "default", "bridge", "none", "host")
+
+
+if TYPE_CHECKING:
+
+    class Asker(Protocol):
+        """Whoever builds from elsewhere, and is asked for what the options do not have."""
+
+        def secret(self, name: str) -> bytes | None: ...
+        def agent(self, name: str) -> Agent | None: ...
+        def login(self, host: str) -> Mapping[str, str] | None: ...
+        def files(self, value: str) -> BuildContext | None:
+            """A named context; None for a value that is no directory of theirs."""
+
+        def layout(self, text: str, platform: Platform, work: Workspace) -> str:
+            """What follows ``oci-layout://`` on this host for what follows it there."""
+
+        def image(self, value: str, work: Workspace) -> tuple[ImageConfig, list[LayerRow]] | None:
+            """The same for one that is an image, which ``work`` holds."""
 
 
 class Options(Struct, kw_only=True):
@@ -26,6 +51,7 @@ class Options(Struct, kw_only=True):
     target: str = ""
     args: dict[str, str] = {}
     labels: dict[str, str] = {}
+    annotations: tuple[Annotation, ...] = ()
     tags: list[str] = []
     """Canonical names."""
     no_cache: bool = False
@@ -36,7 +62,7 @@ class Options(Struct, kw_only=True):
     epoch: int | None = FIXED_DATE
     """Seconds since 1970 of all that is made; None keeps the times that files have, as Docker does."""
     secrets: dict[str, Secret] = {}
-    ssh: dict[str, str] = {}
+    ssh: dict[str, Agent] = {}
     contexts: dict[str, str] = {}
     cache_from: tuple[Place, ...] = ()
     cache_to: tuple[Place, ...] = ()
@@ -44,8 +70,22 @@ class Options(Struct, kw_only=True):
     """Build twice, and compare."""
     namespace: str = ""
     """Of a build that shares no step and no cache mount with others: what it makes is not kept."""
+    asker: Asker | None = None
     run: dict[str, Any] = {}
     """Options of ``containers.create`` for every RUN."""
+
+    def secret(self, name: str) -> Secret | None:
+        """The secret of this name."""
+        found = self.secrets.get(name)
+        if found is None and self.asker is not None:
+            value = self.asker.secret(name)
+            found = None if value is None else Secret(name, value=value)
+        return found
+
+    def agent(self, name: str) -> Agent | None:
+        """The agent of this name."""
+        found = self.ssh.get(name)
+        return self.asker.agent(name) if found is None and self.asker is not None else found
 
 
 class Secret(Struct, frozen=True):
@@ -68,11 +108,16 @@ class Secret(Struct, frozen=True):
         try:
             with open(self.path, "rb") as file:
                 data = file.read(_SECRET_SIZE + 1)
-        except OSError as error:
-            raise InvalidArgument(f"secret {self.id}: {self.path}: {error.strerror}") from error
+        except (OSError, ValueError) as error:
+            raise InvalidArgument(f"secret {self.id}: {self.path}: {cause(error)}") from error
         if len(data) > _SECRET_SIZE:
             raise InvalidArgument(f"secret {self.id}: {self.path} is larger than {_SECRET_SIZE >> 10} KiB")
         return data
+
+
+def cause(error: OSError | ValueError) -> str:
+    """Why a file cannot be had; a ValueError is a name that none can have."""
+    return error.strerror or str(error) if isinstance(error, OSError) else "no file can have this name"
 
 
 _SECRET_SIZE = 500 << 10
@@ -80,7 +125,10 @@ _SECRET_SIZE = 500 << 10
 
 
 def secret(spec: str) -> Secret:
-    """Return what ``id=NAME[,src=PATH|,env=VARIABLE][,type=file|env]`` means, Docker's defaults included."""
+    """Return what ``id=NAME[,src=PATH|,env=VARIABLE][,type=file|env]`` means, Docker's defaults included.
+
+    Raises InvalidArgument, also for a file that is not there: as with Docker, before anything is built.
+    """
     fields: dict[str, str] = {}
     for part in spec.split(","):
         key, equals, value = part.partition("=")
@@ -102,23 +150,14 @@ def secret(spec: str) -> Secret:
         if name in os.environ:
             return Secret(name, env=name)
         source = name
-    return Secret(name, path="" if env else os.path.abspath(source or name), env=env)
-
-
-def agent(spec: str, environ: Mapping[str, str]) -> tuple[str, str]:
-    """Return what ``ID[=SOCKET]`` means: the id, and the socket of an agent. Raises InvalidArgument, Unsupported."""
-    name, _, path = spec.partition("=")
-    path = path or environ.get("SSH_AUTH_SOCK", "")
-    if not path:
-        raise InvalidArgument(f"invalid empty ssh agent socket: ssh {name}: SSH_AUTH_SOCK is not set")
-    path = os.path.abspath(path)
+    if env:
+        return Secret(name, env=env)
+    path = os.path.abspath(source or name)
     try:
-        status = os.stat(path)
-    except OSError as error:
-        raise InvalidArgument(f"ssh {name}: {path}: {error.strerror}") from error
-    if not stat.S_ISSOCK(status.st_mode):
-        raise Unsupported(f"ssh {name}: {path} is no socket; add the key to an agent (ssh-add), and give its socket")
-    return name, path
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        raise InvalidArgument(f"secret {name}: failed to stat {path}: {cause(error)}") from error
+    return Secret(name, path=path)
 
 
 def names(tags: str | Sequence[str]) -> list[str]:
@@ -130,6 +169,18 @@ def names(tags: str | Sequence[str]) -> list[str]:
             raise InvalidArgument(f"invalid tag {tag!r}: a name with a digest cannot be given to an image")
         found.append(reference.with_default_tag().canonical)
     return list(dict.fromkeys(found))
+
+
+def platform(text: str | None) -> str | None:
+    """Return the platform that a build is for, None for the host's. Raises InvalidArgument, Unsupported for several."""
+    if not text or text == "local":
+        return None
+    if "," in text:
+        raise Unsupported(
+            f"multi-platform build is not supported: {text}: build for each platform, and make one name of the images "
+            "with `minidock manifest create`"
+        )
+    return str(platforms.parse(text))
 
 
 def epoch(timestamps: str) -> int | None:

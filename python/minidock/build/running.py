@@ -8,10 +8,16 @@ import stat
 import threading
 from typing import TYPE_CHECKING, Any
 
+from minidock.build import owners
+from minidock.build.copying import xattrs
+from minidock.build.merged import Merged
+from minidock.containers import bundle
 from minidock.containers.container import Container
 from minidock.containers.record import Step
 from minidock.errors import LimitExceeded, MinidockError, Unsupported
+from minidock.images import platforms
 from minidock.images import upper as uppers
+from minidock.images.parallel import started
 from minidock.snapshots.snapshots import MAX_LAYERS
 from minidock.spec.oci_image import ExecutionConfig, ImageConfig
 from minidock.store.failures import from_os, translated
@@ -20,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from minidock.build.stopping import Stop
+    from minidock.containers.record import Record
     from minidock.engine import Engine
     from minidock.images.layers import Unpacked
 
@@ -68,11 +75,34 @@ class Command:
 class Mounted:
     """Mounts of one RUN: as in the runtime-spec, and what binds show instead of the paths that they name."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, labelled: bool = False) -> None:
+        self.labelled = labelled
+        """Whether the command has a label of SELinux, and must be given what it is shown."""
         self.mounts: list[tuple[str, str, str, list[str]]] = []
         self.sources: list[dict[str, Any]] = []
-        self.environment: list[str] = []
-        """Secrets that are variables."""
+        self.environment = ""
+        """A file with variables, a NUL byte after each."""
+        self.own: set[str] = set()
+        """What binds show that was made for the command: files and sockets in memory."""
+
+    def remap(self, idmap: _IdMap) -> None:
+        """Let the command of a user namespace see the owners that are on disk."""
+        for path in self.own:
+            _give(path, os.lstat(path), idmap)
+        for source in self.sources:
+            if "upper" in source:
+                _give(source["upper"], os.lstat(source["upper"]), idmap)
+        self.mounts = [
+            (target, kind, source, [*options, "idmap"] if kind == "bind" and source not in self.own else options)
+            for target, kind, source, options in self.mounts
+        ]
+
+    def label(self, record: Record) -> None:
+        """Let the command have what it is shown, where there is SELinux: caches are everybody's."""
+        layers = {source["destination"] for source in self.sources}
+        for target, kind, source, _ in self.mounts:
+            if kind == "bind" and target not in layers:
+                bundle.label(source, record, common=source not in self.own)
 
 
 class Room:
@@ -103,6 +133,29 @@ class Room:
             os.chmod(self.upper, stat.S_IMODE(status.st_mode))
         except OSError as error:
             raise from_os(error, "make", self.directory) from error
+
+    def enter(self, path: str, user: str, idmap: _IdMap) -> None:
+        """Make the working directory, where it is missing, the user's own, as Docker's builder does."""
+        tree = Merged(self.below)
+        wanted = tree.resolve(path)
+        if tree.look(wanted) is not None:
+            return
+        uid, gid = owners.process(tree, user)
+        parts = wanted.split("/")
+        for count in range(1, len(parts) + 1):
+            name = "/".join(parts[:count])
+            node = tree.look(name)
+            if node is not None and not node.is_directory:
+                return  # which the start will say
+            place = f"{self.upper}/{name}"
+            with translated("make", place):
+                os.mkdir(place, 0o700)
+                status = None if node is None else node.status
+                ids = (uid, gid) if status is None else (status.st_uid, status.st_gid)
+                os.chown(place, _mapped(ids[0], idmap, "uid"), _mapped(ids[1], idmap, "gid"))
+                os.chmod(place, 0o755 if status is None else stat.S_IMODE(status.st_mode))
+                for key, value in () if node is None else xattrs(node.place):
+                    os.setxattr(place, key, value)
 
     def again(self) -> None:
         """Be the place of another container, which finds what the first one has written."""
@@ -146,17 +199,17 @@ def run(
             f"{engine.snapshots.backend.reason or 'storage-driver is vfs'}; choose a --data-root on another file system"
         )
     stop.check()
-    if mounts is not None:
-        command.env += mounts.environment
     with _container(engine, command, room, mounts, stop) as (container, idmap):
         reader, writer = os.pipe2(os.O_CLOEXEC)
         thread = threading.Thread(target=_drain, args=(reader, output), name="minidock-build-output", daemon=True)
-        thread.start()
+        started(thread, reader, writer)
         try:
             ended = container.start_attached(stdout=writer, stderr=writer, sig_proxy=False)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(MinidockError):
                 container.remove(force=True)
+            if isinstance(error, MinidockError) and "exec format error" in str(error):
+                _check_platform(command, error)
             raise
         finally:
             os.close(writer)
@@ -173,7 +226,10 @@ def run(
 
             failed(again)
         return code, None
-    places = [] if mounts is None else [mount[0] for mount in mounts.mounts]
+    tree = Merged(room.below)
+    places = [] if mounts is None else [tree.resolve(mount[0]) for mount in mounts.mounts]
+    if idmap is None:
+        return 0, uppers.layer_from_upper(room.upper, room.below, room.layer, clamp=clamp, places=places)
     return 0, uppers.layer_of_upper(room.upper, room.below, room.layer, idmap=idmap, clamp=clamp, places=places)
 
 
@@ -204,8 +260,13 @@ def _container(
         room.again()
     else:
         room.make(idmap)
+        if mounts is not None and idmap is not None:
+            mounts.remap(idmap)
+        room.enter(command.working_dir, command.user, idmap)
     planned.snapshot = room.snapshot(idmap)
-    record.step = Step() if mounts is None else Step(mounts.mounts, mounts.sources)
+    if mounts is not None and record.mount_label and not again:
+        mounts.label(record)
+    record.step = Step() if mounts is None else Step(mounts.mounts, mounts.sources, mounts.environment)
     record.starter = lifecycle.owner()
     container = Container(lifecycle, lifecycle.create(planned), record.state, warnings=planned.warnings)
     try:
@@ -223,6 +284,26 @@ def _drain(fd: int, output: Callable[[bytes], None]) -> None:
             output(data)
     finally:
         os.close(fd)
+
+
+def _check_platform(command: Command, error: MinidockError) -> None:
+    """Raise Unsupported, which says so, where it is the platform that a program cannot be run for."""
+    has, host = platforms.Platform(*command.platform), platforms.host()
+    if not host.accepts(has):
+        raise Unsupported(
+            f"{error}: the stage is for {has}, and this host is {host}: RUN needs an emulator in binfmt_misc, or "
+            "a stage FROM --platform=$BUILDPLATFORM"
+        ) from error
+
+
+def _give(path: str, status: os.stat_result, idmap: _IdMap) -> None:
+    """Give a file to those ids of the host that its owners are in the container."""
+    mode = stat.S_IMODE(status.st_mode)
+    with translated("change the owner of", path):
+        os.chown(
+            path, _mapped(status.st_uid, idmap, "uid"), _mapped(status.st_gid, idmap, "gid"), follow_symlinks=False
+        )
+        os.chmod(path, mode)  # a change of owners takes bits away
 
 
 def _mapped(number: int, idmap: _IdMap, kind: str) -> int:

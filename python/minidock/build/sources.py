@@ -16,11 +16,11 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.build.dockerfile import paths
 from minidock.build.merged import Merged, Node
-from minidock.errors import Conflict, InvalidArgument, MinidockError
+from minidock.errors import Conflict, InvalidArgument, LimitExceeded, MinidockError
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from minidock.build.ignore import Ignore
     from minidock.store.build_cache import BuildCache
@@ -62,7 +62,7 @@ class Source:
     """A tree that files are copied from."""
 
     keeps_owners = True
-    """Files keep their owners; those of a context become root's."""
+    """Files keep their owners and attributes; those of a directory of this host become root's and have none."""
     is_context = False
 
     def __init__(self, tree: Merged, shown: str) -> None:
@@ -108,47 +108,66 @@ class Source:
             raise Conflict(f"{node.path}: changes while it is read for the build; build again")
         return fd
 
-    def _walk(self, node: Node, below: str, prune: Callable[[str, bool], bool]) -> Iterator[Found]:
+    def xattrs(self, node: Node) -> tuple[tuple[str, bytes], ...]:
+        """Return the attributes of a file that a copy of it has, too."""
+        return _xattrs(node) if self.keeps_owners else ()
+
+    def _walk(self, node: Node, below: str, prune: Ignore | None) -> Iterator[Found]:
         """All that is at ``node``, itself first, in the order of names."""
-        yield Found(below, node, _xattrs(node))
+        yield Found(below, node, self.xattrs(node))
         if not node.is_directory:
             return
         yield from self._inside(node, below, prune)
 
-    def _inside(self, node: Node, below: str, prune: Callable[[str, bool], bool]) -> Iterator[Found]:
+    def _inside(self, node: Node, below: str, prune: Ignore | None) -> Iterator[Found]:
         for name in self.tree.names(node.path):
             path = f"{node.path}/{name}" if node.path else name
             child = self.tree.look(path)
             if child is None or stat.S_ISSOCK(child.status.st_mode):
                 continue
             inner = f"{below}/{name}" if below else name
-            hidden = self.is_hidden(path, is_directory=child.is_directory) or prune(inner, child.is_directory)
-            if not hidden:
+            away = self.is_hidden(path, is_directory=child.is_directory)
+            pruned = prune is not None and prune.excludes(inner, is_directory=child.is_directory)
+            if not (away or pruned):
                 yield from self._walk(child, inner, prune)
-            elif child.is_directory and self.may_hold(path):
+            elif (
+                child.is_directory
+                and (not away or self.may_hold(path))
+                and (not pruned or (prune is not None and prune.may_include_below(inner)))
+            ):
                 first = True
                 for found in self._inside(child, inner, prune):
                     if first:  # a directory that is there for what it holds only
-                        yield Found(inner, child, _xattrs(child))
+                        yield Found(inner, child, self.xattrs(child))
                         first = False
                     yield found
 
-    def match(
-        self, pattern: str, prune: Callable[[str, bool], bool] | None = None, *, deep: bool = False
-    ) -> list[Match]:
+    def match(self, pattern: str, prune: Ignore | None = None, *, deep: bool = False) -> list[Match]:
         """Return what a source of COPY or ADD means: one match, or any number of them for a pattern.
 
         ``prune`` leaves out paths below the match. ``deep``: ``**`` stands for any number of directories. Raises
-        InvalidArgument for a loop of links.
+        InvalidArgument for a loop of links, NotFound for a link to nothing that a pattern finds, LimitExceeded for a
+        tree of some hundred levels.
         """
-        leave = prune or (lambda _path, _is_directory: False)
         matches = []
-        for path in self._paths(pattern, deep=deep):
-            node = self.tree.look(self.tree.resolve(path))
-            if node is None or self._is_away(node):
-                continue
-            matches.append(Match(path.rpartition("/")[2], list(self._walk(node, "", leave)), path))
+        try:
+            for path in self._paths(pattern, deep=deep):
+                node = self.tree.look(self.tree.resolve(path))
+                if node is None or self._is_away(node):
+                    self._check_link(pattern, path)
+                    continue
+                matches.append(Match(path.rpartition("/")[2], list(self._walk(node, "", prune)), path))
+        except RecursionError as error:
+            raise LimitExceeded(f"{pattern[:200]}: too many directories within each other") from error
         return matches
+
+    def _check_link(self, pattern: str, path: str) -> None:
+        """Raises NotFound where a pattern has found a link, and nothing is where that leads."""
+        link = self.tree.look(self.tree.resolve(path, follow=False)) if is_pattern(pattern) else None
+        if link is not None and not self._is_away(link):
+            from minidock.build import missing
+
+            raise missing.not_found(self, path)
 
     def _is_away(self, node: Node) -> bool:
         if not node.path or not self.is_context:
@@ -311,7 +330,7 @@ def _xattrs(node: Node) -> tuple[tuple[str, bytes], ...]:
         names = os.listxattr(node.place, follow_symlinks=False)
         if not names:
             return ()
-        from minidock.images.rootfs_tar import is_wanted
+        from minidock.images.layer_tar import is_wanted
 
         return tuple(
             (name, os.getxattr(node.place, name, follow_symlinks=False)) for name in sorted(names) if is_wanted(name)

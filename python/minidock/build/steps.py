@@ -11,22 +11,27 @@ from typing import TYPE_CHECKING
 from minidock.build import adding, keys, sources
 from minidock.build.dockerfile import paths, remotes, scopes
 from minidock.build.dockerfile.instructions import Add, Copy, Run, Workdir
-from minidock.build.events import Output
+from minidock.build.dockerfile.text import quote
+from minidock.build.events import Output, Status
 from minidock.build.failures import CommandFailed
 from minidock.build.merged import Merged
 from minidock.errors import InvalidArgument, Unsupported
+from minidock.spec.oci_image import History
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from minidock.build import running
     from minidock.build.dockerfile import config as configs
-    from minidock.build.dockerfile.instructions import Instruction
-    from minidock.build.executor import Build, Reported, Stage
+    from minidock.build.dockerfile.instructions import From, Instruction
+    from minidock.build.executor import Build, Stage
+    from minidock.build.stages import Reported
     from minidock.images.layers import Unpacked
     from minidock.store.layers import LayerRow
 
 _TAIL_BYTES = 64 << 10
+_EXPORTED = "buildkit.exporter.image.v0"
+"""Docker's comment on a layer that no instruction has made."""
 _PROXIES = frozenset(("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"))
 
 
@@ -40,6 +45,15 @@ def carry_out(build: Build, stage: Stage, instruction: Instruction, title: Calla
         _copy(build, stage, expanded, done.directory, title(instruction))
     elif isinstance(expanded, Workdir):
         _workdir(build, stage, expanded, done.user, title(instruction))
+
+
+def begin_with(build: Build, stage: Stage, from_: From, name: str, title: str) -> None:
+    """Put the files of a named context on an empty stage, which is based on them."""
+    source = build.contexts.files(name)
+    files = Copy(line=from_.line, end_line=from_.end_line, keyword="COPY", original="", sources=("/",), destination="/")
+    with build.reported(build.step(title, from_.line)) as reported:
+        _copy_in(build, stage, files, directory="/", source=source, reported=reported)
+    stage.state.history.append(History(created_by=build.contexts.describe(name), comment=_EXPORTED))
 
 
 def _layer(
@@ -181,9 +195,9 @@ def _run_in(
                 failed=None if build.shell is None else failed,
             )
         if code:
-            shown = " ".join(argv)
+            shown = quote(" ".join(argv))
             raise CommandFailed(
-                f'process "{shown}" did not complete successfully: exit code: {code}', code, b"".join(tail), step.name
+                f"process {shown} did not complete successfully: exit code: {code}", code, b"".join(tail), step.name
             )
         return made
 
@@ -204,6 +218,9 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
     below = Merged(build.paths(stage.layers))
     key = keys.key("workdir", stage.chain, path, user, "" if build.date is None else str(build.date))
 
+    def tell(text: str) -> None:
+        build.tell(Status(reported.step, f"warning: {text}"))
+
     def make(directory: str) -> Unpacked | None:
         from minidock.build import copying, owners
         from minidock.images import reproducible
@@ -213,9 +230,8 @@ def _workdir(build: Build, stage: Stage, instruction: Workdir, user: str, name: 
             if not node.is_directory:
                 raise InvalidArgument(f"mkdir {path}: not a directory")
             return None
-        placing = copying.Placing(
-            below, owner=owners.owner(below, user) if user else None, mode="", date=build.date, now=build.now
-        )
+        owner = owners.owner(below, user, tell) if user else None
+        placing = copying.Placing(below, owner=owner, mode="", date=build.date, now=build.now)
         placing.directory(path)
         return reproducible.layer_of(placing.write_tar, directory)
 
@@ -236,10 +252,10 @@ def _source(build: Build, instruction: Copy | Add) -> sources.Source | None:
     """The tree that files come from; None where all are fetched or written in the Dockerfile."""
     if isinstance(instruction, Copy) and instruction.from_:
         index = scopes.copy_source(instruction, build.names, len(build.dockerfile.stages))
-        return build.source(instruction.from_) if index is None else build.stage_source(index)
+        return build.source(instruction.from_, instruction) if index is None else build.stage_source(index)
     if isinstance(instruction, Add) and all(map(remotes.kind, instruction.sources)):
         return None
-    return build.source(instruction.context) if instruction.sources else None
+    return build.source(instruction.context, instruction) if instruction.sources else None
 
 
 def _copy_in(
@@ -268,12 +284,17 @@ def _copy_in(
     # With --link the same files come out, as with Docker: its engine has no layers that know nothing of those below.
     key = keys.key("copy", stage.chain, *facts)
 
+    def tell(text: str) -> None:
+        build.tell(Status(reported.step, f"warning: {text}"))
+
     def make(directory: str) -> Unpacked | None:
         from minidock.build import copying, owners
         from minidock.images import reproducible
 
-        owner = owners.owner(below, instruction.chown) if instruction.chown else None
-        placing = copying.Placing(below, owner=owner, mode=instruction.chmod, date=build.date, now=build.now)
+        owner = owners.owner(below, instruction.chown, tell) if instruction.chown else None
+        placing = copying.Placing(
+            below, owner=owner, mode=instruction.chmod, date=build.date, now=build.now, check=build.stop.check
+        )
         with contextlib.ExitStack() as stack:
             for part in parts:
                 part.place(placing, destination, stack)
@@ -296,9 +317,9 @@ def _part(
     assert source is not None  # noqa: S101 - something is to be found in it
     prune = None
     if instruction.exclude:
-        from minidock.build import missing
+        from minidock.build import ignore
 
-        prune = missing.pruner(instruction.exclude)
+        prune = ignore.of(instruction.exclude, "--exclude")
     matches = source.match(text, prune, deep=isinstance(instruction, Copy) and instruction.parents)
     if not matches and not sources.is_pattern(text):
         from minidock.build import missing

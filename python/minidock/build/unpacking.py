@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import os
 import tempfile
-from typing import TYPE_CHECKING, BinaryIO
+import time
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from minidock import _native
 from minidock._errors import translate
+from minidock.build.merged import Merged, Node
+from minidock.build.sources import Source
 from minidock.errors import Corrupt, MinidockError
 from minidock.images import sources
 from minidock.store.trees import remove_tree
 
 if TYPE_CHECKING:
     import contextlib
+
+    from minidock.build.copying import Placing
 
 _MAGIC = (b"\x1f\x8b\x08", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
 HEAD = 512
@@ -49,11 +54,30 @@ def unpack(source: int | bytes | BinaryIO, target: str, what: str, *, owners: bo
         raise type(error)(f"{what}: {error}") from error
 
 
-def unpacked(fd: int, directory: str, what: str, stack: contextlib.ExitStack) -> str | None:
+class Unpacked(NamedTuple):
+    """An archive's files in a directory, and when they were written."""
+
+    directory: str
+    what: str
+    begin: int
+    end: int
+
+    def place(self, placing: Placing, destination: str) -> None:
+        """Put them where they belong."""
+        tree = Source(Merged([self.directory]), self.what)
+        for found in tree.match("/"):
+            placing.unpack(tree, found, destination, self._is_implied)
+
+    def _is_implied(self, node: Node) -> bool:
+        """A directory without an entry has the time of its making, and others one from before the archive was."""
+        return self.begin <= node.status.st_mtime_ns <= self.end
+
+
+def unpacked(fd: int, directory: str, what: str, stack: contextlib.ExitStack) -> Unpacked | None:
     """Unpack the archive in the file ``fd`` below ``directory``, for the time of ``stack``; None when it is none."""
     target = tempfile.mkdtemp(prefix="unpacked-", dir=directory)
     stack.callback(remove_tree, target)
-    os.chmod(target, 0o755)  # noqa: S103 - the mode of a directory that is made for its files
+    begin = os.stat(target).st_mtime_ns
     duplicate = os.dup(fd)
     try:
         os.lseek(duplicate, 0, os.SEEK_SET)
@@ -64,4 +88,4 @@ def unpacked(fd: int, directory: str, what: str, stack: contextlib.ExitStack) ->
         return None
     finally:
         os.close(duplicate)
-    return target
+    return Unpacked(target, what, begin, time.time_ns())

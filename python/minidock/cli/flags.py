@@ -112,7 +112,8 @@ class Flag:
 
     ``kind`` says how its text is read; ``list``, ``map``, ``stream``, ``filter`` and ``mount`` may be repeated.
     ``option`` is the keyword of ``containers.create`` that the flag sets. ``reason`` marks a flag of Docker that
-    minidock does not have (yet): giving it any value but ``harmless`` is an error in one line, never ignored.
+    minidock does not have (yet): giving it any value but ``harmless``, or one of a tuple of these, is an error in one
+    line, never ignored.
     """
 
     __slots__ = (
@@ -166,13 +167,16 @@ class Flag:
         """The word for its value in help texts; empty for a boolean."""
         return "" if self.kind == "bool" else _HELP_WORDS.get(self.kind, self.kind)
 
+    def _is_harmless(self, value: Any) -> bool:
+        return value in self.harmless if isinstance(self.harmless, tuple) else bool(value == self.harmless)
+
     def read(self, text: str) -> Any:
         """Return the value that ``text`` means; :class:`UsageError` in Docker's words if it means none."""
         try:
             value = _READERS[self.kind](text)
         except ValueError as error:
             raise UsageError(f"invalid argument {quote(text)} for {quote(self.title)} flag: {error}") from None
-        if self.reason is not None and value != self.harmless:
+        if self.reason is not None and not self._is_harmless(value):
             raise UsageError(self.reason.sentence(self.title))
         if self.choices and value not in self.choices:
             words = ", ".join(self.choices)

@@ -79,6 +79,7 @@ def run(argv: Sequence[str]) -> int:
         _silence_stdout()
         return 141
     except KeyboardInterrupt:
+        ignore_interrupts()
         return 130
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1
@@ -92,6 +93,14 @@ def run(argv: Sequence[str]) -> int:
             session.close()
         except Exception as error:
             complain(f"{PROGRAM}: close the engine: {_describe(error)}")
+
+
+def ignore_interrupts() -> None:
+    """Have who presses Ctrl-C again wait for what tidies up after the first time. Then the process ends."""
+    if Session.alone:
+        import signal
+
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _outcome(session: Session, argv: Sequence[str]) -> int:

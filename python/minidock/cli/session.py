@@ -47,6 +47,20 @@ class Session:
             self.level = self.level or self._engine.config.log_level
         return self._engine
 
+    def engine_to_serve(self) -> Engine:
+        """The engine of a process that stays: it collects garbage, deletes in the background, and has one heap."""
+        import gc
+
+        from minidock import _native
+
+        engine = self.engine
+        from minidock.store.cleaner import cleaner
+
+        gc.enable()
+        _native.share_heap()
+        cleaner.background = True
+        return engine
+
     @property
     def plain_data_root(self) -> str | None:
         """The data root, where no configuration has a say and this user may use it; else only the engine knows it."""

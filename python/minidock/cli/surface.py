@@ -34,16 +34,16 @@ def _issue(title: str) -> Reason:
 IMAGES = _issue("Images: registries, content store, archives")
 LIFECYCLE = _issue("Container lifecycle: supervise, observe, control")
 NETWORKS = _issue("Networks: bridges, addresses, names, ports")
-BUILD = _issue("Build: Dockerfiles to images")
-API = _issue("The Docker Engine API: real clients, unmodified")
 
 NO_SWARM = Reason("it runs containers of one host; there is no cluster of nodes")
 NO_DAEMON = Reason("there is no daemon to connect to; every command is the engine itself")
 NO_PLUGINS = Reason("storage, network and log drivers are built in")
 NO_TRUST = Reason("Docker Content Trust (Notary v1) is retired by Docker itself; pull by digest instead")
+NO_ENTITLEMENTS = Reason("no step of a build has more privileges than a container")
+NO_ATTESTATIONS = Reason("its builds make no attestations, and nor do those of Docker's own driver")
 NO_CHECKPOINT = Reason("checkpoints need CRIU, and minidock runs no other program")
-NO_COMPOSE = Reason("compose is a program of its own; the real one will work over the issue 'The Docker Engine API'")
-NO_BAKE = Reason("bake is a front end of buildx; it will work over the issue 'The Docker Engine API'")
+NO_COMPOSE = Reason("compose is a program of its own; the real one works over `minidock serve`")
+NO_BAKE = Reason("bake is a front end of buildx, a program of its own")
 WINDOWS = Reason("it exists on Windows only")
 NO_API_SOCKET = Reason("no container ever gets the engine's socket by a flag; bind it yourself to hand over the host")
 
@@ -117,6 +117,9 @@ IMPLEMENTED = {
     "logout": ("login", "LOGOUT", "Log out from a registry"),
     "system events": ("events", "EVENTS", "Show what happens to containers and images"),
     "system restore": ("restore", "RESTORE", "Start the containers that are to run, after a boot"),
+    "system stop": ("restore", "STOP", "Stop all containers, before a shutdown"),
+    "system install": ("install", "INSTALL", "Write systemd's units for the server and for restarts after a boot"),
+    "system uninstall": ("install", "UNINSTALL", "Remove the units that `system install` has written"),
     "system df": ("df", "DF", "Show how much of the disk images, containers and volumes take up"),
     "system prune": ("system_prune", "PRUNE", "Remove what nothing uses"),
     "volume create": ("volume_create", "CREATE", "Create a volume"),
@@ -132,6 +135,8 @@ IMPLEMENTED = {
     "manifest annotate": ("manifest", "ANNOTATE", "Say what an image of a manifest list is for"),
     "manifest push": ("manifest", "PUSH", "Push a manifest list to a registry"),
     "manifest rm": ("manifest", "REMOVE", "Forget manifest lists"),
+    "serve": ("serve", "SERVE", "Answer Docker's Engine API on a Unix socket"),
+    "ui": ("ui", "UI", "Show containers, images, networks and volumes in the browser"),
     "search": ("search", "SEARCH", "Search a registry for images"),
     "doctor": ("doctor", "DOCTOR", "Try what this host can do, and say how to repair what it cannot"),
     "version": ("system", "VERSION", "Show versions"),
@@ -191,9 +196,7 @@ ALIASES = {
     "events": "system events",
 }
 
-PLANNED: dict[str, Reason] = {
-    "serve": API,
-}
+PLANNED: dict[str, Reason] = {}
 
 _NO_BUILDERS = Reason("it builds in the engine itself; there are no other builders")
 NEVER: dict[str, Reason] = {

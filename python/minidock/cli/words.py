@@ -34,6 +34,19 @@ def parse_bool(text: str) -> bool:
     raise ValueError(f"strconv.ParseBool: parsing {quote(text)}: invalid syntax")
 
 
+def pairs(texts: list[str]) -> dict[str, str]:
+    """``NAME=VALUE``; the last one of a name counts."""
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
+
+
+def label_pairs(texts: list[str]) -> dict[str, str]:
+    """What the flag ``--label`` was given. Raises UsageError for a label without a name."""
+    for text in texts:
+        if not text.partition("=")[0]:
+            raise UsageError(f'invalid argument "{text}" for "--label" flag: invalid label \'{text}\': empty name')
+    return pairs(texts)
+
+
 def _integer(text: str) -> int | None:
     """A number in Go's base-0 syntax: decimal, ``0x``, ``0o``, ``0b`` or a leading ``0`` for octal."""
     body = text[1:] if text[:1] in "+-" else text

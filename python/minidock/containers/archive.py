@@ -207,7 +207,7 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
                 # The row says so from the first step of a start on, before anything of the container can be seen.
                 if lifecycle.store.containers.get(record.id).state == states.RUNNING:
                     tree = _running(lifecycle, record, deadline)
-                elif alone or not _needs_alone(lifecycle, record, writable=writable):
+                elif alone or not _needs_alone(record, writable=writable):
                     lifecycle.wait_for_the_last_run(record.id)
                     tree = view(lifecycle, record, writable=writable, mounted=True)
                 else:
@@ -223,15 +223,9 @@ def opened(lifecycle: Lifecycle, container_id: str, *, writable: bool) -> Iterat
         time.sleep(0 if alone else _POLL_SECONDS)
 
 
-def _needs_alone(lifecycle: Lifecycle, record: Record, *, writable: bool) -> bool:
+def _needs_alone(record: Record, *, writable: bool) -> bool:
     """Whether nobody else may have its files mounted at the same time."""
-    if writable or record.snapshot["type"] == "host" or record.snapshot.get("idmap") is not None:
-        return True
-    if not record.mounts:
-        return False
-    from minidock.containers.mounts import living
-
-    return living.has_own_file_systems(lifecycle, record)
+    return writable or record.snapshot["type"] == "host" or record.snapshot.get("idmap") is not None
 
 
 def _idmap(record: Record) -> dict[str, Any] | None:

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from minidock import _native
 from minidock.containers import document, health, logging, network_files
+from minidock.containers.base import translated
 from minidock.containers.liveness import read
-from minidock.containers.parse import signals
+from minidock.containers.parse import keyvalues, signals
 from minidock.containers.runtime_spec import Inputs, runtime_spec
+from minidock.security import lsm
 from minidock.spec.oci_runtime import IDMapping, Seccomp
 from minidock.store.failures import from_os
 
@@ -74,8 +77,8 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
             capabilities=walls.capabilities,
             no_new_privileges=walls.no_new_privileges,
             apparmor_profile=record.app_armor_profile,
-            process_label=record.process_label,
-            mount_label=record.mount_label,
+            process_label=record.process_label if lsm.host()[1] else "",
+            mount_label=record.mount_label if lsm.host()[1] else "",
             uid_mappings=[IDMapping(*part) for part in record.uid_map],
             gid_mappings=[IDMapping(*part) for part in record.gid_map],
             joined=start.joined,
@@ -84,6 +87,9 @@ def files(start: Start, paths: Paths, host: Host) -> dict[str, bytes]:
             user_mounts=_user_mounts(start, paths),
         ),
     )
+    if record.step is not None and record.step.environment and spec.process is not None:
+        more = (read(record.step.environment) or b"").decode().split("\0")[:-1]
+        spec.process.env = keyvalues.merge_environment(spec.process.env, more)
     return {"config.json": _encode(spec)}
 
 
@@ -91,7 +97,12 @@ def _user_mounts(start: Start, paths: Paths) -> list[Mount]:
     if start.record.step is not None:
         from minidock.spec.oci_runtime import Mount
 
-        return [Mount(*one) for one in start.record.step.mounts]
+        made = [Mount(*one) for one in start.record.step.mounts]
+        for mount in made:
+            if "idmap" in mount.options:
+                mount.uid_mappings = [IDMapping(*part) for part in start.record.uid_map]
+                mount.gid_mappings = [IDMapping(*part) for part in start.record.gid_map]
+        return made
     if not start.record.mounts and not start.record.host_config.tmpfs:
         return []
     from minidock.containers.runtime_spec.user_mounts import user_mounts
@@ -178,20 +189,20 @@ def _restart(record: Record) -> document.Restart:
     return document.Restart(policy.name or "no", policy.maximum_retry_count)
 
 
-def make(directory: str, contents: dict[str, bytes], owner: tuple[int, int]) -> None:
-    """Write these files of a new bundle into its directory; ``owner`` is the host's uid and gid of its root user."""
+def make(directory: str, contents: dict[str, bytes], record: Record) -> None:
+    """Write these files of a new bundle into its directory."""
     try:
         for name, text in contents.items():
-            write(f"{directory}/{name}", text, os.O_EXCL, owner)
+            write(f"{directory}/{name}", text, os.O_EXCL, record)
     except OSError as error:
         raise from_os(error, "make container directory", directory) from error
 
 
-def rewrite(directory: str, contents: dict[str, bytes], owner: tuple[int, int]) -> None:
+def rewrite(directory: str, contents: dict[str, bytes], record: Record) -> None:
     """Write these files of an existing bundle again, and forget how it ended before."""
     try:
         for name, text in contents.items():
-            write(f"{directory}/{name}", text, os.O_TRUNC, owner)
+            write(f"{directory}/{name}", text, os.O_TRUNC, record)
         if os.path.exists(f"{directory}/exit.json"):
             os.unlink(f"{directory}/exit.json")
     except OSError as error:
@@ -202,17 +213,39 @@ _SHARED = frozenset(("hosts", "hostname", "resolv.conf"))
 """Seen by every user of the container, and changed by its root, unlike the rest."""
 
 
-def write(path: str, text: bytes, flags: int, owner: tuple[int, int]) -> None:
-    """Write a file whole; nothing is synced, a crash of the machine ends the container anyway."""
-    shared = path.rpartition("/")[2] in _SHARED
+def write(path: str, text: bytes, flags: int, record: Record | None = None) -> None:
+    """Write a file whole; nothing is synced, a crash of the machine ends the container anyway.
+
+    ``record`` is that of the container, whose users see some of its files.
+    """
+    shared = record if path.rpartition("/")[2] in _SHARED else None
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | flags, 0o600)
     try:
         rest = memoryview(text)
         while rest:
             rest = rest[os.write(fd, rest) :]
-        if shared:
-            if owner != (0, 0):
+        if shared is not None:
+            if (owner := root_ids(shared)) != (0, 0):
                 os.fchown(fd, *owner)
             os.fchmod(fd, 0o644)
     finally:
         os.close(fd)
+    if shared is not None and shared.mount_label:
+        label(path, shared)
+
+
+def root_ids(record: Record) -> tuple[int, int]:
+    """Return the host's uid and gid of the container's root user."""
+    if not record.uid_map:
+        return 0, 0
+    from minidock.security.subids import Range, to_host
+
+    uid = to_host(tuple(Range(*part) for part in record.uid_map), 0)
+    return uid, to_host(tuple(Range(*part) for part in record.gid_map), 0)
+
+
+def label(path: str, record: Record, *, common: bool = False) -> None:
+    """Let a container, or all of them, have a file or directory that was made for it, where there is SELinux."""
+    if lsm.host()[1]:
+        with translated():
+            _native.selinux_relabel(path, record.mount_label, common)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Unpack
 
     from minidock.containers.document import Owner
+    from minidock.containers.halting import Halted
     from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.options import CreateOptions
     from minidock.containers.restoring import Restored
@@ -173,6 +174,12 @@ class ContainerCollection:
 
         return summaries(self._engine, all=all, filters=filters, limit=limit, size=size)
 
+    def unlink(self, name: str) -> None:
+        """Remove the link ``container/alias``, and no container. Raises ContainerNotFound, Conflict."""
+        from minidock.containers import linking
+
+        linking.unlink(self._lifecycle, name)
+
     def prune(self, filters: Mapping[str, Any] | Sequence[str] | None = None) -> ContainersPruned:
         """Remove every container that does not run; returns their ids and what they had written, in bytes.
 
@@ -192,3 +199,14 @@ class ContainerCollection:
         from minidock.containers.restoring import restore
 
         return restore(self._lifecycle)
+
+    def halt(self) -> Halted:
+        """Stop whatever runs, as Docker's daemon does when it ends; for before a shutdown.
+
+        Each gets its own stop signal, and is killed after its own stop timeout. Nobody has stopped them for good: their
+        restart policies hold at the next :meth:`restore`. Waits for as long as the longest stop timeout, at least
+        the configuration's ``shutdown-timeout`` (15 seconds); what still runs then is in the result.
+        """
+        from minidock.containers.halting import halt
+
+        return halt(self._lifecycle)

@@ -11,7 +11,6 @@ import msgspec
 from minidock.containers import attaching, bundle, liveness, network_files, networking, states
 from minidock.containers.draft.network import is_user_defined
 from minidock.containers.endpoints import Wanted
-from minidock.containers.planning import root_ids
 from minidock.errors import Conflict, InvalidArgument, Timeout
 from minidock.networks.leases import check_static, patiently
 
@@ -185,6 +184,13 @@ def _write_files(lifecycle: Lifecycle, before: Record, record: Record) -> None:
         _write(lifecycle, record, "resolv.conf", old, network_files.resolv_conf(record, lifecycle.config, host))
 
 
+def forget_name(lifecycle: Lifecycle, record: Record, name: str) -> None:
+    """Take the lines whose first name this is out of a container's /etc/hosts, which it has if it has been started."""
+    old = _text(f"{lifecycle.paths.container(record.id)}/hosts")
+    kept = [line for line in old.splitlines(keepends=True) if line.split()[1:2] != [name]]
+    _write(lifecycle, record, "hosts", old, "".join(kept))
+
+
 def _text(path: str) -> str:
     return (liveness.read(path) or b"").decode(errors="surrogateescape")
 
@@ -192,7 +198,7 @@ def _text(path: str) -> str:
 def _write(lifecycle: Lifecycle, record: Record, name: str, old: str, new: str) -> None:
     if new != old:
         path = f"{lifecycle.paths.container(record.id)}/{name}"
-        bundle.write(path, new.encode(errors="surrogateescape"), os.O_TRUNC, root_ids(record))
+        bundle.write(path, new.encode(errors="surrogateescape"), os.O_TRUNC, record)
 
 
 def _emit(lifecycle: Lifecycle, action: str, network: Network, container_id: str) -> None:

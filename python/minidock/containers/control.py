@@ -155,10 +155,14 @@ def _stop_without_supervisor(lifecycle: Lifecycle, record: Record, number: int, 
 
 
 def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
-    """Send a signal to PID 1. Raises Conflict unless it runs, InvalidArgument for an unknown signal."""
+    """Send a signal to PID 1, and wait for the end that KILL is; with others it may come or not, as in Docker.
+
+    Raises Conflict unless it runs, InvalidArgument for an unknown signal, Timeout.
+    """
     number = signals.signal(signal)
     record, state = _look(lifecycle, key)
     states.require("kill", state.status, record.id)
+    supervisor = liveness.pid_file(lifecycle.paths.run_container(record.id)) if number == 9 else None
     _mark_stopped(lifecycle, record)
     refused = Conflict(f"cannot kill container: {record.id}: container {record.id} is not running")
     try:
@@ -181,6 +185,8 @@ def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
         with contextlib.suppress(Conflict), _freezing(lifecycle, record):
             _thaw(lifecycle, record)
             _unmark(lifecycle, record)
+    if supervisor is not None:
+        wait_supervisor(supervisor, _KILL_SECONDS)
 
 
 def _ends_it(record: Record, number: int) -> bool:

@@ -107,7 +107,7 @@ class Document(msgspec.Struct):
     stdin: bool = False
     stdin_once: bool = False
     attached: tuple[str, ...] = ()
-    """Which of stdin, stdout and stderr the supervisor's own descriptors are for."""
+    """Which of stdin, stdout (or ``framed``, for both outputs) and stderr the supervisor's own descriptors are for."""
     detach_keys: str | None = None
     restart: Restart = Restart("no")
     events: Events | None = None

@@ -56,6 +56,8 @@ class ExecConfig(msgspec.Struct):
     stderr: bool = False
     detach_keys: str = ""
     timeout_ms: int | None = None
+    size: tuple[int, int] | None = None
+    """Rows and columns of its terminal, unless its start says others."""
 
 
 def config(
@@ -149,7 +151,7 @@ def process(record: Record, wanted: ExecConfig, size: tuple[int, int] | None) ->
         "env": environment(record, wanted),
         "cwd": wanted.working_dir or record.config.working_dir or "/",
         "terminal": wanted.tty,
-        "size": size if wanted.tty else None,
+        "size": (size or wanted.size) if wanted.tty else None,
         "user": {
             "user": wanted.user or record.config.user,
             "group_add": list(record.host_config.group_add or ()),

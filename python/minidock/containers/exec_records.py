@@ -156,6 +156,13 @@ def give_up(lifecycle: Lifecycle, container_id: str, exec_id: str) -> None:
             os.unlink(path(lifecycle.paths, container_id, exec_id))
 
 
+def failed(lifecycle: Lifecycle, record: ExecRecord, exit_code: int) -> None:
+    """Keep of an exec that could not be started how it ended, for who asks by its id."""
+    owner = lifecycle.owner()
+    record.supervisor, record.supervisor_start, record.exit_code = owner.pid, owner.start_time, exit_code
+    write(lifecycle.paths, record)
+
+
 def _alive(record: ExecRecord, boot_id: str) -> bool:
     return record.about.boot_id == boot_id and liveness.alive(record.supervisor, record.supervisor_start)
 

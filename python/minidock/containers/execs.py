@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import msgspec
 from minidock import _native
 from minidock._errors import exception_for, translate
 from minidock.containers import exec_options, exec_records, liveness, states
+from minidock.containers import record as records
 from minidock.containers.base import event_attributes
 from minidock.containers.document import Events
 from minidock.containers.exec_options import ExecConfig
@@ -244,17 +246,19 @@ class Exec:
         stdout: int | None = None,
         stderr: int | None = None,
         size: tuple[int, int] | None = None,
+        bound: bool = False,
     ) -> list[str]:
         """Start it with its streams on these descriptors (None: ``/dev/null``), and return its warnings.
 
-        Only the streams that it was created with are connected. ``size`` is that of its terminal, rows first. Raises
+        Only the streams that it was created with are connected. ``size`` is that of its terminal, rows first. With
+        ``bound`` all of it is killed when its command ends, and when this process does. Raises
         Conflict when it has been started before or the container does not run, CommandNotFound, CommandNotExecutable.
         """
         lifecycle = self._lifecycle
         record, file = _running(lifecycle, self.container_id)
         wanted = exec_records.claim(lifecycle, self.container_id, self.id)
         try:
-            return self._start(record, file, wanted, (stdin, stdout, stderr), size)
+            return self._start(record, file, wanted, (stdin, stdout, stderr), size, bound=bound)
         except BaseException:
             exec_records.give_up(lifecycle, self.container_id, self.id)
             raise
@@ -266,9 +270,11 @@ class Exec:
         wanted: ExecConfig,
         fds: tuple[int | None, int | None, int | None],
         size: tuple[int, int] | None,
+        *,
+        bound: bool = False,
     ) -> list[str]:
         lifecycle = self._lifecycle
-        request = _request(lifecycle, record, file, self.id, wanted, bound=False, size=size)
+        request = _request(lifecycle, record, file, self.id, wanted, bound=bound, size=size)
         _tell(lifecycle, record, self.id, wanted, "exec_start")
         stdin, stdout, stderr = fds
         try:
@@ -299,6 +305,15 @@ class Exec:
         except _native.NativeError as error:
             raise translate(error) from error
 
+    def kill(self) -> None:
+        """Kill all of it. Raises Conflict unless this object has started it and it runs."""
+        if self._client is None:
+            raise Conflict(f"kill exec {self.id}: it was not started here")
+        try:
+            self._client.signal(signal.SIGKILL)
+        except _native.NativeError as error:
+            raise translate(error) from error
+
     def wait(self, timeout: float | None = None) -> int:
         """Wait until it has ended and return its exit code. Raises Timeout after ``timeout`` seconds, NotFound."""
         if self._client is not None:
@@ -318,6 +333,18 @@ class Exec:
                 left = None if deadline is None else deadline - time.monotonic()
                 exec_records.wait_supervisor(self._record(), left)
         raise Timeout(f"wait for exec {self.id[:12]}: it has not ended within {timeout:g} s")
+
+    def fileno(self) -> int:
+        """Return what is readable when :meth:`wait` has news; for the one who has started it. Raises Conflict."""
+        if self._client is None:
+            raise Conflict(f"exec {self.id}: it was not started here")
+        return self._client.fileno()
+
+    def detached(self) -> None:
+        """Say that who was at its terminal has left it by the keys for that."""
+        row = self._lifecycle.store.containers.find(self.container_id)
+        if row is not None:
+            self._lifecycle.emit(records.decode(row.record), "exec_detach", execID=self.id)
 
     def close(self) -> None:
         """Let it go on without this client; its output is thrown away from now on."""
@@ -341,16 +368,19 @@ class ExecCollection:
         stdout: bool = False,
         stderr: bool = False,
         detach_keys: str = "",
+        size: tuple[int, int] | None = None,
         **options: Unpack[ExecOptions],
     ) -> Exec:
         """Prepare a command in a running container; :meth:`Exec.start` starts it.
 
+        ``size``: rows and columns of its terminal.
         ``options`` are those of :meth:`Container.exec`: tty, environment, env_file, user, workdir, privileged, timeout.
         Raises ContainerNotFound, Conflict when the container does not run or is paused, InvalidArgument.
         """
         wanted = exec_options.config(command, **options)
         keyed.detach_keys(detach_keys)
         wanted.stdin, wanted.stdout, wanted.stderr, wanted.detach_keys = stdin, stdout, stderr, detach_keys
+        wanted.size = size
         lifecycle = self._lifecycle
         record, _ = _running(lifecycle, container)
         exec_records.prepare(lifecycle)

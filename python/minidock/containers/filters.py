@@ -184,7 +184,7 @@ class Choice:
         return (getattr(state.health, "status", "") or "none") in values
 
     def _passes_label(self, values: list[str], record: AnyRecord, _state: ContainerState) -> bool:
-        return all(has_label(record, value) for value in values)
+        return all(has_label(record.config.labels, value) for value in values)
 
     def _passes_is_task(self, values: list[str], _record: AnyRecord, _state: ContainerState) -> bool:
         return _boolean(values[0]) is False  # tasks are those of a swarm
@@ -299,8 +299,13 @@ def until(text: str, now: float | None = None) -> float:
     return (time.time() if now is None else now) - sum(float(number) * _UNITS[unit] for number, unit in pieces)
 
 
-def has_label(record: AnyRecord, wanted: str) -> bool:
-    """Whether a container has the label ``NAME``, or ``NAME=VALUE``."""
+def has_label(labels: Mapping[str, str] | None, wanted: str) -> bool:
+    """Whether ``NAME``, or ``NAME=VALUE``, is among labels."""
     name, equals, value = wanted.partition("=")
-    labels = record.config.labels or {}
-    return name in labels and (not equals or labels[name] == value)
+    return labels is not None and name in labels and (not equals or labels[name] == value)
+
+
+def matches(wanted: str, text: str) -> bool:
+    """Whether a name's filter, a regular expression or a name that is none, means ``text``."""
+    pattern = _pattern(wanted)
+    return wanted == text or (pattern is not None and pattern.search(text) is not None)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.containers import states
 from minidock.containers.draft.network import is_user_defined
-from minidock.errors import Conflict
+from minidock.errors import Conflict, ContainerNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from minidock.containers.lifecycle import Lifecycle
     from minidock.containers.record import Record
     from minidock.containers.settling import Settling
 
@@ -54,6 +55,36 @@ def linked(lifecycle: Settling, record: Record) -> Linked:
         address = (endpoint.ipv4 or endpoint.ipv6).partition("/")[0]
         made.environment.extend(_variables(record.name, alias, target, address))
     return made
+
+
+def unlink(lifecycle: Lifecycle, key: str) -> None:
+    """Remove the link that ``container/alias`` names; the line in /etc/hosts of one that runs goes, too.
+
+    Raises ContainerNotFound for what is no link, Conflict for the name of a container alone.
+    """
+    container, slash, alias = key.removeprefix("/").rpartition("/")
+    if not slash:
+        lifecycle.store.containers.get(key)
+        raise Conflict("Conflict, cannot remove the default link name of the container")
+    found = False
+
+    def change(record: Record) -> None:
+        nonlocal found
+        links = record.host_config.links or []
+        kept = [link for link in links if link.rpartition(":")[2] != alias]
+        found = len(kept) != len(links)
+        record.host_config.links = kept or None
+
+    missing = ContainerNotFound(f"no such container: {key}")
+    try:
+        record = lifecycle.modify(lifecycle.store.containers.get(container).id, change)
+    except ContainerNotFound:
+        raise missing from None
+    if record is None or not found:
+        raise missing
+    from minidock.containers import connecting
+
+    connecting.forget_name(lifecycle, record, alias)
 
 
 def _variables(own_name: str, alias: str, target: Record, address: str) -> Iterator[str]:

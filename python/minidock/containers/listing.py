@@ -6,6 +6,7 @@ runs. Only a container of which those two do not agree, or that does something u
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Any, cast
 
@@ -151,6 +152,13 @@ def _chosen(
                     return
 
 
+@functools.cache
+def _boot_id() -> str:
+    """The boot that this process belongs to; the kernel takes its time to tell."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
 class _Look:
     """One look at all that runs, and what it tells of each container."""
 
@@ -158,10 +166,8 @@ class _Look:
         from minidock import _native
 
         self._engine = engine
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            boot_id = file.read().strip()
         runs = engine.store.paths.run_containers
-        self._found = _native.survey(runs, boot_id, True)
+        self._found = _native.survey(runs, _boot_id(), True)
         # What has no pid file that can be read is not among them, and may be a trace as well.
         supervised = sum(supervised for _, supervised, _, _ in self._found.values())
         if os.path.isdir(runs) and supervised != len(os.listdir(runs)):

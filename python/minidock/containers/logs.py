@@ -105,19 +105,25 @@ class Log:
 
     def __iter__(self) -> Iterator[LogLine]:
         """Yield the records. Raises Timeout, Corrupt."""
-        for stream, time_ns, data, attributes in self._items(self._reader.lines):
-            yield LogLine(_STREAMS[stream], time_ns, data, attributes or _NO_ATTRIBUTES)
+        for lines in self.batches():
+            yield from lines
+
+    def batches(self) -> Iterator[list[LogLine]]:
+        """Yield the records as they are there, some together. Raises Timeout, Corrupt."""
+        for batch in self._batches(self._reader.lines):
+            yield [LogLine(_STREAMS[stream], at, data, more or _NO_ATTRIBUTES) for stream, at, data, more in batch]
 
     def text(self, *, timestamps: bool = False, details: bool = False) -> Iterator[tuple[int, bytes]]:
         """Yield what ``docker logs`` prints, in parts: the stream (1 or 2) and bytes. Raises Timeout, Corrupt."""
-        return self._items(lambda timeout: self._reader.text(timestamps, details, timeout))
+        for batch in self._batches(lambda timeout: self._reader.text(timestamps, details, timeout)):
+            yield from batch
 
-    def _items(self, read: Callable[[float], tuple[list[_Item], bool | None]]) -> Iterator[_Item]:
+    def _batches(self, read: Callable[[float], tuple[list[_Item], bool | None]]) -> Iterator[list[_Item]]:
         while True:
             left = _LONGEST if self._deadline is None else self._deadline - time.monotonic()
             try:
                 batch, more = read(min(_LONGEST, max(0.0, left)))
-                yield from batch
+                yield batch
                 if more is None:
                     return
                 if not more and self._has_ended():

@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from minidock import _native
-from minidock.containers import bundle, runtimes, states
+from minidock.containers import bundle, labelling, runtimes, states
 from minidock.containers import record as records
 from minidock.containers.cidfile import CidFile
 from minidock.containers.draft import draft
@@ -96,6 +96,7 @@ class Planning(Settling):
             on_host = host_config.uts_mode == "host" or host_config.network_mode == "host"
             config.hostname = self.host.name if on_host else container_id[:12]
         host_config.runtime = runtimes.name(host_config.runtime, self.config)
+        labelling.complete(self, host_config)
         walls = self.walls.walls(host_config)
         if walls.options.systempaths_unconfined:
             host_config.masked_paths = host_config.readonly_paths = None
@@ -170,7 +171,12 @@ class Planning(Settling):
 
     def _label(self, record: Record, walls: Walls) -> tuple[str, ...]:
         """Put the AppArmor profile and the SELinux labels into the record; returns warnings."""
-        labels = lsm.labels(walls.options, privileged=record.host_config.privileged, used_levels=self._used_levels)
+        labels = lsm.labels(
+            walls.options,
+            privileged=record.host_config.privileged,
+            selinux=self.config.selinux_enabled,
+            used_levels=self._used_levels,
+        )
         record.app_armor_profile = labels.apparmor_profile or ""
         record.process_label = labels.process_label or ""
         record.mount_label = labels.mount_label or ""
@@ -194,7 +200,7 @@ class Planning(Settling):
             try:
                 directory = workspace.join(record.id)
                 self._prepare(planned, directory)
-                bundle.make(directory, contents, root_ids(record))
+                bundle.make(directory, contents, record)
                 self.patiently(record, functools.partial(self._insert_row, planned, workspace, state, start))
             except NameInUse:
                 workspace.close()
@@ -241,7 +247,7 @@ class Planning(Settling):
 
             start.sources = living.sources_of(self, record)
         contents = bundle.late_files(start, self.paths, self.config, self.host)
-        bundle.rewrite(directory, contents, root_ids(record))
+        bundle.rewrite(directory, contents, record)
 
     def _prepare(self, planned: Planned, directory: str) -> None:
         """Make the container's directory and its writable layer."""
@@ -272,6 +278,8 @@ class Planning(Settling):
                 self._require_image(record)
                 raise
         record.snapshot = made.rootfs
+        if record.mount_label and made.rootfs["type"] == "directory":
+            bundle.label(made.rootfs["path"], record)
         if record.host_config.storage_opt:
             self._limit(record, f"{directory}/rw")
         planned.warnings += [warning for warning in made.warnings if warning not in planned.warnings]
@@ -327,16 +335,6 @@ class Planning(Settling):
         except BaseException:
             self.delete(planned.record.id, volumes=True)
             raise
-
-
-def root_ids(record: Record) -> tuple[int, int]:
-    """Return the host's uid and gid of the container's root user."""
-    if not record.uid_map:
-        return 0, 0
-    from minidock.security.subids import Range, to_host
-
-    uid = to_host(tuple(Range(*part) for part in record.uid_map), 0)
-    return uid, to_host(tuple(Range(*part) for part in record.gid_map), 0)
 
 
 def _removed_meanwhile(record: Record) -> str:

@@ -34,9 +34,9 @@ def prune(
         record = container.record
         if container.status in states.ALIVE or any(filtering.created(record) > moment for moment in moments):
             continue
-        if not all(filtering.has_label(record, label) for label in wanted.get("label", ())):
+        if not all(filtering.has_label(record.config.labels, label) for label in wanted.get("label", ())):
             continue
-        if any(filtering.has_label(record, label) for label in wanted.get("label!", ())):
+        if any(filtering.has_label(record.config.labels, label) for label in wanted.get("label!", ())):
             continue
         written = sizes(record, lifecycle)[0]
         try:

@@ -21,6 +21,8 @@ class Step(msgspec.Struct):
     """Destination, type, source and options, as in the runtime-spec."""
     sources: list[dict[str, Any]] = []
     """What binds among them show instead of a path of the host, as in the supervisor's document."""
+    environment: str = ""
+    """A file with more variables of it, a NUL byte after each: secrets, which no record has."""
 
 
 class Point(msgspec.Struct, omit_defaults=True):

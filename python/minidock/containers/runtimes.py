@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from minidock.containers.record import Record
 
 OWN = "minidock"
+_ALWAYS_THERE = "runc"
+"""Docker's word for the runtime that is always there: ours, unless one of the configuration's has it."""
 
 
 def name(wanted: object, config: Config) -> str:
@@ -32,9 +34,9 @@ def find(record: Record, config: Config) -> Runtime | None:
         Unsupported: the container wants what only our own runtime does.
     """
     wanted = name(record.host_config.runtime, config)
-    if wanted == OWN:
-        return None
     entry = config.runtimes.get(wanted)
+    if wanted == OWN or (wanted == _ALWAYS_THERE and entry is None):
+        return None
     if entry is not None:
         found = Runtime(_program(wanted, entry.path), list(entry.runtime_args))
     elif wanted.startswith("/"):

@@ -395,8 +395,10 @@ class Settling(Base):
                 continue
         self._sweep_but(supervised)
 
-    def remove(self, container_id: str, *, force: bool = False, volumes: bool = False) -> None:
+    def remove(self, container_id: str, *, force: bool = False, volumes: bool = False, later: bool = False) -> None:
         """Remove a container; ``force`` kills it first, and ``volumes`` takes its anonymous volumes along.
+
+        With ``later`` its files go after the return, in the background.
 
         Raises Conflict when it runs, ContainerNotFound.
         """
@@ -415,7 +417,7 @@ class Settling(Base):
         with contextlib.suppress(NoSpace):
             self.store.containers.update(record.id, state=states.REMOVING, expected_state=row.state)
         try:
-            self.delete(record.id, check=self._require_still, volumes=volumes)
+            self.delete(record.id, later=later, check=self._require_still, volumes=volumes)
         except Conflict:
             raise
         except BaseException:

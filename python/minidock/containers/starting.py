@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 import time
@@ -15,7 +16,7 @@ from minidock.containers.base import event_attributes, translated
 from minidock.containers.cidfile import CidFile
 from minidock.containers.exits import exit_status
 from minidock.containers.parse.modes import joined
-from minidock.containers.planning import Planned, Planning, root_ids
+from minidock.containers.planning import Planned, Planning
 from minidock.containers.record import Record
 from minidock.containers.result import RunResult
 from minidock.containers.settling import KILLED
@@ -35,6 +36,8 @@ from minidock.security import lsm
 from minidock.spec.docker import ZERO_TIME, ContainerState
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from minidock.containers.walls import Walls
 
 _NO_NETWORK = 128
@@ -94,6 +97,11 @@ class Starting(Planning):
         start.joined = {**start.joined, "network": state.pid}
         # Its own donor's, if it has one.
         start.files_of = donor.host_config.network_mode.partition(":")[2] or donor.id
+        if record.mount_label:
+            from minidock.containers.runtime_spec.mounts import NETWORK_FILES
+
+            for _, name in NETWORK_FILES:
+                bundle.label(f"{self.paths.container(start.files_of)}/{name}", record, common=True)
 
     def _exit_command(self, record: Record) -> list[str]:
         """Return what the supervisor starts at the end, where something is left to do then that nobody else may do."""
@@ -146,6 +154,10 @@ class Starting(Planning):
             finished = now_record.state.finished_at
             now_record.state = ContainerState(status=states.RUNNING, started_at=now(), finished_at=finished)
             try:
+                if now_record.host_config.device_requests:
+                    from minidock.containers import device_requests
+
+                    device_requests.refuse(now_record.host_config.device_requests)
                 self.attach(now_record)
             except MinidockError as error:
                 failed.append(error)
@@ -187,9 +199,12 @@ class Starting(Planning):
         stdin: int | None = None,
         stdout: int | None = None,
         stderr: int | None = None,
+        framed: bool = False,
         detach_keys: str | None = None,
     ) -> tuple[_native.Supervisor, list[str]]:
         """Start an existing container with these descriptors attached; returns its supervisor and warnings.
+
+        ``framed``: ``stdout`` gets both outputs, each piece behind Docker's header of 8 bytes.
 
         Raises CommandNotFound, CommandNotExecutable and others when it cannot be started; it is as before then.
         """
@@ -201,7 +216,7 @@ class Starting(Planning):
         if record.app_armor_profile not in ("", lsm.UNCONFINED):
             with translated():
                 _native.apparmor_ensure(record.app_armor_profile)  # gone after a boot
-        streams = (("stdin", stdin), ("stdout", stdout), ("stderr", stderr))
+        streams = (("stdin", stdin), ("framed" if framed else "stdout", stdout), ("stderr", stderr))
         attached = tuple(name for name, fd in streams if fd is not None)
         record = self.begin(record)
         spawned = False
@@ -214,7 +229,7 @@ class Starting(Planning):
             if record.mounts:
                 start.exchanged = living.exchanged(self, record)
             directory = self.paths.container(record.id)
-            bundle.rewrite(directory, bundle.files(start, self.paths, self.host), root_ids(record))
+            bundle.rewrite(directory, bundle.files(start, self.paths, self.host), record)
             if record.host_config.network_mode == "none" and not record.endpoints:
                 from minidock.containers import attaching
 
@@ -222,16 +237,14 @@ class Starting(Planning):
             self.write_late(start, directory)
             if attached:
                 self.emit(record, "attach")
-            with translated():
+            with translated(), self._scope(record):
                 supervisor = _native.Supervisor.spawn(self.helper, directory, stdin=stdin, stdout=stdout, stderr=stderr)
-            spawned = True
-            try:
-                with translated():
-                    first = _decode(supervisor.wait_started())
-                warnings = self._check_started(record, first)
-            except BaseException:
-                supervisor.close()
-                raise
+                spawned = True
+                try:
+                    warnings = self._check_started(record, _decode(supervisor.wait_started()))
+                except BaseException:
+                    supervisor.close()
+                    raise
             self._tell_name(record)
             return supervisor, warnings
         except MinidockError as error:
@@ -242,6 +255,14 @@ class Starting(Planning):
             if not spawned:
                 self._not_started(record, None, state)
             raise
+
+    def _scope(self, record: Record) -> AbstractContextManager[object]:
+        """Return systemd's scope for a container that is to be in one, for the time until its supervisor is."""
+        if not record.host_config.cgroup_parent.endswith(".slice"):
+            return contextlib.nullcontext()
+        from minidock.containers import scopes
+
+        return scopes.scope(record, self.helper)
 
     def _tell_name(self, started: Record) -> None:
         """Tell a new supervisor the container's name if it was renamed while it was started."""
@@ -288,7 +309,8 @@ class Starting(Planning):
         start = self._start(
             record,
             planned.walls,
-            stdio="inherit" if plain else "relay",
+            # SELinux does not let the container have the caller's pipes.
+            stdio="inherit" if plain and not record.process_label else "relay",
             attached=captured,
             stdin=data is not None,
             owned=True,
@@ -302,9 +324,10 @@ class Starting(Planning):
         try:
             if record.mounts:
                 self._ready(planned, start)
-            first, stdout, stderr, packet = _native.run_captured(
-                helper, self.paths.container(record.id), input=data, limit=limit
-            )
+            with self._scope(record):
+                first, stdout, stderr, packet = _native.run_captured(
+                    helper, self.paths.container(record.id), input=data, limit=limit
+                )
             warnings = self._check_started(record, _decode(first))
         except MinidockError as error:
             self._not_started(record, error)
@@ -345,7 +368,7 @@ class Starting(Planning):
         start.exchanged = living.exchanged(self, record)
         if start.exchanged:
             contents = bundle.files(start, self.paths, self.host)
-            bundle.rewrite(self.paths.container(record.id), contents, root_ids(record))
+            bundle.rewrite(self.paths.container(record.id), contents, record)
 
     def _check_started(self, record: Record, first: dict[str, Any]) -> list[str]:
         """Return the warnings of a ``started`` packet; raise what an ``error`` packet says."""

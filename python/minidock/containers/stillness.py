@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ import msgspec
 from minidock import _native
 from minidock.containers import states
 from minidock.containers.base import translated
-from minidock.errors import ContainerNotFound, Timeout
+from minidock.errors import Conflict, ContainerNotFound, NotFound, Timeout
 from minidock.store.locks import lock
 
 if TYPE_CHECKING:
@@ -58,11 +59,25 @@ def still(lifecycle: Lifecycle, container_id: str, *, pause: bool) -> Iterator[R
         if lifecycle.store.containers.get(record.id).state != states.RUNNING:
             lifecycle.wait_for_the_last_run(record.id)
             yield record
-        elif pause and state.status == states.RUNNING:
-            with _frozen(lifecycle, record):
-                yield record
-        else:
+            return
+        with contextlib.ExitStack() as stack:
+            if pause and state.status == states.RUNNING:
+                try:
+                    stack.enter_context(_frozen(lifecycle, record))
+                except (Conflict, NotFound):
+                    if not _has_ended(lifecycle, record.id):
+                        raise
             yield record
+
+
+def _has_ended(lifecycle: Lifecycle, container_id: str) -> bool:
+    """Whether a container that could not be frozen has just ended; who reaps it may be about to say so."""
+    end = time.monotonic() + _ANSWER_SECONDS
+    while lifecycle.settle(lifecycle.store.containers.get(container_id))[1].status == states.RUNNING:
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.005)
+    return True
 
 
 @contextmanager
@@ -73,7 +88,10 @@ def _frozen(lifecycle: Lifecycle, record: Record) -> Iterator[None]:
     mark = lifecycle.pause_mark(record.id)
     with lifecycle.connect(record.id) as supervisor:
         with translated():
-            supervisor.request(msgspec.json.encode({"op": "hold", "unless": mark}), timeout=_ANSWER_SECONDS)
+            try:
+                supervisor.request(msgspec.json.encode({"op": "hold", "unless": mark}), timeout=_ANSWER_SECONDS)
+            except _native.SupervisorGone as error:
+                raise Conflict(f"container {record.id} is not running") from error
             _native.cgroup_freeze(path)
         lifecycle.emit(record, "pause")
         try:

@@ -257,7 +257,7 @@ class _Update:
             for key in ("memory", "cpu", "pids", "blockIO"):
                 limits.pop(key, None)
             limits.update(msgspec.to_builtins(resources(host_config, [], self._lifecycle.host)))
-            write(f"{self._config}.new", msgspec.json.encode(document), os.O_TRUNC, (0, 0))
+            write(f"{self._config}.new", msgspec.json.encode(document), os.O_TRUNC)
             os.rename(f"{self._config}.new", self._config)
         except FileNotFoundError:
             raise

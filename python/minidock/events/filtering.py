@@ -28,7 +28,10 @@ KINDS = (
 )
 """Docker's kinds of objects; those that minidock does not have can be asked for, and have no events."""
 _OBJECTS = tuple(kind for kind in KINDS if kind not in ("builder", "image"))
-_NAMES = ("event", "image", "label", "scope", "type", *_OBJECTS)
+NAMES = ("event", "image", "label", "scope", "type", *_OBJECTS)
+"""Of the filters."""
+VALUES = {"type": KINDS, "scope": ("local", "swarm")}
+"""What filters can have that have not any value."""
 # These actions carry a detail behind a colon: their bare name means all of them.
 _DETAILED = frozenset(("health_status", "exec_create", "exec_start"))
 
@@ -38,10 +41,10 @@ def chooser(filters: Mapping[str, Any] | Sequence[str] | None) -> Callable[[Even
 
     ``filters`` is a mapping (values: text or lists) or ``NAME=VALUE`` entries. Raises InvalidArgument.
     """
-    wanted = common.parse(filters, _NAMES)
+    wanted = common.parse(filters, NAMES)
     if not wanted:
         return None
-    for name, allowed in (("type", KINDS), ("scope", ("local", "swarm"))):
+    for name, allowed in VALUES.items():
         for value in wanted.get(name, ()):
             if value not in allowed:
                 raise InvalidArgument(f"invalid filter '{name}={value}': must be one of {', '.join(allowed)}")

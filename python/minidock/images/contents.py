@@ -15,7 +15,7 @@ from minidock.errors import Corrupt, ImageNotFound, InvalidArgument, LimitExceed
 from minidock.images import content, manifests, references, tars
 from minidock.images.platforms import Platform
 from minidock.spec import decoding, strict_json
-from minidock.spec.oci_image import CONFIG, INDEX, Descriptor, ImageConfig, Manifest
+from minidock.spec.oci_image import CONFIG, INDEX, Descriptor, ImageConfig, Index, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,6 +114,21 @@ def read(archive: Archive, platform: Platform | None) -> list[Content]:
     return found if platform is None else _only(archive, found, platform)
 
 
+def read_one(archive: Archive, tag: str, digest: str, platform: Platform) -> Content:
+    """The image of an OCI layout that a digest names, else a tag, else the only one that it has.
+
+    Of several platforms it is the one that fits best. Raises as :func:`read`.
+    """
+    try:
+        found = _Layouts(archive).named(tag, digest)
+        fitting = [(rank, one) for one in found if (rank := platform.rank(one.platform)) is not None]
+        if fitting:
+            return min(fitting, key=lambda pair: pair[0])[1]
+        return found[0] if len(found) == 1 and not found[0].indexes else _only(archive, found, platform)[0]
+    except MinidockError as error:
+        raise _about(archive, error) from error
+
+
 def _about(archive: Archive, error: MinidockError) -> MinidockError:
     text = str(error)
     return error if archive.name in text else type(error)(f"load {archive.name}: {text}")
@@ -134,7 +149,8 @@ class _Layouts:
         self._archive = archive
         self._documents = 0
 
-    def read(self) -> list[Content]:
+    def _index(self) -> Index:
+        """``index.json``."""
         archive = self._archive
         if archive.has("oci-layout"):
             layout = _convert(
@@ -142,7 +158,31 @@ class _Layouts:
             )
             if not layout.version.startswith("1."):
                 raise Unsupported(f"OCI layout of version {layout.version[:20]!r}; minidock knows 1")
-        index = manifests.parse_index(INDEX, archive.read("index.json", manifests.MAX_DOCUMENT))
+        return manifests.parse_index(INDEX, archive.read("index.json", manifests.MAX_DOCUMENT))
+
+    def named(self, tag: str, digest: str) -> list[Content]:
+        """What a digest or a tag stands for, for every platform that is there."""
+        entries = list({entry.digest: entry for entry in manifests.images_of(self._index())}.values())
+        if digest:
+            listed = next((entry for entry in entries if entry.digest == digest), None)
+            return self._entry(listed or self._direct(digest), [])
+        chosen = [entry for entry in entries if entry.annotations.get(_REF_NAME) == tag][-1:]
+        chosen = chosen or (entries if len(entries) == 1 else [])
+        if not chosen:
+            tags = ", ".join(sorted(filter(None, (entry.annotations.get(_REF_NAME) for entry in entries))))
+            raise ImageNotFound(f"no image with the tag {tag!r} in it; it has {tags or 'no tags: name a digest'}")
+        return self._entry(chosen[0], [])
+
+    def _direct(self, digest: str) -> Descriptor:
+        """A manifest or an index that index.json does not list."""
+        path = _blob(digest)
+        if not self._archive.has(path):
+            raise ImageNotFound(f"no image {digest} in it")
+        data = self._archive.read(path, manifests.MAX_DOCUMENT)
+        return Descriptor(manifests.media_type_of(data), digest, len(data))
+
+    def read(self) -> list[Content]:
+        index = self._index()
         names: dict[str, list[str]] = {}
         entries: dict[str, Descriptor] = {}
         for entry in manifests.images_of(index):

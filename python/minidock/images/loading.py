@@ -20,6 +20,7 @@ from minidock.images import archives, content, contents, manifests, references
 from minidock.images.announcing import announce
 from minidock.images.inspection import seconds
 from minidock.images.layers import prepare_directory
+from minidock.images.parallel import PIPE, widen
 from minidock.images.platforms import host
 from minidock.images.writing import LAYER_TYPES
 from minidock.spec import oci_image
@@ -27,7 +28,6 @@ from minidock.store.blobs import NewBlob
 from minidock.store.failures import translated
 from minidock.store.images import ImageRow
 from minidock.store.layers import NewLayer
-from minidock.store.trees import remove_tree
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -38,9 +38,9 @@ if TYPE_CHECKING:
     from minidock.images.platforms import Platform
     from minidock.images.progress import Reporter
     from minidock.registry.cancel import Cancel
+    from minidock.store.layers import LayerRow
     from minidock.store.store import Store
 
-_PIPE = 1 << 20
 _TICK = 0.05
 _MAX_WORKERS = 4
 _encoder = msgspec.json.Encoder()
@@ -94,12 +94,27 @@ def load(
                 raise type(layers.failure)(f"load {archive.name}: {text}") from layers.failure
         except BaseException:
             # On a full disk, the database needs the room to note what goes.
-            for name in os.listdir(work.path):
-                remove_tree(work.join(name))
+            work.clear()
             raise
         finally:
             store.layers.release(work)
     return done
+
+
+def unpack(
+    store: Store, work: Workspace, archive: Archive, image: Content, *, reporter: Reporter, cancel: Cancel
+) -> list[LayerRow]:
+    """Bring the layers of one image into the store, lowest first, held by ``work``; no image is made of them.
+
+    Raises Corrupt, NoSpace, Cancelled, Timeout.
+    """
+    layers = _Layers(store, work, archive, [image], keep_blobs=False)
+    layers.fetch(reporter, cancel)
+    if layers.failure is not None:
+        raise type(layers.failure)(f"load {archive.name}: {layers.failure}") from layers.failure
+    wanted = [layer.diff_id for layer in image.layers]
+    held = {row.diff_id: row for row in store.layers.lease(work, wanted)}
+    return [held[diff_id] for diff_id in wanted]
 
 
 class _Job:
@@ -333,13 +348,10 @@ def _stream(part: Part) -> Iterator[int]:
 
 def _feed(part: Part, w: int, failures: list[OSError]) -> None:
     try:
-        import fcntl
-
-        with contextlib.suppress(OSError):  # over the user's limit for pipes
-            fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, _PIPE)
+        widen(w)
         offset, end = part.offset, part.offset + part.size
         while offset < end:
-            done = os.splice(part.fd, w, min(end - offset, _PIPE), offset_src=offset)
+            done = os.splice(part.fd, w, min(end - offset, PIPE), offset_src=offset)
             if not done:
                 return  # what reads it finds that it ends too early
             offset += done

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from minidock.images.references import Reference
     from minidock.registry.cancel import Cancel
     from minidock.registry.client import Client
+    from minidock.registry.kinds import Manifest
     from minidock.registry.repository import Repository
 
 _ARCHITECTURES = {
@@ -297,6 +298,13 @@ def _fetch(repository: Repository, reference: Reference, raw: bool, cancel: Canc
         top = repository.manifest(reference.digest or reference.tag or "", cancel=cancel)
     except NotFound:
         raise ImageNotFound(f"no such manifest: {reference.familiar}") from None
+    return fetched(repository, reference, top, raw=raw, cancel=cancel)
+
+
+def fetched(
+    repository: Repository, reference: Reference, top: Manifest, *, raw: bool, cancel: Cancel | None
+) -> Inspected:
+    """What is known of a manifest or index that has been fetched; ``raw`` fetches the manifests of an index, too."""
     parsed = manifests.parse(top.media_type, top.data)
     if not isinstance(parsed, Index):
         entry = Entry(reference.canonical, top.media_type, top.digest, len(top.data), None, top.data)

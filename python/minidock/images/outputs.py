@@ -9,6 +9,7 @@ import threading
 from typing import TYPE_CHECKING, BinaryIO
 
 from minidock.errors import InvalidArgument, NotFound
+from minidock.images.parallel import started
 from minidock.store.failures import from_os, translated
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ def piped(write: Callable[[int], None], chunk_size: int) -> Iterator[bytes]:
 
     thread = threading.Thread(target=run, name="minidock-save", daemon=True)
     finished = False
+    started(thread, r, w)
     try:
-        thread.start()
         while chunk := os.read(r, chunk_size):
             yield chunk
         finished = True
@@ -64,7 +65,7 @@ def piped(write: Callable[[int], None], chunk_size: int) -> Iterator[bytes]:
 
 
 @contextlib.contextmanager
-def replaced(path: str) -> Iterator[int]:
+def replaced(path: str, mode: int = 0o600) -> Iterator[int]:
     """A descriptor of a new file that takes the place of ``path`` at the end, unless something goes wrong before.
 
     Another thing than a regular file, such as ``/dev/stdout``, is written to as it is.
@@ -83,7 +84,7 @@ def replaced(path: str) -> Iterator[int]:
     target = os.path.realpath(path)
     fresh = f"{target}.{os.urandom(6).hex()}.tmp"
     try:
-        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fd = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
     except OSError as error:
         raise from_os(error, "make", path) from error
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import _thread
 import contextlib
+import os
 import threading
 import time
 from functools import partial
@@ -156,6 +157,20 @@ def watched(work: Callable[[], T], stop: Callable[[], None], cancel: Cancel, tic
     return done()
 
 
+def started(thread: threading.Thread, *pipe: int) -> None:
+    """Start a thread. Raises LimitExceeded where the host has no thread left; then the ``pipe`` is closed."""
+    try:
+        thread.start()
+    except RuntimeError as error:
+        for fd in pipe:
+            os.close(fd)
+        raise _no_thread(error) from error
+
+
+def _no_thread(error: RuntimeError) -> LimitExceeded:
+    return LimitExceeded(f"start a thread: {error}; raise the limit of processes")
+
+
 def _begin(work: Callable[[], None]) -> None:
     """Start a thread that ends with ``work`` or with the process. Raises LimitExceeded.
 
@@ -164,4 +179,16 @@ def _begin(work: Callable[[], None]) -> None:
     try:
         _thread.start_new_thread(work, ())
     except RuntimeError as error:
-        raise LimitExceeded(f"start a thread: {error}; raise the limit of processes") from error
+        raise _no_thread(error) from error
+
+
+PIPE = 1 << 20
+"""Bytes of a pipe between two threads: the more, the fewer turns they take."""
+
+
+def widen(pipe: int) -> None:
+    """Give a pipe room for that much; over the user's limit for pipes it stays as it is."""
+    import fcntl
+
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE)

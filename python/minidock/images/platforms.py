@@ -67,6 +67,12 @@ class Platform(_Parts):
         except ValueError:
             return None
 
+    def normal(self) -> Platform:
+        """The same in the words that messages have: names as Go's, no variant that goes without saying."""
+        architecture, variant = self._normal()
+        plain = {("amd64", "v1"), ("arm64", "v8")}
+        return Platform(self.os, architecture, "" if (architecture, variant) in plain else variant)
+
     def _normal(self) -> tuple[str, str]:
         architecture, variant = _ARCHITECTURES.get(self.architecture, (self.architecture, ""))
         variant = self.variant or variant

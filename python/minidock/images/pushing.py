@@ -170,7 +170,7 @@ class Pusher:
         final = [sent[layer.diff_id] for layer in layers]
         if final == [layer.descriptor for layer in layers]:
             return self._put(name, Document(media_type, digest, data, row))
-        return self._put(name, self._rewritten(work, row, manifest, final))
+        return self._put(name, self._rewritten(work, row, manifest, final, original=digest))
 
     def _push_layer(self, work: Workspace, row: ImageRow, layer: manifests.Layer) -> Descriptor:
         """Make sure that the registry has a layer; returns the form in which it has it."""
@@ -280,8 +280,10 @@ class Pusher:
         if not quiet:
             self._reporter.tell("Pushed", name)
 
-    def _rewritten(self, work: Workspace, row: ImageRow, manifest: Manifest, layers: list[Descriptor]) -> Document:
-        """The image's manifest for these forms of its layers; it becomes the image's own."""
+    def _rewritten(
+        self, work: Workspace, row: ImageRow, manifest: Manifest, layers: list[Descriptor], *, original: str
+    ) -> Document:
+        """A manifest of the image for these forms of its layers; it takes the place of the image's own."""
         made = Manifest(
             schema_version=2,
             media_type=oci_image.MANIFEST,
@@ -293,7 +295,8 @@ class Pusher:
         digest, path = content.stage(work, data)
         with self._store.database.transaction():
             self._store.images.add_blobs(row.id, [NewBlob(digest, len(data), oci_image.MANIFEST, path)])
-            self._store.images.set_manifest(row.id, digest)
+            if row.manifest == original:
+                self._store.images.set_manifest(row.id, digest)
         return Document(oci_image.MANIFEST, digest, data, row)
 
     def _put(self, name: str, document: Document) -> str:

@@ -12,6 +12,7 @@ from minidock import _native
 from minidock._errors import translate
 from minidock.errors import InvalidArgument, MinidockError
 from minidock.images.layers import Unpacked, unpack
+from minidock.images.parallel import started, widen
 
 _T = TypeVar("_T")
 
@@ -37,6 +38,7 @@ def layer_of(write: Callable[[int], None], directory: str) -> Unpacked:
 def piped(write: Callable[[int], None], read: Callable[[int], _T]) -> _T:
     """Return what ``read`` makes of what ``write`` writes in a thread; each gets one end of a pipe."""
     r, w = os.pipe2(os.O_CLOEXEC)
+    widen(w)
     failed: list[BaseException] = []
 
     def run() -> None:
@@ -48,7 +50,7 @@ def piped(write: Callable[[int], None], read: Callable[[int], _T]) -> _T:
             os.close(w)
 
     thread = threading.Thread(target=run, name="minidock-layer", daemon=True)
-    thread.start()
+    started(thread, r, w)
     made: list[_T] = []
     trouble: MinidockError | None = None
     try:

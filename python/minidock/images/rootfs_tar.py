@@ -1,7 +1,7 @@
 """A directory of a running host as a layer's tar: what is mounted below, sockets and what is excluded left out.
 
-The bytes are those that ``_native.tar_tree`` writes of the same files. That one is for trees that nobody else touches,
-on one file system, whole; here files may grow, vanish and appear meanwhile, as on ``/``.
+``_native.tar_tree`` is for trees that nobody else touches, on one file system, whole; here files may grow, vanish and
+appear meanwhile, as on ``/``.
 """
 
 from __future__ import annotations
@@ -13,15 +13,11 @@ import stat
 from collections.abc import Callable, Iterable, Sequence
 
 from minidock.errors import InvalidArgument, LimitExceeded, Unsupported
+from minidock.images.layer_tar import TarWriter, split_time
 from minidock.store.failures import from_os
 
 _CHUNK = 1 << 20
-_BLOCK = 512
-_OCTAL_SIZE = 0o77777777777
-_OCTAL_ID = 0o7777777
 _DEEPEST = 500
-_SECOND = 10**9
-_WANTED = ("security.capability", "security.ima", "system.posix_acl_access", "system.posix_acl_default")
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -107,13 +103,11 @@ class Writer:
         clamp: int | None = None,
     ) -> None:
         self._top = top
-        self._out = out
+        self._tar = TarWriter(out)
         self._skip = skip
         self._mounts = mounts
         self._clamp = clamp
         self._links: dict[tuple[int, int], bytes] = {}
-        self._pending: list[bytes] = []
-        self._size = 0
 
     def run(self) -> None:
         """Write everything.
@@ -142,8 +136,7 @@ class Writer:
                     levels[-1] = (opened, below, self._directory(opened, below, os.fstat(opened)))
                     if len(levels) > _DEEPEST:
                         raise LimitExceeded(f"{self._shown(below)}: nested more than {_DEEPEST} directories deep")
-            self._put(bytes(2 * _BLOCK))
-            self._flush()
+            self._tar.finish()
         finally:
             for fd, _, _ in levels:
                 os.close(fd)
@@ -215,9 +208,9 @@ class Writer:
                     raise from_os(error, "read", self._shown(path)) from error
                 if not data:
                     raise Changed(self._shown(path))
-                self._put(data)
+                self._tar.put(data)
                 left -= len(data)
-            self._put(bytes(-status.st_size % _BLOCK))
+            self._tar.pad(status.st_size)
         finally:
             os.close(fd)
 
@@ -271,7 +264,7 @@ class Writer:
         return found
 
     def _whiteout(self, path: bytes) -> None:
-        self._entry(path, b"0", [], link=b"")
+        self._tar.entry(path, b"0")
 
     def _header(
         self,
@@ -284,120 +277,20 @@ class Writer:
         device: bool = False,
         attributes: Sequence[tuple[bytes, bytes]] = (),
     ) -> None:
-        records = []
-        owner = []
-        for key, number in ((b"uid", status.st_uid), (b"gid", status.st_gid)):
-            owner.append(0 if number > _OCTAL_ID else number)
-            if number > _OCTAL_ID:
-                records.append((key, b"%d" % number))
-        if size > _OCTAL_SIZE:
-            records.append((b"size", b"%d" % size))
-        seconds, nanos = divmod(status.st_mtime_ns, _SECOND)
-        if self._clamp is not None and seconds >= self._clamp:
-            seconds, nanos = self._clamp, 0
-        fits = 0 <= seconds <= _OCTAL_SIZE
-        if nanos or not fits:
-            records.append((b"mtime", time_record(seconds, nanos)))
-        for name, value in attributes:
-            if is_wanted(os.fsdecode(name)):
-                records.append((b"SCHILY.xattr." + name, value))
-        self._entry(
+        mtime = split_time(status.st_mtime_ns)
+        if self._clamp is not None and mtime[0] >= self._clamp:
+            mtime = (self._clamp, 0)
+        self._tar.entry(
             path,
             kind,
-            records,
-            link=link,
             mode=status.st_mode & 0o7777,
-            owner=(owner[0], owner[1]),
-            size=0 if size > _OCTAL_SIZE else size,
-            mtime=seconds if fits else 0,
+            owner=(status.st_uid, status.st_gid),
+            mtime=mtime,
+            size=size,
+            link=link,
             device=(os.major(status.st_rdev), os.minor(status.st_rdev)) if device else None,
+            xattrs=attributes,
         )
-
-    def _entry(
-        self,
-        path: bytes,
-        kind: bytes,
-        records: list[tuple[bytes, bytes]],
-        *,
-        link: bytes,
-        mode: int = 0,
-        owner: tuple[int, int] = (0, 0),
-        size: int = 0,
-        mtime: int = 0,
-        device: tuple[int, int] | None = None,
-    ) -> None:
-        long = [(b"path", path)] if len(path) > 100 else []
-        long += [(b"linkpath", link)] if len(link) > 100 else []
-        extended = b"".join(record(key, value) for key, value in [*long, *records])
-        if extended:
-            self._put(block(b"PaxHeaders.0/xx", b"x", mode=0o644, size=len(extended)))
-            self._put(extended + bytes(-len(extended) % _BLOCK))
-        self._put(block(path, kind, link=link, mode=mode, owner=owner, size=size, mtime=mtime, device=device))
-
-    def _put(self, data: bytes) -> None:
-        self._pending.append(data)
-        self._size += len(data)
-        if self._size >= _CHUNK:
-            self._flush()
-
-    def _flush(self) -> None:
-        view = memoryview(b"".join(self._pending))
-        self._pending, self._size = [], 0
-        while view:
-            view = view[os.write(self._out, view) :]
 
     def _shown(self, path: bytes) -> str:
         return os.path.join(self._top, os.fsdecode(path)) if path else self._top
-
-
-def is_wanted(name: str) -> bool:
-    """Whether a layer has an attribute: those of overlayfs and of security modules are the host's own."""
-    if name.startswith(("trusted.overlay.", "user.overlay.")):
-        return False
-    return name.startswith(("user.", "trusted.")) or name in _WANTED
-
-
-def block(
-    path: bytes,
-    kind: bytes,
-    *,
-    link: bytes = b"",
-    mode: int = 0,
-    owner: tuple[int, int] = (0, 0),
-    size: int = 0,
-    mtime: int = 0,
-    device: tuple[int, int] | None = None,
-) -> bytes:
-    """A ustar header."""
-    numbers = b"" if device is None else b"%07o\0%07o\0" % device
-    raw = b"".join(
-        (
-            path[:100].ljust(100, b"\0"),
-            b"%07o\0%07o\0%07o\0%011o\0%011o\0" % (mode, *owner, size, mtime),
-            b" " * 8,
-            kind,
-            link[:100].ljust(100, b"\0"),
-            b"ustar\00000".ljust(72, b"\0"),
-            numbers,
-        )
-    ).ljust(_BLOCK, b"\0")
-    return b"%s%07o\0%s" % (raw[:148], sum(raw), raw[156:])
-
-
-def record(key: bytes, value: bytes) -> bytes:
-    """A PAX record, which counts its own length."""
-    rest = len(key) + len(value) + 3
-    length = rest + len(str(rest))
-    length += len(str(length)) > len(str(rest))
-    return b"%d %s=%s\n" % (length, key, value)
-
-
-def time_record(seconds: int, nanos: int) -> bytes:
-    """A time as PAX writes it."""
-    sign = b""
-    if seconds < 0:
-        sign = b"-"
-        seconds, nanos = (-(seconds + 1), _SECOND - nanos) if nanos else (-seconds, 0)
-    if not nanos:
-        return b"%s%d" % (sign, seconds)
-    return (b"%s%d.%09d" % (sign, seconds, nanos)).rstrip(b"0")

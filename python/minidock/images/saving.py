@@ -21,15 +21,15 @@ from minidock.images.writing import Blob
 from minidock.spec import oci_image
 from minidock.spec.oci_image import Descriptor
 from minidock.store.failures import translated
+from minidock.store.images import ImageRow
 from minidock.store.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from minidock.images.lookup import ImageLookup
     from minidock.images.outputs import Out
     from minidock.images.references import Reference
-    from minidock.store.images import ImageRow
     from minidock.store.layers import LayerRow
     from minidock.store.store import Store
 
@@ -58,10 +58,47 @@ class _Name(Struct):
     reference: Reference | None
 
 
-def save(collection: ImageLookup, store: Store, names: Sequence[str], out: Out, *, platform: str | None) -> None:
-    """Write images to a path, a descriptor or a binary file; see :meth:`ImageLookup.save`."""
-    with _prepared(collection, store, names, platform) as plan:
+def save(
+    collection: ImageLookup,
+    store: Store,
+    names: Sequence[str],
+    out: Out,
+    *,
+    platform: str | None,
+    manifest: str | None = None,
+    annotations: Mapping[str, str] | None = None,
+) -> None:
+    """Write images to a path, a descriptor or a binary file; see :meth:`ImageLookup.save`.
+
+    ``manifest`` is the one to choose where nothing names another; ``annotations`` are in ``index.json`` at each image.
+    """
+    with _prepared(collection, store, names, platform, manifest=manifest) as plan:
+        plan.annotations = dict(annotations or {})
         outputs.write_to(out, plan.write, "save")
+
+
+def save_built(
+    collection: ImageLookup,
+    store: Store,
+    document: bytes,
+    layers: Sequence[LayerRow],
+    fd: int,
+    *,
+    names: Sequence[Reference],
+    annotations: tuple[Mapping[str, str], Mapping[str, str]],
+) -> str:
+    """Write an image that was built and is none of the store's, but for its layers, which are held; returns the
+    digest of its manifest. ``annotations`` are the manifest's, and those in ``index.json``."""
+    with Workspace(store.paths, "save") as work:
+        plan = _Plan(collection, store, work, None)
+        plan.annotations = dict(annotations[1])
+        try:
+            row = ImageRow(content.digest_of(document), document, None, 0, 0)
+            digest = plan.add_built(row, layers, names, annotations[0])
+            plan.write(fd)
+        finally:
+            store.layers.release(work)
+    return digest
 
 
 def stream(
@@ -73,7 +110,14 @@ def stream(
 
 
 @contextlib.contextmanager
-def _prepared(collection: ImageLookup, store: Store, names: Sequence[str], platform: str | None) -> Iterator[_Plan]:
+def _prepared(
+    collection: ImageLookup,
+    store: Store,
+    names: Sequence[str],
+    platform: str | None,
+    *,
+    manifest: str | None = None,
+) -> Iterator[_Plan]:
     """A plan, whose blobs and layers stay until the end."""
     if isinstance(names, str):
         names = [names]
@@ -83,6 +127,7 @@ def _prepared(collection: ImageLookup, store: Store, names: Sequence[str], platf
     _ = store.database
     with Workspace(store.paths, "save") as work:
         plan = _Plan(collection, store, work, wanted)
+        plan.preferred = manifest
         try:
             for name in names:
                 plan.check(name)
@@ -112,6 +157,10 @@ class _Plan:
         self._blobs: dict[str, Blob] = {}
         self._images: dict[str, _Image] = {}
         self._names: list[_Name] = []
+        self.preferred: str | None = None
+        """The manifest of an image that is asked for by its id."""
+        self.annotations: dict[str, str] = {}
+        """Of each entry of ``index.json``, besides its names."""
 
     # What is asked for
 
@@ -131,7 +180,7 @@ class _Plan:
             self._add_tag(reference, rows)
             return
         for row in self._chosen(rows, name):
-            self._add(_Name(self._image(row).manifest, [row.id], None))
+            self._add(_Name(self._image(row, self.preferred).manifest, [row.id], None))
 
     def _is_repository(self, name: str) -> bool:
         """Whether it names a repository that has tags here: then all of them are meant, as in Docker."""
@@ -235,18 +284,33 @@ class _Plan:
         if row.id in self._images:
             return self._images[row.id]
         layers = self._store.layers.of_image(row.id)
-        manifest = self._manifest(row, layers, preferred)
-        if manifest is None:
-            descriptors = [self._travelled(layer) or self._plain(layer) for layer in layers]
-            data = _encoder.encode(
-                oci_image.Manifest(
-                    schema_version=2,
-                    media_type=oci_image.MANIFEST,
-                    config=Descriptor(oci_image.CONFIG, row.id, len(row.config)),
-                    layers=descriptors,
-                )
-            )
-            manifest = (oci_image.MANIFEST, data, descriptors)
+        return self._whole_image(row, self._manifest(row, layers, preferred) or self._new_manifest(row, layers))
+
+    def _new_manifest(
+        self, row: ImageRow, layers: Sequence[LayerRow], annotations: Mapping[str, str] | None = None
+    ) -> tuple[str, bytes, list[Descriptor]]:
+        """A manifest for an image that has none which fits."""
+        descriptors = [self._travelled(layer) or self._plain(layer) for layer in layers]
+        manifest = oci_image.Manifest(
+            schema_version=2,
+            media_type=oci_image.MANIFEST,
+            config=Descriptor(oci_image.CONFIG, row.id, len(row.config)),
+            layers=descriptors,
+            annotations=dict(sorted((annotations or {}).items())),
+        )
+        return oci_image.MANIFEST, _encoder.encode(manifest), descriptors
+
+    def add_built(
+        self, row: ImageRow, layers: Sequence[LayerRow], names: Sequence[Reference], annotations: Mapping[str, str]
+    ) -> str:
+        """Add an image of which the store has only the layers; returns its manifest's digest."""
+        image = self._whole_image(row, self._new_manifest(row, layers, annotations))
+        image.names += names
+        for name in names or (None,):
+            self._add(_Name(image.manifest, [row.id], name))
+        return image.manifest.digest
+
+    def _whole_image(self, row: ImageRow, manifest: tuple[str, bytes, list[Descriptor]]) -> _Image:
         media_type, data, descriptors = manifest
         digest = content.digest_of(data)
         self._bytes(digest, data)
@@ -351,10 +415,16 @@ class _Plan:
         for name in self._names:
             descriptor, reference = name.descriptor, name.reference
             if reference is not None:
-                annotations = {_NAME: reference.canonical, _REF_NAME: reference.tag or references.DEFAULT_TAG}
+                annotations = {
+                    **self.annotations,
+                    _NAME: reference.canonical,
+                    _REF_NAME: reference.tag or references.DEFAULT_TAG,
+                }
                 entries.append(Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, [], annotations))
             elif descriptor.digest not in named:
-                entries.append(Descriptor(descriptor.media_type, descriptor.digest, descriptor.size))
+                entries.append(
+                    Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, [], self.annotations)
+                )
         return oci_image.Index(2, entries, media_type=oci_image.INDEX)
 
     def _manifests(self) -> list[dict[str, Any]]:

@@ -6,7 +6,6 @@ descriptor, go through a pipe that a thread fills.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import select
 import stat
@@ -16,10 +15,10 @@ from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
 from minidock.errors import Corrupt, InvalidArgument, LimitExceeded, MinidockError, Unsupported
+from minidock.images.parallel import widen
 from minidock.store.failures import from_os
 
 _CHUNK = 1 << 20
-_PIPE = 1 << 20
 _XZ = b"\xfd7zXZ\x00"
 _BZIP2 = b"BZh"
 _HEAD = 6
@@ -193,10 +192,7 @@ def _pumped(name: str, read: Reader, first: bytes, head: bytes | None = None) ->
 
 def _pump(source: Source, read: Reader, first: bytes, head: bytes, w: int) -> None:
     try:
-        import fcntl
-
-        with contextlib.suppress(OSError):  # over the user's limit for pipes
-            fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, _PIPE)  # fewer switches between the two threads
+        widen(w)
         chunks = _chunks(read, first)
         if _needs_python(head):
             chunks = _decompressed(chunks, xz=head.startswith(_XZ))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.images import reproducible, tars
+from minidock.images import reproducible
+from minidock.images.layers import Unpacked
+from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from minidock.images.layers import Unpacked
 
 EMPTY_TAR = 1024
 """Bytes of a tar that holds nothing."""
@@ -25,15 +24,16 @@ _FILES = ("etc/hosts", _HOSTNAME, "etc/resolv.conf")
 _DIRECTORIES = ("dev", "proc", "sys")
 
 
-def layer_of_upper(  # noqa: PLR0917 - all of what a layer is made of
+def layer_of_upper(
     upper: str,
     below: Sequence[str],
     directory: str,
+    *,
     idmap: Mapping[str, Sequence[Sequence[int]]] | None = None,
     clamp: int | None = None,
     places: Sequence[str] | None = None,
 ) -> Unpacked | None:
-    """Make a layer's ``directory`` of the overlay's ``upper`` directory; None when it holds nothing.
+    """Make a layer's ``directory`` of a copy of the overlay's ``upper`` directory; None when it holds nothing.
 
     ``below`` are the layers that it lies on, highest first; ``places``, in a build's step, paths on which something
     was mounted. No time is later than ``clamp``.
@@ -41,57 +41,33 @@ def layer_of_upper(  # noqa: PLR0917 - all of what a layer is made of
     top = idmap is None and bool(below) and not _same(upper, below[0])
     left_out = _made_for_mounts(upper, below, is_mapped=idmap is not None, places=places)
 
-    def tar(fd: int) -> None:
-        try:
-            _native.tar_tree(upper, fd, idmap=idmap, clamp=clamp, top=top)
-        except _native.NativeError as error:
-            raise translate(error) from error
-
     def write(fd: int) -> None:
-        if left_out:
-            _filtered(tar, fd, left_out)
-        else:
-            tar(fd)
+        _native.tar_tree(upper, fd, idmap=idmap, clamp=clamp, top=top, left_out=left_out)
 
     made = reproducible.layer_of(write, directory)
     return None if made.tar_size <= EMPTY_TAR else made
 
 
-def _filtered(tar: Any, fd: int, left_out: frozenset[str]) -> None:
-    """Pass what ``tar`` writes on to ``fd``, but for some members."""
-    r, w = os.pipe2(os.O_CLOEXEC)
-    failures: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            tar(w)
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            os.close(w)
-
-    thread = threading.Thread(target=run, name="minidock-commit", daemon=True)
-    thread.start()
+def layer_from_upper(
+    upper: str, below: Sequence[str], directory: str, *, clamp: int | None, places: Sequence[str]
+) -> Unpacked | None:
+    """As :func:`layer_of_upper`, but ``upper`` itself becomes the layer: nothing is copied. Owners are not mapped."""
+    top = bool(below) and not _same(upper, below[0])
+    left_out = _made_for_mounts(upper, below, is_mapped=False, places=places)
+    root = f"{directory}/fs"
     try:
-        tars.copy_without(r, fd, left_out)
-    except OSError:
-        if not failures:  # nobody reads, or the tar ended early, which has a reason
-            os.close(r)
-            r = -1
-            thread.join()
-        if not failures:
-            raise
-    finally:
-        if r >= 0:
-            os.close(r)
-        thread.join()
-    if failures:
-        raise failures[0]
+        os.mkdir(directory, 0o700)
+        os.rename(upper, root)
+    except OSError as error:
+        raise from_os(error, "make", root) from error
+    try:
+        made = _native.keep_tree(root, f"{directory}/tar-split.zst", left_out=left_out, clamp=clamp, top=top)
+    except _native.NativeError as error:
+        raise translate(error) from error
+    return Unpacked(made.diff_id, made.tar_size, made.size) if made.entries else None
 
 
-def _made_for_mounts(
-    upper: str, below: Sequence[str], *, is_mapped: bool, places: Sequence[str] | None
-) -> frozenset[str]:
+def _made_for_mounts(upper: str, below: Sequence[str], *, is_mapped: bool, places: Sequence[str] | None) -> list[str]:
     """What is in the writable layer only because something is mounted there in every container, or on ``places``."""
     found: set[str] = set()
     for path in _FILES:
@@ -100,7 +76,7 @@ def _made_for_mounts(
         status = _look(f"{upper}/{path}")
         if status is not None and stat.S_ISREG(status.st_mode) and status.st_size == 0 and status.st_nlink == 1:
             found.add(path)
-    for path in _DIRECTORIES:
+    for path in _DIRECTORIES if places is None else ():  # a step leaves them, as Docker's do
         status = _look(f"{upper}/{path}")
         if status is not None and stat.S_ISDIR(status.st_mode) and not _entries(f"{upper}/{path}"):
             found.add(path)
@@ -110,7 +86,7 @@ def _made_for_mounts(
         lower = next((f"{layer}/etc" for layer in below if _look(f"{layer}/etc") is not None), None)
         if not _is_opaque(etc) and (lower is None or is_mapped or _same(etc, lower)):
             found.add("etc")
-    return frozenset(found)
+    return sorted(found)
 
 
 def _look(path: str) -> os.stat_result | None:

@@ -78,10 +78,11 @@ class NetworkCollection(Keeper):
 
         if ipam and (subnet or gateway or ip_range or aux_addresses):
             raise InvalidArgument("ipam: not together with subnet, gateway, ip_range or aux_addresses")
-        if ipam:
+        ipam_options: dict[str, str] | None
+        if ipam is not None:
             ipam_driver, ipam_options, subnets = wanted.from_ipam(ipam)
         else:
-            ipam_driver, ipam_options = "default", None
+            ipam_driver, ipam_options = "default", {}
             subnets = wanted.from_flags(_texts(subnet), _texts(gateway), _texts(ip_range), aux_addresses or {})
         return self.create_from(
             Request(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from minidock.containers import filters as common
@@ -51,12 +50,12 @@ def _passes(record: Record, filters: Filters, used: set[str]) -> bool:
         elif name == "type":
             passed = any(_TYPES[value] == record.predefined for value in values)
         elif name == "label":
-            passed = all(_has_label(record, value) for value in values)
+            passed = all(common.has_label(record.labels, value) for value in values)
         elif name == "dangling":
             passed = _DANGLING[values[0]] == (record.id not in used and not record.predefined)
         else:
             text = record.name if name == "name" else record.id
-            passed = any(_matches(value, text) for value in values)
+            passed = any(common.matches(value, text) for value in values)
         if not passed:
             return False
     return True
@@ -72,22 +71,8 @@ def prunable(filters: Mapping[str, Any] | Sequence[str] | None) -> Callable[[Rec
     def chosen(record: Record) -> bool:
         return (
             all(parse_time(record.created) < moment for moment in moments)
-            and all(_has_label(record, label) for label in wanted.get("label", ()))
-            and not any(_has_label(record, label) for label in wanted.get("label!", ()))
+            and all(common.has_label(record.labels, label) for label in wanted.get("label", ()))
+            and not any(common.has_label(record.labels, label) for label in wanted.get("label!", ()))
         )
 
     return chosen
-
-
-def _has_label(record: Record, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    return key in record.labels and (not equals or record.labels[key] == value)
-
-
-def _matches(pattern: str, text: str) -> bool:
-    if pattern == text:
-        return True
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return False

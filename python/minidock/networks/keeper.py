@@ -216,8 +216,8 @@ class Keeper:
     # Parts
 
     def _named(self, name: str) -> Record | None:
-        row = self.table.find(name)
-        return decode(row.record) if row is not None and row.name == name else None
+        row = self.table.named(name)
+        return None if row is None else decode(row.record)
 
     def _others(self) -> list[Record]:
         """The networks whose interfaces another one could want too."""

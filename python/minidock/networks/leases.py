@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from minidock.networks.addresses import Prefix
     from minidock.networks.record import Record
     from minidock.store.networks import NetworkTable
 
@@ -100,16 +101,24 @@ def check_static(record: Record, ipv4: str | None, ipv6: str | None) -> None:
         if found != version:
             problems.append(f"invalid IPv{version} address: {text}")
             continue
-        own = [pool for pool in pools(record, version) if pool.user]
+        own = _said(record, version)
         if not own:
             problems.append(
                 "user specified IP address is supported only when connecting to networks with user configured subnets"
             )
-        elif not any(pool.subnet.covers(version, number) for pool in own):
+        elif not any(subnet.covers(version, number) for subnet in own):
             problems.append(f"no configured subnet or ip-range contain the IP address {text}")
     if problems:
         unique = list(dict.fromkeys(problems))
         raise InvalidArgument(f"invalid endpoint settings: {'; '.join(unique)}")
+
+
+def _said(record: Record, version: int) -> list[Prefix]:
+    """The subnets that a user has said; those of a version that the network does not have are as good, as in Docker."""
+    if record.enable_ipv4 if version == 4 else record.enable_ipv6:
+        return [pool.subnet for pool in pools(record, version) if pool.user]
+    found = [addresses.parse_prefix(one.subnet, strict=False) for one in record.ipam_config or () if one.subnet]
+    return [subnet for subnet in found if subnet.version == version]
 
 
 class Leases:

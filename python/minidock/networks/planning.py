@@ -83,7 +83,7 @@ def plan(request: Request, config: Config, other: Callable[[str], Record | None]
         enable_ipv4=enable_ipv4,
         enable_ipv6=enable_ipv6,
         ipam_driver=request.ipam_driver,
-        ipam_options=dict(request.ipam_options or {}),
+        ipam_options=request.ipam_options,
         ipam_config=list(request.subnets) or None,
         internal=request.internal,
         attachable=request.attachable,

@@ -37,7 +37,8 @@ def from_ipam(ipam: Mapping[str, Any]) -> tuple[str, dict[str, str] | None, list
             if value:
                 setattr(config, _KEYS[key], dict(value) if key.startswith("Aux") else str(value))
         found.append(config)
-    return ipam.get("Driver") or "default", dict(ipam.get("Options") or {}), found
+    options = ipam.get("Options")
+    return ipam.get("Driver") or "default", None if options is None else dict(options), found
 
 
 def from_flags(

@@ -168,26 +168,30 @@ class Repository:
         answer.discard()
 
     def tags(self, *, cancel: Cancel | None = None) -> Iterator[str]:
-        """All tags, in the registry's order; pages are fetched as they are needed."""
-        url: str | None = None
+        """All tags, in the registry's order; pages are fetched as they are needed, all from where the first is."""
+        endpoint, tags, url = self._anywhere(lambda where: (where, *self._tags(where, None, cancel)))
         count = 0
         seen: set[str] = set()
         while True:
-            answer = self.send("GET", f"tags/list?n={_PAGE}", url=url, cancel=cancel)
-            if answer.status != 200:
-                raise self.failed(f"list the tags of {self.name}", answer)
-            found = decoded(answer, _TagsAnswer, f"list the tags of {self.name}", _MAX_TAGS_PAGE)
-            for tag in found.tags or ():
+            for tag in tags:
                 count += 1
                 if count > _MAX_TAGS:
                     raise LimitExceeded(f"list the tags of {self.name}: more than {_MAX_TAGS}")
                 yield tag
-            url = next_page(self._session, self._endpoints[-1], answer)
             if url is None or url in seen:
                 return
             seen.add(url)
+            tags, url = self._tags(endpoint, url, cancel)
 
     # -- one endpoint
+
+    def _tags(self, endpoint: Endpoint, url: str | None, cancel: Cancel | None) -> tuple[list[str], str | None]:
+        """A page of tags, and the URL of the next."""
+        answer = self.send("GET", f"tags/list?n={_PAGE}", endpoint=endpoint, url=url, cancel=cancel)
+        if answer.status != 200:
+            raise self.failed(f"list the tags of {self.name}", answer)
+        found = decoded(answer, _TagsAnswer, f"list the tags of {self.name}", _MAX_TAGS_PAGE)
+        return list(found.tags or ()), next_page(self._session, endpoint, answer)
 
     def _head(self, endpoint: Endpoint, reference: str, cancel: Cancel | None) -> Head | None:
         answer = self.send(

@@ -16,9 +16,6 @@ if TYPE_CHECKING:
 DEFAULT_PROFILE = "minidock-default"
 UNCONFINED = "unconfined"
 
-_CONTEXTS = "/etc/selinux/targeted/contexts/lxc_contexts"
-_MAX_CONTEXTS = 1 << 20
-
 
 class Labels(msgspec.Struct, frozen=True, kw_only=True):
     """What goes into the bundle; ``None`` where the host has no such module or the container is to be free of it."""
@@ -28,7 +25,7 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     process_label: str | None = None
     """``process.selinuxLabel``."""
     mount_label: str | None = None
-    """``linux.mountLabel``: a context that the root filesystem's mount is given."""
+    """``linux.mountLabel``: a context that the root filesystem's mount is given, also where the process has none."""
     warnings: tuple[str, ...] = ()
 
 
@@ -43,15 +40,23 @@ def host() -> tuple[bool, bool]:
     return _found
 
 
-def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[[], set[str]]) -> Labels:
+def selinux(enabled: bool | None) -> bool:
+    """Whether containers get SELinux labels; ``enabled`` is the configuration's ``selinux-enabled``."""
+    return enabled is not False and host()[1]
+
+
+def labels(
+    options: SecurityOptions, *, privileged: bool, selinux: bool | None = None, used_levels: Callable[[], set[str]]
+) -> Labels:
     """Return a container's profile and labels, and see to it that the kernel has the profile (:func:`ensure`).
 
-    A start after a boot needs :func:`ensure` again. ``used_levels`` yields the SELinux levels of the other containers
-    and is called only where the kernel has SELinux.
+    A start after a boot needs :func:`ensure` again. ``selinux`` is the configuration's ``selinux-enabled``.
+    ``used_levels`` yields the SELinux levels of the other containers and is called only where labels are made.
 
     Raises:
         NotFound, Unsupported: as :func:`ensure`.
-        InvalidArgument: a label option that cannot be part of a label.
+        InvalidArgument: a label option that cannot be part of a label, or a label that the policy does not know.
+        Unsupported: the policy has no types for containers.
     """
     has_apparmor, has_selinux = host()
     warnings = []
@@ -62,11 +67,13 @@ def labels(options: SecurityOptions, *, privileged: bool, used_levels: Callable[
             ensure(profile)
         elif options.apparmor not in (None, UNCONFINED):
             warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
-        if has_selinux:
-            if not (options.label_disable or (privileged and not options.labels)):
-                process, mount = _native.selinux_labels(_contexts(), list(options.labels.items()), used_levels())
+        if has_selinux and selinux is not False:
+            disable = options.label_disable or (privileged and not options.labels)
+            made = _native.selinux_labels(list(options.labels.items()), disable, used_levels())
+            process, mount = (label or None for label in made)
         elif options.labels:
-            warnings.append("security option label has no effect: the kernel has no SELinux")
+            why = "selinux-enabled is false" if has_selinux else "the kernel has no SELinux"
+            warnings.append(f"security option label has no effect: {why}")
     except _native.NativeError as e:
         from minidock._errors import translate
 
@@ -89,12 +96,3 @@ def ensure(profile: str) -> None:
         from minidock._errors import translate
 
         raise translate(e) from e
-
-
-def _contexts() -> str | None:
-    """Return the policy's own labels for containers, if it has any."""
-    try:
-        with open(_CONTEXTS, encoding="utf-8", errors="replace") as file:
-            return file.read(_MAX_CONTEXTS)
-    except OSError:
-        return None

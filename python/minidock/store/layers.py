@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from minidock.store.database import Database
+from minidock.errors import NoSpace
+from minidock.store.database import Database, reserve
 from minidock.store.failures import translated
 from minidock.store.workspace import Workspace, discard
 
@@ -111,19 +112,28 @@ class LayerTable:
     def release(self, work: Workspace) -> None:
         """Give back all that ``work`` holds; layers that nothing else holds are moved into it, to go with it.
 
-        Where that fails, the next engine does it.
+        Call it when nothing in it is needed any more: on a full disk that goes first. Where it fails, the next engine
+        does it.
         """
         try:
-            with self.database.transaction():
-                held = self.database.rows("SELECT layer_id FROM leases WHERE owner = ?", (work.name,))
-                self.database.execute("DELETE FROM leases WHERE owner = ?", (work.name,))
-                orphans = [number for (number,) in held if self._delete_unused(number)]
-            with translated("remove layers from", self.paths.data):
-                for number in orphans:
-                    discard(work, self.paths.layer(number))
+            try:
+                self._release(work)
+            except NoSpace:
+                work.clear()
+                reserve(self.paths.data)
+                self._release(work)
         except BaseException:
             work.abandon()
             raise
+
+    def _release(self, work: Workspace) -> None:
+        with self.database.transaction():
+            held = self.database.rows("SELECT layer_id FROM leases WHERE owner = ?", (work.name,))
+            self.database.execute("DELETE FROM leases WHERE owner = ?", (work.name,))
+            orphans = [number for (number,) in held if self._delete_unused(number)]
+        with translated("remove layers from", self.paths.data):
+            for number in orphans:
+                discard(work, self.paths.layer(number))
 
     def delete_of(self, image_id: str) -> list[tuple[int, str]]:
         """Delete the rows of layers that only this image has, inside the caller's transaction; highest first.

@@ -89,6 +89,11 @@ class NetworkTable:
                 raise InvalidArgument(f"network {key} is ambiguous (2 matches found on ID prefix); give more digits")
         return rows[0] if rows else None
 
+    def named(self, name: str) -> NetworkRow | None:
+        """The network of exactly this name; None when there is none."""
+        rows = self._select("WHERE name = ?", (name,))
+        return rows[0] if rows else None
+
     def all(self) -> list[NetworkRow]:
         """All networks, oldest first."""
         return self._select("ORDER BY created, id", ())

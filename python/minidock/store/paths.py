@@ -29,6 +29,7 @@ class Paths:
         "run_containers",
         "run_networks",
         "seccomp",
+        "spread",
         "tmp",
         "volumes",
     )
@@ -52,6 +53,7 @@ class Paths:
         self.events = data_root + "/events"
         self.seccomp = data_root + "/seccomp"
         self.bin = data_root + "/bin"
+        self.spread = data_root + "/spread"
         self.tmp = data_root + "/tmp"  # noqa: S108 - ours, below the data root
         self.run_containers = run_root + "/containers"
         self.run_networks = run_root + "/networks"

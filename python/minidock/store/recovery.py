@@ -58,6 +58,10 @@ def repair(database: Database, hooks: Sequence[Hook] = ()) -> None:
                 )
             sweep(paths)
             _downloads(paths)
+            if os.path.isdir(f"{paths.data}/build"):
+                from minidock.store.build_leftovers import clear
+
+                clear(database)
             for name in os.listdir(paths.run):
                 if name.startswith("overlay-"):  # what was found out in an earlier boot, see minidock.snapshots.backend
                     os.unlink(f"{paths.run}/{name}")

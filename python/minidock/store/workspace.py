@@ -8,6 +8,7 @@ import os
 from types import TracebackType
 
 from minidock.errors import MinidockError
+from minidock.store import spread
 from minidock.store.failures import translated
 from minidock.store.locks import lock, try_lock
 from minidock.store.paths import Paths
@@ -26,13 +27,18 @@ class Workspace:
 
     def __init__(self, paths: Paths, kind: str, *, repair: bool = False) -> None:
         self._repair = repair
-        path = f"{paths.tmp}/{kind}-{os.urandom(6).hex()}"
-        # The sweep takes the same lock, so it never sees a directory between its making and its locking. Whoever only
-        # asks whether the owner lives may, and has the directory's lock for that moment.
+        name = f"{kind}-{os.urandom(6).hex()}"
+        path = f"{paths.tmp}/{name}"
+        # The sweep takes the same lock, so it never sees a directory between its making and its locking.
         with translated("make", path), lock(paths.tmp):
-            os.mkdir(path, 0o700)
-            self._fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+            born = spread.make(paths, name)
+            self._fd = os.open(born, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                os.rename(born, path)
+            except BaseException:
+                os.close(self._fd)
+                raise
         self.path = path
 
     @property
@@ -43,6 +49,12 @@ class Workspace:
     def join(self, name: str) -> str:
         """The path of an entry."""
         return f"{self.path}/{name}"
+
+    def clear(self) -> None:
+        """Remove what is in it."""
+        with translated("clear", self.path):
+            for name in os.listdir(self.path):
+                remove_tree(self.join(name))
 
     def close(self) -> None:
         """Remove the directory and what is left in it."""
@@ -111,8 +123,7 @@ def sweep(paths: Paths) -> int:
     """
     claimed: list[tuple[str, int]] = []
     with lock(paths.tmp):
-        for name in os.listdir(paths.tmp):
-            path = f"{paths.tmp}/{name}"
+        for path in (*(f"{paths.tmp}/{name}" for name in os.listdir(paths.tmp)), *spread.left(paths)):
             fd = _claim(path)
             if fd is not None:
                 claimed.append((path, fd))

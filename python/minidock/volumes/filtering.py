@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 from minidock.containers import filters as common
@@ -42,11 +41,11 @@ def _passes(record: Record, filters: Filters, used: Container[str]) -> bool:
         if name == "driver":
             passed = record.driver in values
         elif name == "label":
-            passed = all(_has_label(record, value) for value in values)
+            passed = all(common.has_label(record.labels, value) for value in values)
         elif name == "dangling":
             passed = _DANGLING[values[0]] == (record.name not in used)
         else:
-            passed = any(_matches(value, record.name) for value in values)
+            passed = any(common.matches(value, record.name) for value in values)
         if not passed:
             return False
     return True
@@ -72,22 +71,7 @@ def prunable(filters: Mapping[str, Any] | Sequence[str] | None, *, all: bool = F
             not record.options
             and (named or ANONYMOUS in (record.labels or {}))
             and _passes(record, {"label": wanted.get("label", [])}, ())
-            and not any(_has_label(record, label) for label in wanted.get("label!", ()))
+            and not any(common.has_label(record.labels, label) for label in wanted.get("label!", ()))
         )
 
     return chosen
-
-
-def _has_label(record: Record, wanted: str) -> bool:
-    key, equals, value = wanted.partition("=")
-    labels = record.labels or {}
-    return key in labels and (not equals or labels[key] == value)
-
-
-def _matches(pattern: str, text: str) -> bool:
-    if pattern == text:
-        return True
-    try:
-        return re.search(pattern, text) is not None
-    except re.error:
-        return False

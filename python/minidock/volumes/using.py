@@ -75,11 +75,12 @@ def fill(engine: Engine, name: str, lower: Sequence[str], path: str, places: Seq
     filling.fill(engine.store.volumes, name, lower, path, places)
 
 
-def mount(engine: Engine, container_id: str, names: Sequence[str]) -> None:
+def mount(engine: Engine, holder: str, names: Sequence[str]) -> None:
     """Make volumes ready for a container that is about to start: mounted where their driver options say so.
 
-    Calling it again does no harm. When it fails, nothing is left mounted for the container. Raises VolumeNotFound,
-    NotFound without a device, InvalidArgument, and what the kernel says.
+    ``holder`` is its id, or the name of a workspace. Calling it again does no harm. When it fails, nothing is left
+    mounted for the holder. Raises VolumeNotFound, NotFound without a device, InvalidArgument, and what the kernel
+    says.
     """
     from minidock.errors import VolumeNotFound
     from minidock.volumes import filling, mounting
@@ -95,23 +96,26 @@ def mount(engine: Engine, container_id: str, names: Sequence[str]) -> None:
         for row in rows:
             record = decode(row.record)
             if record.is_mounted:
-                mounting.mount(table, record, container_id)
+                mounting.mount(table, record, holder)
             elif not filling.is_whole(table.paths.volume(row.name)):
                 with locked(table, row.name):
                     filling.finish(table, record)
     except BaseException:
-        unmount(engine, container_id)
+        unmount(engine, holder)
         raise
 
 
-def unmount(engine: Engine, container_id: str) -> None:
-    """Let all volumes of a container go that has ended, or did not start; what nobody else needs is unmounted."""
-    held = engine.store.volumes.held_by(container_id)
+def unmount(engine: Engine, holder: str) -> None:
+    """Let all volumes go of a container that has ended or did not start, or of a workspace.
+
+    What nobody else needs is unmounted.
+    """
+    held = engine.store.volumes.held_by(holder)
     if held:
         from minidock.volumes import mounting
 
         for hold in held:
-            mounting.unmount(engine.store.volumes, hold.volume, container_id)
+            mounting.unmount(engine.store.volumes, hold.volume, holder)
 
 
 def path(engine: Engine, name: str) -> str:

@@ -1,4 +1,5 @@
 //! Layers: unpacking, and removal of trees.
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
@@ -290,14 +291,7 @@ pub fn unpack_layer(
                 why,
             ));
         }
-        let split = tar_split.map(|path| {
-            let file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&path);
-            file.context("create", || path.display().to_string())
-        });
+        let split = tar_split.map(|path| create_split(&path));
         layer::unpack(
             source.input(),
             directory,
@@ -333,7 +327,8 @@ impl From<Digests> for TarResult {
 
 /// Writes a tree as a tar; see the stub.
 #[pyfunction]
-#[pyo3(signature = (source, out, *, compression="none", level=None, idmap=None, clamp=None, top=true, progress=None))]
+#[pyo3(signature = (source, out, *, compression="none", level=None, idmap=None, clamp=None, top=true,
+    left_out=Vec::new(), progress=None))]
 #[allow(clippy::too_many_arguments)]
 pub fn tar_tree(
     py: Python<'_>,
@@ -344,6 +339,7 @@ pub fn tar_tree(
     idmap: Option<&Bound<'_, PyAny>>,
     clamp: Option<i64>,
     top: bool,
+    left_out: Vec<PathBuf>,
     progress: Option<&Bound<'_, Progress>>,
 ) -> PyResult<TarResult> {
     let compression = self::compression(compression)?;
@@ -351,6 +347,7 @@ pub fn tar_tree(
         map: id_map(idmap)?,
         clamp,
         top,
+        left_out: names(left_out),
     };
     let source: std::result::Result<OwnedFd, PathBuf> = match source.extract() {
         Ok(fd) => Ok(duplicate("write layer", fd)?),
@@ -364,6 +361,50 @@ pub fn tar_tree(
         layer::tar_tree(top, sink, &options, &control)
     });
     Ok(done?.0.into())
+}
+
+/// Makes a layer of a tree as it is; see the stub.
+#[pyfunction]
+#[pyo3(signature = (tree, tar_split, *, left_out=Vec::new(), clamp=None, top=true, progress=None))]
+pub fn keep_tree(
+    py: Python<'_>,
+    tree: PathBuf,
+    tar_split: PathBuf,
+    left_out: Vec<PathBuf>,
+    clamp: Option<i64>,
+    top: bool,
+    progress: Option<&Bound<'_, Progress>>,
+) -> PyResult<LayerResult> {
+    let options = CreateOptions {
+        clamp,
+        top,
+        left_out: names(left_out),
+        ..CreateOptions::default()
+    };
+    let control = control(progress);
+    let done = interruptible(py, &control, || {
+        let top = open_directory(&tree)?;
+        let split = create_split(&tar_split)?;
+        layer::keep_tree(top, split, &options, &control)
+    })?;
+    Ok(done.into())
+}
+
+fn names(paths: Vec<PathBuf>) -> HashSet<Vec<u8>> {
+    paths
+        .into_iter()
+        .map(|path| path.into_os_string().into_encoded_bytes())
+        .collect()
+}
+
+/// Makes the file for a layer's tar-split.
+fn create_split(path: &Path) -> Result<File> {
+    let file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path);
+    file.context("create", || path.display().to_string())
 }
 
 /// Writes an unpacked layer's tar again; see the stub.

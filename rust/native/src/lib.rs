@@ -15,8 +15,10 @@ mod network;
 mod spool;
 
 mod helper;
+mod memory;
 mod supervisor;
 mod survey;
+mod systemd;
 mod terminal;
 mod tree;
 mod volume;
@@ -39,7 +41,7 @@ mod _native {
     #[pymodule_export]
     use super::security::{
         apparmor_enabled, apparmor_ensure, seccomp_compile, selinux_check_relabel, selinux_enabled,
-        selinux_labels,
+        selinux_labels, selinux_relabel,
     };
     #[pymodule_export]
     use super::snapshot::{OverlayMount, probe_overlay, unmount};
@@ -53,10 +55,13 @@ mod _native {
     use super::supervisor::{Supervisor, run_captured};
     #[pymodule_export]
     use super::survey::survey;
+    #[pymodule_export]
+    use super::systemd::Scope;
     // Networks of the host.
     #[pymodule_export]
     use super::network::{
-        firewall_ensure, firewall_problems, host_network, network_ensure, networks_remove,
+        firewall_ensure, firewall_others, firewall_problems, host_network, network_ensure,
+        networks_remove,
     };
     // What happened.
     #[pymodule_export]
@@ -64,14 +69,16 @@ mod _native {
     // Layers and directory trees.
     #[pymodule_export]
     use super::layer::{
-        LayerResult, Progress, TarResult, compress_layer, digest_file, reassemble_layer, tar_tree,
-        unpack_layer,
+        LayerResult, Progress, TarResult, compress_layer, digest_file, keep_tree, reassemble_layer,
+        tar_tree, unpack_layer,
     };
     #[pymodule_export]
     use super::spool::Spool;
     #[pymodule_export]
     use super::tree::{copy_tree, remove_tree};
     // Volumes.
+    #[pymodule_export]
+    use super::memory::share_heap;
     #[pymodule_export]
     use super::volume::{quota_set, volume_fill, volume_mount, volume_unmount};
     // The user's terminal.

@@ -90,6 +90,13 @@ pub fn firewall_problems(py: Python<'_>, table: &str) -> PyResult<Vec<String>> {
         .map_err(|e| raise(&e))
 }
 
+/// Others' chains that drop what is forwarded; see the stub.
+#[pyfunction]
+pub fn firewall_others(py: Python<'_>, table: &str) -> PyResult<Vec<(String, bool)>> {
+    py.detach(|| Firewall::new(table).others())
+        .map_err(|e| raise(&e))
+}
+
 /// The host's routes and interfaces, as JSON; see the stub.
 #[pyfunction]
 pub fn host_network(py: Python<'_>) -> PyResult<Vec<u8>> {

@@ -69,20 +69,29 @@ pub fn selinux_enabled() -> bool {
     selinux::is_enabled()
 }
 
-/// Process label and file label of a container.
+/// Process label and file label of a container; an empty one is none.
 #[pyfunction]
 pub fn selinux_labels(
-    contexts: Option<&str>,
     options: Vec<(String, String)>,
+    disable: bool,
     used_levels: HashSet<String>,
 ) -> PyResult<(String, String)> {
     let labels = || {
+        let host = selinux::Host::default();
+        let contexts = host.contexts();
+        let contexts = contexts.as_deref();
+        if disable {
+            let file = selinux::Labels::of_unlabelled(contexts);
+            let file = host.knows(&file).then(|| file.to_string());
+            return Ok((String::new(), file.unwrap_or_default()));
+        }
         let level = selinux::unique_level(&used_levels, random)?;
         let options: Vec<_> = options
             .iter()
             .map(|(k, v)| (k.as_str(), v.as_str()))
             .collect();
         let labels = selinux::Labels::new(contexts, &options, &level)?;
+        host.check(&labels)?;
         Ok((labels.process.to_string(), labels.file.to_string()))
     };
     labels().map_err(|e: Error| raise(&e))
@@ -92,6 +101,13 @@ pub fn selinux_labels(
 #[pyfunction]
 pub fn selinux_check_relabel(path: PathBuf) -> PyResult<()> {
     selinux::check_relabel(&path).map_err(|e| raise(&e))
+}
+
+/// Labels a bind's source and all below it.
+#[pyfunction]
+pub fn selinux_relabel(py: Python<'_>, path: PathBuf, label: &str, shared: bool) -> PyResult<()> {
+    py.detach(|| selinux::relabel(&path, label, shared))
+        .map_err(|e: Error| raise(&e))
 }
 
 fn random() -> minidock_core::Result<u32> {

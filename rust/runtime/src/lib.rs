@@ -4,9 +4,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 pub mod hello;
+pub mod hold;
 pub mod network;
 pub mod oci;
 pub mod probe;
+mod shelter;
 pub mod supervise;
 pub mod supervise_exec;
 pub mod terminal;
@@ -28,6 +30,7 @@ pub fn main() -> ExitCode {
         Some("probe") => probe::main(&args[1..]),
         Some("supervise") => supervise::main(&args[1..]),
         Some("supervise-exec") => supervise_exec::main(&args[1..]),
+        Some("hold") => hold::main(&args[1..]),
         Some("view") => view::main(&args[1..]),
         Some("hello") => hello::main(&args[1..]),
         _ => oci::main(&args),

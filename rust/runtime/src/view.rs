@@ -15,6 +15,7 @@ use rustix::net::{RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlag
 use rustix::net::{recv, sendmsg};
 use serde::Deserialize;
 
+use crate::shelter;
 use crate::supervise::control;
 use crate::supervise::document::{IdMapDocument, RootfsDocument};
 use crate::supervise::sources::SourceDocument;
@@ -86,7 +87,7 @@ fn mounts(
     let mounts = documents.into_iter().map(|document| {
         let origin = sources
             .iter()
-            .position(|s| clean(&s.destination) == clean(&document.destination))
+            .position(|s| s.is_for(&clean(&document.destination)))
             .map(|at| sources.remove(at).origin)
             .map(|origin| match document.idmap {
                 // Only as one overlay can the two kinds of owners be shown.
@@ -137,16 +138,9 @@ impl Request {
 
 /// Runs the verb, until the client closes its end of descriptor 3.
 pub fn main(_: &[OsString]) -> ExitCode {
-    // As in `supervise`: nothing inherited, no child of the client, away from its terminal.
-    let _ = sys::close_from(4);
-    if let Ok(Some(_)) = sys::fork() {
-        return ExitCode::SUCCESS;
-    }
-    let _ = rustix::process::setsid();
-    let _ = rustix::process::chdir("/");
-    let Ok(client) = sys::take_fd(3) else {
-        eprintln!("minidock-runtime: view is for minidock itself: descriptor 3 is not open");
-        return ExitCode::from(125);
+    let client = match shelter::begin("view", sys::fork) {
+        Ok(client) => client,
+        Err(code) => return code,
     };
     let top = match Request::read().and_then(Request::mount) {
         Ok(top) => top,

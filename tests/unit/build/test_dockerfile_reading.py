@@ -11,7 +11,7 @@ from minidock.build.dockerfile.linting import RULES
 from minidock.build.dockerfile.text import closest, csv_fields, format_duration, parse_size, quote
 from minidock.build.ignore import read
 from minidock.images.platforms import Platform
-from minidock.spec.oci_image import ExecutionConfig
+from minidock.spec.oci_image import ExecutionConfig, ImageConfig
 
 _AMD64 = Platform("linux", "amd64")
 _ARM = Platform("linux", "arm", "v7")
@@ -38,6 +38,9 @@ def test_places_are_lines_of_the_file() -> None:
 def test_directives() -> None:
     dockerfile = parsing.parse(b"# syntax=docker/dockerfile:1 x\n# check=skip=all\n# escape=`\nFROM scratch\n")
     assert (dockerfile.syntax, dockerfile.check, dockerfile.escape) == ("docker/dockerfile:1 x", "skip=all", "`")
+    apart = "a" + " " * 60_000 + "b"
+    dockerfile = parsing.parse(f"# syntax = {apart} \t\nFROM scratch\n".encode())
+    assert dockerfile.syntax == apart
 
 
 @pytest.mark.parametrize(
@@ -182,7 +185,7 @@ def test_bases() -> None:
 
 def test_check_tells_of_hidden_sources() -> None:
     data = b"# check=experimental=all\nFROM scratch\nCOPY a ./b/ /d/\nADD https://a/x c /d/\n"
-    found = check(data, lambda _: None, _AMD64, _AMD64, ignore=read(b"b\nc\n"))
+    found = check(data, lambda *_: None, _AMD64, _AMD64, ignore=read(b"b\nc\n"))
     assert [str(warning) for warning in found.warnings] == [
         'CopyIgnoredFile: Attempting to Copy file "./b/" that is excluded by .dockerignore (line 3)',
         'CopyIgnoredFile: Attempting to Add file "c" that is excluded by .dockerignore (line 4)',
@@ -191,16 +194,40 @@ def test_check_tells_of_hidden_sources() -> None:
 
 
 def test_check_goes_on_to_the_first_error() -> None:
-    found = check(b"from scratch\nRUN $(x)\nCMD a\nSTOPSIGNAL x\n", lambda _: None, _AMD64, _AMD64)
+    found = check(b"from scratch\nRUN $(x)\nCMD a\nSTOPSIGNAL x\n", lambda *_: None, _AMD64, _AMD64)
     assert str(found.error) == "invalid signal: x"
     assert "JSONArgsRecommended" in [warning.rule for warning in found.warnings]
 
 
+def test_check_tells_of_images_for_other_systems() -> None:
+    """In Docker's words, learnt from images of a registry; an image whose files are used is told of once."""
+    arm = ImageConfig("arm64", "linux", variant="v8")
+    data = b"""ARG B=r/arm
+FROM $B AS one
+COPY --from=r/other /x /y
+COPY --from=r/other /x /z
+RUN --mount=from=r/third,target=/m true
+FROM --platform=linux/arm/v7 r/arm
+COPY --from=one /x /y
+FROM --platform=$BUILDPLATFORM r/none
+"""
+    found = check(data, lambda name, _: None if name == "r/none" else arm, _AMD64, _AMD64)
+    words = 'Base image {} was pulled with platform "linux/arm64", expected "linux/{}" for current build'
+    assert [(one.detail, one.line) for one in found.warnings if one.rule == "InvalidBaseImagePlatform"] == [
+        (words.format("r/arm", "amd64"), 2),
+        (words.format("r/other", "amd64"), 3),
+        (words.format("r/third", "amd64"), 5),
+        (words.format("r/arm", "arm/v7"), 6),
+    ]
+    assert {one.url for one in found.warnings if one.rule == "InvalidBaseImagePlatform"} == {""}
+    assert check(b"FROM x", lambda *_: arm, _AMD64, Platform("linux", "arm64")).warnings == []
+
+
 def test_every_rule_has_its_page() -> None:
     data = b"FROM scratch\nCMD a\n"
-    (warned,) = check(data, lambda _: None, _AMD64, _AMD64).warnings
+    (warned,) = check(data, lambda *_: None, _AMD64, _AMD64).warnings
     assert warned.url == "https://docs.docker.com/go/dockerfile/rule/json-args-recommended/"
-    assert len(RULES) == 21
+    assert len(RULES) == 22
 
 
 def test_triggers() -> None:

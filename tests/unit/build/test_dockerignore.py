@@ -179,4 +179,15 @@ def test_hard_patterns_are_not_slow() -> None:
     began = time.process_time()
     rules = read(("*a" * 40 + "b\n" + "**/a/" * 40 + "b\n").encode())
     assert not rules.excludes("a/" * 40 + "a" * 200, is_directory=False)
+    for few, path in (("*a*a*ac", "a" * 4000), ("**/a**/a**/ac", "a/" * 200 + "b")):
+        rules = read(few.encode())
+        assert not rules.excludes(path, is_directory=False)
+        assert rules.excludes(f"{path}{'' if path[-1] == 'a' else '/a'}c", is_directory=False)
     assert time.process_time() - began < 60
+
+
+def test_deep_paths() -> None:
+    deep = "a/" * 3000 + "b"
+    assert not read(b"x\n!y\n").excludes(deep, is_directory=False)
+    assert read(b"a/a\n").excludes(deep, is_directory=False)
+    assert read(b"a/a\n!**/b\n").excludes(deep, is_directory=True) is False

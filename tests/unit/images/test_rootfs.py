@@ -12,7 +12,8 @@ import pytest
 from minidock import _native
 from minidock.errors import InvalidArgument
 from minidock.images import rootfs_tar
-from minidock.images.rootfs_tar import Changed, Writer, matcher, record, time_record
+from minidock.images.layer_tar import record, time_record
+from minidock.images.rootfs_tar import Changed, Writer, matcher
 
 
 @pytest.mark.parametrize(

@@ -64,11 +64,21 @@ def test_selinux(kernel: Any) -> None:
     assert made.mount_label.startswith("system_u:object_r:")
     level = made.process_label.split(":", 3)[3]
     assert made.mount_label.endswith(level)
-    assert labels("label=disable") == labels(privileged=True) == lsm.Labels()
+    free = lsm.Labels(mount_label="system_u:object_r:container_file_t:s0:c1022,c1023")
+    assert labels("label=disable") == labels("label=disable", "label=type:x") == labels(privileged=True) == free
     chosen = labels("label=type:my_t", "label=level:s0:c5,c6", privileged=True)
     assert chosen.process_label == "system_u:system_r:my_t:s0:c5,c6"
     with pytest.raises(errors.InvalidArgument, match="cannot be part of a label"):
         labels('label=level:s0",exec')
+
+
+def test_selinux_is_not_enabled(kernel: Any) -> None:
+    kernel(selinux=True)
+    off = lsm.labels(parse(["label=type:x"]), privileged=False, selinux=False, used_levels=set)
+    assert off == lsm.Labels(warnings=("security option label has no effect: selinux-enabled is false",))
+    assert [lsm.selinux(value) for value in (None, True, False)] == [True, True, False]
+    kernel()
+    assert [lsm.selinux(value) for value in (None, True, False)] == [False, False, False]
 
 
 def test_levels_differ(kernel: Any) -> None:

@@ -11,12 +11,14 @@ import pytest
 from minidock.errors import ImageNotFound, SystemFailure
 from minidock.store import recovery, workspace
 from minidock.store.containers import ContainerRow
+from minidock.store.locks import lock
 from minidock.store.store import Store
 from minidock.store.workspace import Workspace
 from tests.unit.store.conftest import MakeStore, add_container, add_image
 
 DIE = """
 import os, sys
+from minidock.store.locks import lock
 from minidock.store.store import Store
 from minidock.store.workspace import Workspace
 store = Store(sys.argv[1], sys.argv[2])
@@ -162,3 +164,27 @@ def test_an_interrupted_removal_is_finished_by_the_next(store: Store, make_store
     assert os.listdir(store.paths.layers) == ["1"]
     assert make_store().images.all() == []
     assert os.listdir(store.paths.layers) == os.listdir(store.paths.tmp) == os.listdir(store.paths.content) == []
+
+
+def test_what_killed_builds_leave(store: Store) -> None:
+    """Locks, secrets and cache mounts that are half made go; those of a build that goes on stay."""
+    _ = store.database
+    build, secrets = Path(store.paths.data, "build"), Path(store.paths.run, "build")
+    for name in ("locks", "mounts/known/data", "mounts/known/data-1.new/x", "mounts/used/data-2.new", "mounts/unknown"):
+        (build / name).mkdir(parents=True)
+    for name in ("held", "free"):
+        (build / "locks" / name).touch()
+    store.build_cache.note_mount("known", "/c")
+    with Workspace(store.paths, "build") as work, lock(str(build / "locks/held")), lock(str(build / "mounts/used")):
+        for name in (f"{work.name}.1", "build-dead.2"):
+            (secrets / name).mkdir(parents=True)
+            (secrets / name / "secret").touch()
+        store.repair()
+        assert os.listdir(build / "locks") == ["held"]
+        assert os.listdir(secrets) == [f"{work.name}.1"]
+        assert sorted(os.listdir(build / "mounts")) == ["known", "used"]
+        assert os.listdir(build / "mounts/known") == ["data"]
+        assert os.listdir(build / "mounts/used") == ["data-2.new"]
+    store.repair()
+    assert os.listdir(build / "locks") == os.listdir(secrets) == []
+    assert os.listdir(build / "mounts") == ["known"]

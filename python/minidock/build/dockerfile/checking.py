@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from minidock.build.dockerfile import config, parsing, scopes
-from minidock.build.dockerfile.instructions import Dockerfile, DockerfileError
+from minidock.build.dockerfile.instructions import Copy, Dockerfile, DockerfileError, Instruction, Run
 from minidock.build.dockerfile.linting import Linter, Warned, check_text
 from minidock.build.ignore import Ignore
 from minidock.images.platforms import Platform
-from minidock.spec.oci_image import ExecutionConfig
+from minidock.spec.oci_image import ImageConfig
 
 
 class Checked(NamedTuple):
@@ -22,7 +22,7 @@ class Checked(NamedTuple):
 
 def check(
     data: bytes,
-    image: Callable[[scopes.Base], ExecutionConfig | None],
+    image: Callable[[str, Platform | None], ImageConfig | None],
     build_platform: Platform,
     target_platform: Platform,
     *,
@@ -32,7 +32,8 @@ def check(
 ) -> Checked:
     """Check the stages that ``target`` needs, or all without one.
 
-    ``image`` gives the configuration of a base image; for None a stage is read as if it began with nothing.
+    ``image`` gives what an image is, by its name and the platform that is named; for None a stage is read as if it
+    began with nothing.
     """
     linter = Linter()
     try:
@@ -47,9 +48,16 @@ def check(
         for index in wanted:
             base = found[index]
             parent = None if base.parent is None else states[base.parent]
-            begin = image(base) if parent is None and base.image != scopes.SCRATCH else None
+            begin = None
+            if parent is None and base.image != scopes.SCRATCH:
+                made = image(base.image, base.platform)
+                begin = None if made is None else made.config
+                from_ = dockerfile.stages[index].from_
+                _check_platform(linter, from_, base.image, base.platform or target_platform, made)
             state = config.State(dockerfile, known, begin, parent=parent, linter=linter, ignore=ignore)
-            _read(dockerfile, index, state)
+            for instruction in _read(dockerfile, index, state):
+                for name in _images(dockerfile, instruction):
+                    _check_platform(linter, instruction, name, target_platform, image(name, None))
             states[index] = state
         linter.finish()
     except DockerfileError as error:
@@ -57,9 +65,27 @@ def check(
     return Checked(_sorted(linter), None)
 
 
-def _read(dockerfile: Dockerfile, index: int, state: config.State) -> None:
+def _read(dockerfile: Dockerfile, index: int, state: config.State) -> Iterator[Instruction]:
     for instruction in state.instructions(dockerfile.stages[index]):
-        state.apply(instruction)
+        yield state.apply(instruction).instruction
+
+
+def _images(dockerfile: Dockerfile, instruction: Instruction) -> list[str]:
+    """The images that files come from; a name that is a stage's is none."""
+    names = scopes.stage_names(dockerfile)
+    if isinstance(instruction, Run):
+        return [mount.from_ for mount in instruction.mounts if mount.from_ and mount.from_.lower() not in names]
+    if not isinstance(instruction, Copy) or not instruction.from_:
+        return []
+    found = scopes.copy_source(instruction, names, len(dockerfile.stages))
+    return [instruction.from_] if found is None else []
+
+
+def _check_platform(
+    linter: Linter, place: Instruction, name: str, expected: Platform, image: ImageConfig | None
+) -> None:
+    if image is not None:
+        linter.platform(place, name, expected, Platform(image.os, image.architecture, image.variant))
 
 
 def _sorted(linter: Linter) -> list[Warned]:

@@ -17,7 +17,7 @@ MAX_FILE = 4 << 20
 MAX_LINE = (1 << 16) - 1
 MAX_INSTRUCTIONS = 20_000
 _BLANKS = re.compile(r"[\t\v\f\r ]+")
-_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+?)[\t\n\f\r ]*")
+_DIRECTIVE = re.compile(r"([a-zA-Z][a-zA-Z0-9]*)[\t\n\f\r ]*=[\t\n\f\r ]*(.+)")
 _MAX_DIRECTIVES = 1 << 16
 _DIRECTIVES = frozenset(("syntax", "escape", "check"))
 _HEREDOC = re.compile(r"([0-9]*)<<(-?)[\t\n\f\r ]*([^<]*)", re.DOTALL)
@@ -76,12 +76,20 @@ def directive(data: bytes, name: str) -> str:
     lines = data[:_MAX_DIRECTIVES].removeprefix(b"\xef\xbb\xbf").split(b"\n")
     for line in lines[1:] if lines[0].startswith(b"#!") else lines:
         text = decode(line.rstrip(b"\r"))
-        match = _DIRECTIVE.fullmatch(text[1:].lstrip(SPACES)) if text.startswith("#") else None
-        if match is None or match[1].lower() not in _DIRECTIVES:
+        found = _read_directive(text) if text.startswith("#") else None
+        if found is None:
             break
-        if match[1].lower() == name:
-            return printable(match[2])
+        if found[0] == name:
+            return printable(found[1])
     return ""
+
+
+def _read_directive(comment: str) -> tuple[str, str] | None:
+    """The name and the value of a directive that is known; None for any other comment."""
+    match = _DIRECTIVE.fullmatch(comment[1:].lstrip(SPACES))
+    if match is None or match[1].lower() not in _DIRECTIVES:
+        return None
+    return match[1].lower(), match[2].rstrip("\t\n\f\r ") or match[2]
 
 
 def trigger(expression: str) -> Node:
@@ -165,10 +173,9 @@ class _Lexer:
     def _comment(self, line: _Line, text: str) -> None:
         comment = line.text[1:].strip(SPACES)
         if self.in_directives:
-            match = _DIRECTIVE.fullmatch(text[1:].lstrip(SPACES))
-            key = match[1].lower() if match is not None else ""
-            if match is not None and key in _DIRECTIVES:
-                self._directive(key, match[2], line.number)
+            found = _read_directive(text)
+            if found is not None:
+                self._directive(*found, line.number)
                 return
             self.in_directives = False
         if comment:

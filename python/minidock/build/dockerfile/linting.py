@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from minidock.build.dockerfile.instructions import Arg, Dockerfile, DockerfileError, From, Instruction, Maintainer
 from minidock.build.dockerfile.text import closest, parse_bool, quote
+from minidock.images.platforms import Platform
 
 _PAGE = "https://docs.docker.com/go/dockerfile/rule/"
 
@@ -19,6 +20,7 @@ class Rule(NamedTuple):
     description: str
     detail: str
     experimental: bool = False
+    has_page: bool = True
 
 
 RULES: dict[str, Rule] = {
@@ -89,6 +91,11 @@ RULES: dict[str, Rule] = {
         "Comment for {} should follow the format: `# {} <description>`",
         experimental=True,
     ),
+    "InvalidBaseImagePlatform": Rule(
+        "Base image platform does not match expected target platform",
+        "Base image {} was pulled with platform {}, expected {} for current build",
+        has_page=False,
+    ),
     "ExposeProtoCasing": Rule(
         "Protocol in EXPOSE instruction should be lowercase",
         "Defined protocol '{}' in EXPOSE instruction should be lowercase",
@@ -128,6 +135,7 @@ class Linter:
         """Raises DockerfileError for what ``# check=`` cannot say."""
         self.warnings: list[Warned] = []
         self.is_error = False
+        self._sources: set[str] = set()
         self._skip: frozenset[str] = frozenset()
         self._experimental: frozenset[str] = frozenset()
         for option in check.strip().split(";", 2) if check.strip() else ():
@@ -161,8 +169,20 @@ class Linter:
             return
         line, end_line = (place.line, place.end_line) if isinstance(place, Instruction) else place
         slug = re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", rule).lower()
-        warned = Warned(rule, found.description, f"{_PAGE}{slug}/", found.detail.format(*values), line, end_line)
-        self.warnings.append(warned)
+        page = f"{_PAGE}{slug}/" if found.has_page else ""
+        self.warnings.append(Warned(rule, found.description, page, found.detail.format(*values), line, end_line))
+
+    def platform(self, place: Instruction, name: str, expected: Platform, actual: Platform) -> None:
+        """Warn where the image ``name`` is for another system than the one that was asked for."""
+        if not actual.architecture:
+            return
+        if not isinstance(place, From):
+            if name in self._sources:
+                return
+            self._sources.add(name)
+        ours, theirs = expected.normal(), actual.normal()
+        if (ours.os, ours.architecture) != (theirs.os, theirs.architecture):
+            self.report("InvalidBaseImagePlatform", place, name, quote(str(theirs)), quote(str(ours)))
 
     def undefined(self, rule: str, place: Instruction, name: str, known: Iterable[str]) -> None:
         """A variable that is not set, and perhaps is another one written wrong."""

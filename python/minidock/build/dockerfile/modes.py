@@ -1,4 +1,4 @@
-"""``--chmod``: octal, or symbolic as chmod(1) takes it (``u=rwX,go-w``)."""
+"""``--chmod``: octal, or symbolic as chmod(1) takes it, but for the sticky bit (``u=rwX,go-w``)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 _CLAUSE = re.compile(r"([ugoa]*)((?:[-+=](?:[ugo]|[rwxXst]*))+)")
 _ACTION = re.compile(r"([-+=])([ugo]|[rwxXst]*)")
 _SHIFTS = {"u": 6, "g": 3, "o": 0}
+_STICKY = 0o1000
 _BITS = {"r": 4, "w": 2, "x": 1}
 
 
@@ -31,27 +32,32 @@ def apply(text: str, mode: int, *, is_directory: bool) -> int:
         match = _CLAUSE.fullmatch(clause)
         if match is None:
             raise ModeError(f"invalid chmod parameter: '{text}': invalid syntax")
-        who = "ugo" if not match[1] or "a" in match[1] else match[1]
+        who = "ugo" if "a" in match[1] else match[1]
         for operator, what in _ACTION.findall(match[2]):
             mode = _changed(mode, who, operator, what, is_directory)
     return mode
 
 
 def _changed(mode: int, who: str, operator: str, what: str, is_directory: bool) -> int:
+    """One action, with BuildKit's notion of ``t``: without ``who`` nothing beside it counts, ``o`` alone has none."""
+    if not who and "t" in what:
+        return mode & ~_STICKY if operator == "-" else mode | _STICKY
     bits = cleared = 0
-    for one in set(who):
+    for one in set(who or "ugo"):
         shift = _SHIFTS[one]
-        cleared |= 7 << shift | {"u": 0o4000, "g": 0o2000, "o": 0o1000}[one]
+        cleared |= 7 << shift
         if what in _SHIFTS:
             bits |= (mode >> _SHIFTS[what] & 7) << shift
             continue
+        special = {"u": 0o4000, "g": 0o2000, "o": 0}[one]
+        cleared |= special
         for letter in what:
             if letter == "X":
                 bits |= (is_directory or mode & 0o111 != 0) << shift
             elif letter == "s":
-                bits |= {"u": 0o4000, "g": 0o2000, "o": 0}[one]
+                bits |= special
             elif letter == "t":
-                bits |= 0o1000
+                bits |= _STICKY if special else 0
             else:
                 bits |= _BITS[letter] << shift
     if operator == "=":

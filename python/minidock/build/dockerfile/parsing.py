@@ -47,11 +47,7 @@ _MINIMUM = 1_000_000
 
 
 class _Wrong(Exception):  # noqa: N818 - becomes a DockerfileError where the line is known
-    """The text says what is wrong with an instruction; ``plain``: Docker says so without the line in the text."""
-
-    def __init__(self, reason: str, plain: bool = False) -> None:
-        super().__init__(reason)
-        self.plain = plain
+    """The text says what is wrong with an instruction."""
 
 
 def parse(data: bytes) -> Dockerfile:
@@ -112,8 +108,7 @@ def instruction(node: Node) -> Instruction:
             )
         return reader(node)  # type: ignore[no-any-return]
     except (_Wrong, FlagError, mounts.MountError) as error:
-        plain = str(error) if getattr(error, "plain", False) else None
-        raise DockerfileError(str(error), node.line, node.end_line, text=plain) from None
+        raise DockerfileError(str(error), node.line, node.end_line) from None
 
 
 def _common(node: Node) -> dict[str, Any]:
@@ -227,12 +222,8 @@ def _shell(node: Node) -> Shell:
     _flags(node)
     _at_least_one(node, "SHELL")
     if not node.is_json:
-        raise _Wrong(f"SHELL requires the arguments to be in JSON form{_not_json(node)}")
+        raise _Wrong("SHELL requires the arguments to be in JSON form")
     return Shell(**_common(node), words=tuple(_texts(node)))
-
-
-def _not_json(node: Node) -> str:
-    return ""
 
 
 def _pairs(node: Node, name: str) -> dict[str, Any]:

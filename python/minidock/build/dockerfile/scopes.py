@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from minidock.build.dockerfile import words
@@ -232,20 +232,18 @@ def target_stage(dockerfile: Dockerfile, target: str = "") -> int:
     return found
 
 
-def needed(
-    dockerfile: Dockerfile, found: list[Base], target: str = "", more: Mapping[int, list[Instruction]] | None = None
-) -> list[int]:
+def needed(dockerfile: Dockerfile, found: list[Base], target: str = "", replaced: Collection[int] = ()) -> list[int]:
     """Indexes of the stages that the target needs, itself included, in the order in which they can be built.
 
-    ``more`` are instructions that ONBUILD of a base image puts before a stage's own. Raises DockerfileError for a
-    target that is not there, and for stages that need each other or one that comes later.
+    A stage of ``replaced`` needs no other one: something else takes its place.
+    Raises DockerfileError for a target that is not there, and for stages that need each other or one that comes later.
     """
     direct = []
     names = stage_names(dockerfile)
     for stage in dockerfile.stages:
         parent = found[stage.index].parent
         reads: dict[int, Instruction] = {} if parent is None else {parent: stage.from_}
-        for instruction in (*(more or {}).get(stage.index, ()), *stage.instructions):
+        for instruction in stage.instructions:
             reads |= dict.fromkeys(sources(instruction, names, len(dockerfile.stages)), instruction)
         direct.append(reads)
     _refuse_circles(dockerfile.stages, direct)
@@ -255,15 +253,33 @@ def needed(
         if index in wanted:
             continue
         wanted.add(index)
-        for source, instruction in direct[index].items():
+        for source, instruction in () if index in replaced else direct[index].items():
             if source > index:
-                earlier, later = (dockerfile.stages[number].name or f"stage-{number}" for number in (source, index))
-                raise located(
-                    f'cannot copy from stage "{earlier}", it needs to be defined before current stage "{later}"',
-                    instruction,
-                )
+                raise _too_early(dockerfile, source, index, instruction)
             queue.append(source)
     return sorted(wanted)
+
+
+def _too_early(dockerfile: Dockerfile, source: int, index: int, instruction: Instruction) -> DockerfileError:
+    earlier, later = (dockerfile.stages[number].name or f"stage-{number}" for number in (source, index))
+    return located(
+        f'cannot copy from stage "{earlier}", it needs to be defined before current stage "{later}"', instruction
+    )
+
+
+def check_triggers(dockerfile: Dockerfile, index: int, triggers: Sequence[Instruction]) -> None:
+    """Raise DockerfileError when what ONBUILD of a stage's base says needs the stage itself, or a later one."""
+    names = stage_names(dockerfile)
+    for instruction in triggers:
+        for source in sources(instruction, names, len(dockerfile.stages)):
+            if source == index:
+                raise _circular(dockerfile.stages[index], instruction)
+            if source > index:
+                raise _too_early(dockerfile, source, index, instruction)
+
+
+def _circular(stage: Stage, instruction: Instruction) -> DockerfileError:
+    return located(f"circular dependency detected on stage: {stage.name or f'stage-{stage.index}'}", instruction)
 
 
 def _refuse_circles(stages: tuple[Stage, ...], direct: list[dict[int, Instruction]]) -> None:
@@ -281,8 +297,7 @@ def _refuse_circles(stages: tuple[Stage, ...], direct: list[dict[int, Instructio
                 open_.popitem()
                 current = next(reversed(open_), current)
             elif following in open_:
-                name = stage.name or f"stage-{stage.index}"
-                raise located(f"circular dependency detected on stage: {name}", direct[current][following])
+                raise _circular(stage, direct[current][following])
             elif following not in done:
                 open_[following] = iter(direct[following])
                 current = following

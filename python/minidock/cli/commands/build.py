@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import complain, line, write
-from minidock.cli.surface import BUILD, NO_DAEMON
+from minidock.cli.surface import NO_ATTESTATIONS, NO_DAEMON, NO_ENTITLEMENTS
 from minidock.cli.words import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from minidock.build.events import Event
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
     from minidock.images.image import Image
 
 INTERRUPTED = 130
+_FALSE = ("", "0", "f", "F", "false", "False", "FALSE")
+_NO_ATTESTATIONS = tuple(f"type={kind},disabled=true" for kind in ("provenance", "sbom"))
+_LISTS = ("tags", "annotations")
 _MODES = ("auto", "plain", "tty", "quiet", "rawjson")
 
 
@@ -41,6 +45,7 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
     if values["check"] or values["call"] == "check":
         return _check(session, context, options)
     outputs = _outputs(values)
+    options["annotations"] += [text for one in outputs for text in one.annotations]
     if values["shell-on-error"]:
         from minidock.cli import build_shell
         from minidock.cli.commands.run import end_by_exception
@@ -64,14 +69,17 @@ def _build(session: Session, values: Values, arguments: list[str]) -> int:
             write(build_progress.failure(step, output, error.excerpt), 2)
         raise
     except KeyboardInterrupt:
+        from minidock.cli.main import ignore_interrupts
+
+        ignore_interrupts()
         complain("minidock: the build was interrupted; what was done stays in the build cache")
         raise SystemExit(INTERRUPTED) from None
+    if values["metadata-file"]:
+        _metadata(values["metadata-file"], image, options["tags"])
     if image is None:
         return 0
     if values["iidfile"]:
         _write(values["iidfile"], image.id)
-    if values["metadata-file"]:
-        _metadata(values["metadata-file"], image.id, image.row.manifest, options["tags"])
     if values["quiet"]:
         line(image.id)
     return 0
@@ -83,13 +91,15 @@ def _outputs(values: Values) -> list[Output]:
     found = [outputs.parse(text) for text in values["output"]]
     if values["push"]:
         found.append(outputs.Output("registry", push=True))
-    kinds = {one.type in ("local", "tar") for one in found}
+    kinds = {one.type in outputs.NO_IMAGES for one in found}
     if len(kinds) > 1 or (True in kinds and len(found) > 1):
         raise UsageError(
             "multiple outputs: files and images do not come of one build; build twice, the cache has it", 1
         )
     if any(one.type == "oci" and not one.destination for one in found):
         raise UsageError("output type oci: dest is required", 1)
+    if True in kinds and values["iidfile"]:
+        raise UsageError("local and tar exporters are incompatible with image ID file", 1)
     return found
 
 
@@ -104,48 +114,51 @@ def _made(
 ) -> Image | None:
     """Build, and bring the result where it is wanted; None where that is no image."""
     from minidock.build import building
+    from minidock.build.outputs import NO_IMAGES, archive, layout
 
     engine, images = session.engine, session.engine.images
-    if outputs and outputs[0].type in ("local", "tar"):
+    if outputs and outputs[0].type in NO_IMAGES:
         if options["tags"]:
-            raise UsageError("tags are not supported for an output of files", 1)
-        if outputs[0].type == "local":
-            building.build_files(engine, context, outputs[0].destination, progress, shell, **options)
+            raise UsageError(f"tags name images, and an output of type {outputs[0].type} is none: leave out --tag", 1)
+        if outputs[0].type != "tar":
+            building.build_files(engine, context, outputs[0].destination or None, progress, shell, **options)
             return None
-        fd = 1 if outputs[0].destination == "-" else _created(outputs[0].destination)
-        try:
+        with _file(outputs[0].destination) as fd:
             building.build_files(engine, context, fd, progress, shell, **options)
-        finally:
-            if fd != 1:
-                os.close(fd)
         return None
-    for one in outputs:
-        options["tags"] += [name for name in one.name.split(",") if name]
+    if not options["tags"]:  # a name of --tag counts more than one of --output, as with Docker
+        options["tags"] = [name for one in outputs for name in one.name.split(",") if name]
+    pushed = any(one.push for one in outputs)
+    if pushed and not options["tags"]:
+        raise UsageError("tag is needed when pushing to registry", 1)
     image = images.made(building.build(engine, context, progress, shell, **options))
     for one in outputs:
-        if one.destination:
-            fd = 1 if one.destination == "-" else _created(one.destination)
-            try:
-                images.save(list(options["tags"]) or [image.id], fd)
-            finally:
-                if fd != 1:
-                    os.close(fd)
-    if any(one.push for one in outputs):
-        if not options["tags"]:
-            raise UsageError("tag is needed when pushing to registry", 1)
+        if one.layout:
+            layout(engine, image, options["tags"], options["annotations"], one.destination)
+        elif one.destination:
+            with _file(one.destination) as fd:
+                archive(engine, image, options["tags"], options["annotations"], fd)
+    if pushed:
         from minidock.cli import progress as shown
 
+        digests: list[str] = []
         for tag in dict.fromkeys(options["tags"]):
             with shown.shown(2) as report:
-                images.push(tag, progress=report)
+                digests += images.push(tag, progress=report).values()
+        image.row.manifest = digests[0]  # in the form in which the registry has it
     return image
 
 
-def _created(path: str) -> int:
-    try:
-        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise UsageError(f"output {path}: {error.strerror}", 1) from error
+@contextlib.contextmanager
+def _file(path: str) -> Iterator[int]:
+    """A descriptor for a result: standard output for ``-``, else of a file that is there when all went well."""
+    if path == "-":
+        yield 1
+        return
+    from minidock.images.outputs import replaced
+
+    with replaced(path, 0o644) as fd:
+        yield fd
 
 
 def _check(session: Session, context: str, options: dict[str, Any]) -> int:
@@ -160,7 +173,8 @@ def _check(session: Session, context: str, options: dict[str, Any]) -> int:
     else:
         line(f"Check complete, {number} warning{'s have' if number > 1 else ' has'} been found!")
     for warning in found.warnings:
-        line(f"\nWARNING: {warning.rule} - {warning.url}\n{warning.detail}")
+        page = f" - {warning.url}" if warning.url else ""
+        line(f"\nWARNING: {warning.rule}{page}\n{warning.detail}")
         write(excerpt(file, lines, warning.line, warning.end_line) + "\n" if warning.line else "")
     if found.error is not None:
         write(f"\nERROR: {found.error}\n{excerpt(file, lines, found.error.line, found.error.end_line)}\n")
@@ -176,6 +190,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "ssh": values["ssh"],
         "tags": values["tag"],
         "labels": _labels(values["label"]),
+        "annotations": values["annotation"],
         "cache_from": values["cache-from"],
         "cache_to": values["cache-to"],
         "contexts": _contexts(values["build-context"]),
@@ -183,7 +198,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "no_cache_filter": [name for entry in values["no-cache-filter"] for name in entry.split(",")],
         "pull": values["pull"],
         "verify": values["verify"],
-        "platform": values["platform"],
+        "platform": ",".join(values["platform"]),
         "network": values["network"],
         "timestamps": values["timestamps"],
         "extra_hosts": values["add-host"],
@@ -199,7 +214,7 @@ def _options(values: Values, context: str) -> dict[str, Any]:
         "cpuset_mems": values["cpuset-mems"],
         "security_opt": values["security-opt"],
     }
-    return {name: value for name, value in options.items() if value not in (None, [], {}, "") or name == "tags"}
+    return {name: value for name, value in options.items() if value not in (None, [], {}, "") or name in _LISTS}
 
 
 def _contexts(entries: list[str]) -> dict[str, str]:
@@ -251,17 +266,18 @@ def _write(path: str, text: str) -> None:
         raise UsageError(f"write {path}: {error.strerror}", 1) from error
 
 
-def _metadata(path: str, image_id: str, manifest: str | None, tags: list[str]) -> None:
+def _metadata(path: str, image: Image | None, tags: list[str]) -> None:
+    """Write what there is to say of the result: of files, that is nothing."""
     import json
 
-    document: dict[str, object] = {
-        "containerimage.config.digest": image_id,
-        "containerimage.digest": manifest or image_id,
-    }
-    if tags:
-        from minidock.build.options import names
+    document: dict[str, object] = {}
+    if image is not None:
+        document["containerimage.config.digest"] = image.id
+        document["containerimage.digest"] = image.row.manifest or image.id
+        if tags:
+            from minidock.build.options import names
 
-        document["image.name"] = ",".join(names(tags))
+            document["image.name"] = ",".join(names(tags))
     _write(path, json.dumps(document, indent=2))
 
 
@@ -272,11 +288,17 @@ BUILD_COMMAND = Command(
     "standard input.",
     [
         Flag("add-host", "list", "Add a line to /etc/hosts of every RUN (HOST:IP)"),
-        Flag("allow", "list", "Allow an extra privileged entitlement", reason=BUILD),
-        Flag("annotation", "list", "Add an annotation to the image", reason=BUILD),
-        Flag("attest", "list", "Attestation parameters", reason=BUILD),
+        Flag("allow", "list", "Allow an extra privileged entitlement", reason=NO_ENTITLEMENTS),
+        Flag(
+            "annotation", "list", "Annotate the image's manifest, or with manifest-descriptor:KEY=VALUE its descriptor"
+        ),
+        Flag("attest", "list", "Attestation parameters", reason=NO_ATTESTATIONS, harmless=_NO_ATTESTATIONS),
         Flag("build-arg", "list", "Set a variable of the build"),
-        Flag("build-context", "list", "Another context, for --from and FROM: NAME=PATH, URL or docker-image://NAME"),
+        Flag(
+            "build-context",
+            "list",
+            "Another context, for --from and FROM: NAME=PATH, URL, docker-image://NAME or oci-layout://PATH",
+        ),
         Flag("builder", "string", reason=NO_DAEMON, harmless="default"),
         Flag("cache-from", "list", "A cache to read from: type=local,src=DIRECTORY or type=registry,ref=NAME"),
         Flag(
@@ -308,25 +330,33 @@ BUILD_COMMAND = Command(
         Flag("memory", "bytes", "Memory limit of every RUN", short="m"),
         Flag("memory-swap", "bytes-or-all", "Limit of memory and swap together of every RUN; -1 is no limit for swap"),
         Flag("metadata-file", "string", "Write the digests and names of the result to a file"),
-        Flag("network", "string", "Network of every RUN that names none: default, none, host", default="default"),
+        Flag(
+            "network",
+            "string",
+            "Network of every RUN that names none: default, none, host, or one of yours",
+            default="default",
+        ),
         Flag("no-cache", "bool", "Take nothing from the cache"),
         Flag("no-cache-filter", "list", "Take nothing from the cache for these stages"),
         Flag(
-            "output", "list", "Where the result goes: DIRECTORY, -, or type=local|tar|docker|oci,dest=PATH", short="o"
+            "output",
+            "list",
+            "Where the result goes: DIRECTORY, -, or type=local|tar|docker|oci|image|cacheonly,dest=PATH",
+            short="o",
         ),
-        Flag("platform", "string", "Platform of the image, OS[/ARCH[/VARIANT]]"),
+        Flag("platform", "list", "Platform of the image, OS[/ARCH[/VARIANT]]"),
         Flag("progress", "string", "How to show what goes on: auto, plain, tty, quiet, rawjson", choices=_MODES),
-        Flag("provenance", "string", reason=BUILD, harmless="false"),
+        Flag("provenance", "string", reason=NO_ATTESTATIONS, harmless=_FALSE),
         Flag("pull", "bool", "Look for base images in their registries though they are here"),
         Flag("push", "bool", "Push the image under all its names"),
         Flag("quiet", "bool", "Print the image's id only", short="q"),
         Flag("rm", "bool", hidden=True, default=True),
-        Flag("sbom", "string", reason=BUILD, harmless="false"),
+        Flag("sbom", "string", reason=NO_ATTESTATIONS, harmless=_FALSE),
         Flag("secret", "list", "A secret for RUN --mount=type=secret (id=NAME[,src=PATH|,env=VARIABLE])"),
         Flag("security-opt", "list", "Security options of every RUN"),
         Flag("shell-on-error", "bool", "When a RUN fails, a shell in its place before the build ends"),
         Flag("shm-size", "bytes", "Size of /dev/shm of every RUN"),
-        Flag("ssh", "list", "An agent for RUN --mount=type=ssh, ID[=SOCKET]"),
+        Flag("ssh", "list", "An agent, or keys, for RUN --mount=type=ssh: ID[=SOCKET|KEYFILE[,KEYFILE]]"),
         Flag("tag", "list", "Name of the image, NAME[:TAG]", short="t"),
         Flag("target", "string", "Stage to build"),
         Flag(

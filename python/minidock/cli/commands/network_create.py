@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
+from minidock.cli.words import label_pairs, pairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,22 +14,19 @@ if TYPE_CHECKING:
 
 def _create(session: Session, values: Values, arguments: list[str]) -> int:
     """Make a network and print its id."""
-    from minidock.cli.words import UsageError
     from minidock.networks import wanted
     from minidock.networks.planning import Request
 
-    for text in values["label"]:
-        if not text.partition("=")[0]:
-            raise UsageError(f'invalid argument "{text}" for "--label" flag: invalid label \'{text}\': empty name')
+    labels = label_pairs(values["label"])
     subnets = wanted.from_flags(
-        _split(values["subnet"]), _split(values["gateway"]), _split(values["ip-range"]), _pairs(values["aux-address"])
+        _split(values["subnet"]), _split(values["gateway"]), _split(values["ip-range"]), pairs(values["aux-address"])
     )
     request = Request(
         name=arguments[0],
         driver=values["driver"],
-        options=_pairs(values["opt"]),
+        options=pairs(values["opt"]),
         ipam_driver=values["ipam-driver"],
-        ipam_options=_pairs(values["ipam-opt"]),
+        ipam_options=pairs(values["ipam-opt"]),
         subnets=subnets,
         internal=values["internal"],
         attachable=values["attachable"],
@@ -36,7 +34,7 @@ def _create(session: Session, values: Values, arguments: list[str]) -> int:
         scope=values["scope"] or "",
         enable_ipv4=values.given.get("ipv4"),
         enable_ipv6=values.given.get("ipv6"),
-        labels=_pairs(values["label"]),
+        labels=labels,
         config_only=values["config-only"],
         config_from=values["config-from"] or "",
     )
@@ -50,11 +48,6 @@ def _create(session: Session, values: Values, arguments: list[str]) -> int:
 def _split(texts: list[str]) -> list[str]:
     """Values that may also be given together, with commas between them."""
     return [part for text in texts for part in text.split(",")]
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    """``NAME=VALUE``; the last one of a name counts."""
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 CREATE = Command(

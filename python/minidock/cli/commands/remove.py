@@ -5,7 +5,6 @@ from __future__ import annotations
 from minidock.cli.each import on_each
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
-from minidock.cli.surface import NETWORKS
 from minidock.cli.units import decimal_size
 
 TYPE_CHECKING = False
@@ -16,8 +15,27 @@ if TYPE_CHECKING:
 
 def _remove(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove each container and print its name; a failure does not keep the others."""
+    if values["link"]:
+        return _unlink(session, arguments)
     force, volumes = values["force"], values["volumes"]
     return on_each(session, arguments, lambda it: it.remove(force=force, volumes=volumes), missing_ok=force)
+
+
+def _unlink(session: Session, arguments: list[str]) -> int:
+    """Remove links, each said as ``container/alias``, and print them; a failure does not keep the others."""
+    from minidock.cli.output import complain
+    from minidock.errors import MinidockError
+
+    failed = 0
+    for name in arguments:
+        try:
+            session.engine.containers.unlink(name)
+        except MinidockError as error:
+            complain(f"minidock: {error}")
+            failed = 1
+        else:
+            line(name)
+    return failed
 
 
 def confirmed(question: str) -> bool:
@@ -56,7 +74,7 @@ REMOVE = Command(
     "Remove containers.",
     [
         Flag("force", "bool", "Kill a running container first", short="f"),
-        Flag("link", short="l", reason=NETWORKS),
+        Flag("link", "bool", "Remove a link, CONTAINER/ALIAS, and no container", short="l"),
         Flag("volumes", "bool", "Remove its anonymous volumes too", short="v"),
     ],
     _remove,

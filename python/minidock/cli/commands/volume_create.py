@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.output import line
-from minidock.cli.words import UsageError
+from minidock.cli.words import UsageError, label_pairs, pairs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
 def _create(session: Session, values: Values, arguments: list[str]) -> int:
     """Make a volume, or find it, and print its name."""
-    for text in values["label"]:
-        if not text.partition("=")[0]:
-            raise UsageError(f'invalid argument "{text}" for "--label" flag: invalid label \'{text}\': empty name')
+    labels = label_pairs(values["label"])
     name = values["name"]
     if name and arguments:
         raise UsageError(
@@ -25,8 +23,8 @@ def _create(session: Session, values: Values, arguments: list[str]) -> int:
     volume = session.engine.volumes.create(
         name or (arguments[0] if arguments else None),
         driver=values["driver"],
-        driver_opts=_pairs(values["opt"]),
-        labels=_pairs(values["label"]),
+        driver_opts=pairs(values["opt"]),
+        labels=labels,
     )
     line(volume.name)
     return 0
@@ -36,11 +34,6 @@ def _clone(session: Session, values: Values, arguments: list[str]) -> int:
     """Copy a volume and print the copy's name."""
     line(session.engine.volumes.get(arguments[0]).clone(arguments[1]).name)
     return 0
-
-
-def _pairs(texts: list[str]) -> dict[str, str]:
-    """``NAME=VALUE``; the last one of a name counts."""
-    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 CREATE = Command(

@@ -121,6 +121,12 @@ def _merge_defaults(draft: Draft, host: Host) -> None:
         host_config.init = True
     if not host_config.cgroup_parent and defaults.cgroup_parent:
         host_config.cgroup_parent = check_cgroup_parent(defaults.cgroup_parent)
+    if defaults.exec_opts or host_config.cgroup_parent.endswith(".slice"):
+        from minidock.containers import scopes
+
+        host_config.cgroup_parent = scopes.default_parent(defaults.exec_opts, host_config.cgroup_parent)
+        if scopes.is_slice(host_config.cgroup_parent):
+            scopes.slice_path(host_config.cgroup_parent)  # a name that systemd takes
     host_config.ipc_mode = host_config.ipc_mode or defaults.default_ipc_mode or "private"
     if not host_config.cgroupns_mode:
         private = host.unified_cgroups and not host_config.privileged

@@ -17,6 +17,7 @@ from minidock.containers.runtime_spec.user_mounts import data, sources, writable
 from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
 from minidock.spec.docker import VolumeDriver, VolumeOptions
 from minidock.store.failures import from_os
+from minidock.store.workspace import Workspace
 from minidock.volumes import using
 
 if TYPE_CHECKING:
@@ -140,7 +141,10 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
         for one in record.mounts:
             if one.type in ("bind", "volume"):
                 source = one.source or data(planning.paths, one.name)
-                relabel.relabel(source, one.mode, record.mount_label)
+                # A volume is every container's. Docker labels those without a name at once, and not those whose mode
+                # says something else, such as ro, which then cannot read what another one has written.
+                common = bool(record.mount_label) and one.type == "volume" and "Z" not in one.mode
+                relabel.relabel(source, f"{one.mode},z" if common else one.mode, record.mount_label)
     except BaseException:
         if volumes:
             using.unmount(planning.engine, record.id)
@@ -205,16 +209,20 @@ def sources_of(planning: Planning, record: Record) -> list[Source]:
 
 @contextlib.contextmanager
 def mounted(planning: Planning, record: Record) -> Iterator[None]:
-    """Have the volumes of a container that does not run mounted on the host for a ``with`` block."""
+    """Have the volumes of a container that does not run mounted on the host for a ``with`` block.
+
+    A workspace holds them: the container itself may be about to start with them, and goes on to hold them then.
+    """
     if not has_own_file_systems(planning, record):
         yield
         return
     names = dict.fromkeys(one.name for one in record.mounts if one.type == "volume")
-    using.mount(planning.engine, record.id, list(names))
-    try:
-        yield
-    finally:
-        using.unmount(planning.engine, record.id)
+    with Workspace(planning.paths, "view") as holder:
+        using.mount(planning.engine, holder.name, list(names))
+        try:
+            yield
+        finally:
+            using.unmount(planning.engine, holder.name)
 
 
 def has_own_file_systems(settling: Settling, record: Record) -> bool:

@@ -27,6 +27,12 @@ def detach_keys(text: str) -> str:
     return text
 
 
+def encoded(text: str) -> bytes:
+    """Return the bytes that a terminal sends for keys; empty text means Docker's default. Raises InvalidArgument."""
+    keys = detach_keys(text).split(",")
+    return bytes(ord(key) if _is_character(key) else ord(key.removeprefix("ctrl-").upper()) & 0x1F for key in keys)
+
+
 def _is_character(key: str) -> bool:
     return len(key) == 1 and key.isascii()
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from minidock.errors import InvalidArgument
 
 _NAMES = """
@@ -24,6 +26,8 @@ def signal(value: str | int) -> int:
     if text.isascii() and text.isdigit():
         number = int(text[:4])
     if not 1 <= number <= 64:
+        if re.fullmatch("-?[0-9]{1,9}", text, re.ASCII) and int(text) != 0:
+            raise InvalidArgument(f"the linux daemon does not support signal {value}")
         raise InvalidArgument(f"invalid signal: {value}")
     return number
 

@@ -120,5 +120,11 @@ def runtime_spec(record: Record, inputs: Inputs) -> Spec:
 
 def cgroups_path(record: Record) -> str:
     """Return the container's cgroup below the root of each hierarchy."""
-    parent = record.host_config.cgroup_parent.strip("/")
+    parent = record.host_config.cgroup_parent
+    if parent.endswith(".slice"):
+        from minidock.containers import scopes
+
+        if scopes.is_slice(parent):
+            return scopes.cgroup(parent, record.id)
+    parent = parent.strip("/")
     return f"/{parent}/{record.id}" if parent else f"{DEFAULT_CGROUP_PARENT}/{record.id}"

@@ -48,7 +48,7 @@ impl Rules {
 /// Those of reading and writing; `Busy` for a file that becomes shorter meanwhile.
 pub fn read(source: &Source<'_>, name: &[u8], out: OwnedFd, control: &Arc<Control>) -> Result<()> {
     let mut sink = Sink::plain(out, control);
-    let mut tar = TarWriter::new(&mut sink);
+    let mut tar = TarWriter::new(&mut sink, None);
     source.entries(name, control, &mut |entry, content| {
         tar.header(entry)?;
         match content {

@@ -9,7 +9,7 @@ use rustix::io::Errno;
 use super::controller::{Controller, Version};
 use super::hierarchy::{Hierarchies, Hierarchy, parse_controllers};
 use super::path::CgroupPath;
-use super::{file, tasks};
+use super::{file, nested, place, tasks};
 use crate::{Context, Error, Kind, Result};
 
 /// Version 2 controllers that every container's group gets; others are switched on when a limit needs them.
@@ -334,7 +334,15 @@ impl Cgroup {
                 .map(|c| format!("+{}", c.name(Version::V2)))
                 .collect();
             if !missing.is_empty() {
-                file::write(CWD, &control, &missing.join(" ")).map_err(|e| {
+                let missing = missing.join(" ");
+                let mut written = file::write(CWD, &control, &missing);
+                if written == Err(Errno::BUSY)
+                    && above == hierarchy.mountpoint
+                    && nested::make_room(&above) == Ok(true)
+                {
+                    written = file::write(CWD, &control, &missing);
+                }
+                written.map_err(|e| {
                     if e == Errno::BUSY {
                         let why = "processes are in this group itself, so its controllers cannot be handed down; move them to a sub-group";
                         Error::new(Kind::Busy, "write", control.to_string_lossy(), why)
@@ -473,6 +481,7 @@ impl Cgroup {
                 }
             }
         }
+        place::leave_scope(&self.hierarchies, &self.path);
         first.map_or(Ok(()), Err)
     }
 }

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 use super::control::{Control, may_wait, wait};
 use super::decompress::{Compression, Digests};
 use super::descriptor::Descriptor;
-use super::digest;
+use super::digest::{self, Hasher};
 use crate::{Context, Error, Kind, Result};
 
 /// Input of one compression job. The output is the same whatever the number of threads.
@@ -29,14 +29,23 @@ const THREADS_MAX: usize = 8;
 
 /// Where a stream goes.
 pub struct Sink {
-    hash: Option<Sha256>,
+    hash: Hash,
     size: u64,
     out: Out,
     compression: Compression,
     control: Arc<Control>,
 }
 
+/// Who hashes the stream as it is before compression.
+enum Hash {
+    Nobody,
+    Caller(Sha256),
+    /// A thread of its own, where nothing but the digest is wanted.
+    Thread(Hasher),
+}
+
 enum Out {
+    Nowhere,
     Plain(Descriptor),
     Gzip(Box<Gzip>),
     Zstd(Box<zstd::Encoder<'static, Descriptor>>),
@@ -80,7 +89,7 @@ impl Sink {
             }
         };
         Ok(Self {
-            hash: Some(Sha256::new()),
+            hash: Hash::Caller(Sha256::new()),
             size: 0,
             out,
             compression,
@@ -92,7 +101,7 @@ impl Sink {
     #[must_use]
     pub fn plain(fd: OwnedFd, control: &Arc<Control>) -> Self {
         Self {
-            hash: None,
+            hash: Hash::Nobody,
             size: 0,
             out: Out::Plain(Descriptor::new(fd, false, control)),
             compression: Compression::None,
@@ -100,15 +109,32 @@ impl Sink {
         }
     }
 
+    /// Writes nowhere: the digest is made, on a thread of its own.
+    ///
+    /// # Errors
+    /// Those of starting a thread.
+    pub fn digest(control: &Arc<Control>) -> Result<Self> {
+        Ok(Self {
+            hash: Hash::Thread(Hasher::start()?),
+            size: 0,
+            out: Out::Nowhere,
+            compression: Compression::None,
+            control: Arc::clone(control),
+        })
+    }
+
     /// Adds to the stream.
     pub fn put(&mut self, bytes: &[u8]) -> Result<()> {
         self.control.check()?;
-        if let Some(hash) = &mut self.hash {
-            hash.update(bytes);
+        match &mut self.hash {
+            Hash::Nobody => {}
+            Hash::Caller(hash) => hash.update(bytes),
+            Hash::Thread(hasher) => hasher.update(bytes)?,
         }
         self.size += bytes.len() as u64;
         self.control.size.store(self.size, Relaxed);
         match &mut self.out {
+            Out::Nowhere => Ok(()),
             Out::Plain(out) => out.write_all(bytes),
             Out::Gzip(out) => out.write_all(bytes),
             Out::Zstd(out) => out.write_all(bytes),
@@ -125,16 +151,21 @@ impl Sink {
     /// Ends the stream; the digests of a [`Sink::plain`] are empty.
     pub fn finish(self) -> Result<Digests> {
         let descriptor = match self.out {
-            Out::Plain(out) => out,
-            Out::Gzip(out) => out.finish().map_err(write_error)?,
-            Out::Zstd(out) => out.finish().map_err(write_error)?,
+            Out::Nowhere => None,
+            Out::Plain(out) => Some(out),
+            Out::Gzip(out) => Some(out.finish().map_err(write_error)?),
+            Out::Zstd(out) => Some(out.finish().map_err(write_error)?),
         };
-        let diff_id = self.hash.map(digest::format).unwrap_or_default();
+        let diff_id = match self.hash {
+            Hash::Nobody => String::new(),
+            Hash::Caller(hash) => digest::format(hash),
+            Hash::Thread(hasher) => digest::format(hasher.finish()?),
+        };
+        let (hash, compressed_size) =
+            descriptor.map_or((None, self.size), |out| (out.hash, out.count));
         Ok(Digests {
-            digest: descriptor
-                .hash
-                .map_or_else(|| diff_id.clone(), digest::format),
-            compressed_size: descriptor.count,
+            digest: hash.map_or_else(|| diff_id.clone(), digest::format),
+            compressed_size,
             diff_id,
             size: self.size,
             compression: self.compression,

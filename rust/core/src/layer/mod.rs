@@ -36,6 +36,8 @@ pub mod fill;
 #[cfg(feature = "layer")]
 mod header;
 #[cfg(feature = "layer")]
+pub mod keep;
+#[cfg(feature = "layer")]
 pub mod limits;
 #[cfg(feature = "layer")]
 pub(crate) mod metadata;
@@ -82,6 +84,7 @@ pub use {
     create::{CreateOptions, tar_tree},
     decompress::{Compression, Digests, Input},
     digest::digest_file,
+    keep::keep_tree,
     limits::Limits,
     owner::IdMap,
     reassemble::reassemble,

@@ -8,6 +8,7 @@ use super::compress::Sink;
 use super::feed::CHUNK;
 use super::metadata;
 use super::path::show;
+use super::split::Recorder;
 use crate::{Context, Error, Kind, Result};
 
 /// Largest user or group id of a ustar header.
@@ -18,24 +19,27 @@ pub struct TarWriter<'a> {
     sink: &'a mut Sink,
     /// Entries so far.
     pub entries: u64,
+    /// Remembers everything that is not content of files.
+    recorder: Option<Recorder>,
     buf: Vec<u8>,
 }
 
 impl<'a> TarWriter<'a> {
-    /// Writes into `sink`.
-    pub fn new(sink: &'a mut Sink) -> Self {
+    /// Writes into `sink`; files that `recorder` names are where their entries' paths say.
+    pub fn new(sink: &'a mut Sink, recorder: Option<Recorder>) -> Self {
         Self {
             sink,
             entries: 0,
+            recorder,
             buf: Vec::with_capacity(CHUNK),
         }
     }
 
-    /// The end mark.
-    pub fn finish(mut self) -> Result<u64> {
+    /// The end mark. Returns the number of entries.
+    pub fn finish(mut self) -> Result<(u64, Option<Recorder>)> {
         self.put(&[0; 1024])?;
         self.flush()?;
-        Ok(self.entries)
+        Ok((self.entries, self.recorder))
     }
 
     fn flush(&mut self) -> Result<()> {
@@ -45,6 +49,9 @@ impl<'a> TarWriter<'a> {
     }
 
     fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        if let Some(recorder) = &mut self.recorder {
+            recorder.bytes(bytes)?;
+        }
         while bytes.len() > CHUNK - self.buf.len() {
             let (now, later) = bytes.split_at(CHUNK - self.buf.len());
             self.buf.extend_from_slice(now);
@@ -155,6 +162,11 @@ impl<'a> TarWriter<'a> {
     /// # Errors
     /// `Busy` when there are less.
     pub fn content(&mut self, path: &[u8], fd: BorrowedFd<'_>, size: u64) -> Result<()> {
+        if size > 0
+            && let Some(recorder) = &mut self.recorder
+        {
+            recorder.file(path, size, None)?;
+        }
         let mut left = size;
         while left > 0 {
             if self.buf.len() == CHUNK {

@@ -486,5 +486,5 @@ fn umask() -> u32 {
 }
 
 #[cfg(test)]
-#[path = "unpack_tests.rs"]
+#[path = "unpack_tests/mod.rs"]
 mod tests;

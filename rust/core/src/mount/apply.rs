@@ -166,24 +166,26 @@ pub fn set_attributes(
             mount_setattr(mount, flags, &attr).context("set mount options", String::new)?;
         }
     }
-    if let Some((userns, recursive)) = idmap {
-        let attr = MountAttr {
-            idmap: Some(userns),
-            ..MountAttr::default()
-        };
-        let flags = if recursive { AT_RECURSIVE } else { 0 };
-        match mount_setattr(mount, flags, &attr) {
-            Err(Errno::INVAL) => {
-                let why = "its file system does not support idmapped mounts in this kernel";
-                return Err(Error::new(Kind::Unsupported, "map owners", "", why));
-            }
-            Err(Errno::PERM) => {
-                let why =
-                    "its owners are mapped already, or its file system belongs to a user namespace";
-                return Err(Error::new(Kind::Unsupported, "map owners", "", why));
-            }
-            other => other.context("map owners", String::new)?,
+    idmap.map_or(Ok(()), |(userns, recursive)| {
+        map_owners(mount, userns, recursive)
+    })
+}
+
+/// Has the files of a detached mount seen with the owners that they have in a user namespace.
+///
+/// Fails with `Unsupported` where its file system cannot.
+pub fn map_owners(mount: BorrowedFd<'_>, userns: BorrowedFd<'_>, recursive: bool) -> Result<()> {
+    let attr = MountAttr {
+        idmap: Some(userns),
+        ..MountAttr::default()
+    };
+    let flags = if recursive { AT_RECURSIVE } else { 0 };
+    let why = match mount_setattr(mount, flags, &attr) {
+        Err(Errno::INVAL) => "its file system does not support idmapped mounts in this kernel",
+        Err(Errno::PERM) => {
+            "its owners are mapped already, or its file system belongs to a user namespace"
         }
-    }
-    Ok(())
+        other => return other.context("map owners", String::new),
+    };
+    Err(Error::new(Kind::Unsupported, "map owners", "", why))
 }

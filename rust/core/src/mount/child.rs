@@ -7,14 +7,14 @@ use rustix::process::{PidfdGetfdFlags, WaitId, WaitIdOptions, pidfd_getfd, waiti
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys;
 
-/// The descriptor that `make` returns in a new process, which may move to any namespace; `name` is for errors.
+/// The descriptor that `make` returns in a new process, which may move to any namespace; `op` and `name` are for errors.
 ///
 /// For a process with one thread. Fails as `make` does.
-pub(super) fn made_in_child(
+pub(crate) fn made_in_child(
+    op: &'static str,
     name: &dyn Fn() -> String,
     make: impl FnOnce() -> std::result::Result<OwnedFd, Errno>,
 ) -> Result<OwnedFd> {
-    const OP: &str = "open bind source";
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC);
     let (answer, answer_write) = pipe().context("make pipe", String::new)?;
     let (hold, release) = pipe().context("make pipe", String::new)?;
@@ -35,15 +35,15 @@ pub(super) fn made_in_child(
         sys::Forked::Parent { pidfd, .. } => {
             drop((answer_write, hold));
             let mut raw = [0u8; 4];
-            let got = rustix::io::read(&answer, &mut raw[..]).context(OP, name);
+            let got = rustix::io::read(&answer, &mut raw[..]).context(op, name);
             let taken = got.and_then(|n| match (n, i32::from_ne_bytes(raw)) {
                 (4, number) if number >= 0 => {
-                    pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).context(OP, name)
+                    pidfd_getfd(&pidfd, number, PidfdGetfdFlags::empty()).context(op, name)
                 }
-                (4, errno) => Err(Error::errno(OP, name(), -errno)),
+                (4, errno) => Err(Error::errno(op, name(), -errno)),
                 _ => {
                     let why = "the process that opens it has ended";
-                    Err(Error::new(Kind::System(libc::EIO), OP, name(), why))
+                    Err(Error::new(Kind::System(libc::EIO), op, name(), why))
                 }
             });
             drop(release);

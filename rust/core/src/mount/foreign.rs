@@ -31,7 +31,9 @@ pub(super) fn open(pid: i32, inside: &Path, recursive: bool) -> Result<OwnedFd> 
         Mode::empty(),
     )
     .context("open namespace", || namespace.as_str())?;
-    made_in_child(&name, || copy(namespace.as_fd(), inside, recursive))
+    made_in_child("open bind source", &name, || {
+        copy(namespace.as_fd(), inside, recursive)
+    })
 }
 
 fn copy(

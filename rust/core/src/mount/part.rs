@@ -42,7 +42,9 @@ pub fn part_of(
     match clone_tree(found.as_fd(), recursive) {
         // Before Linux 6.15 only what has a place can be copied: it gets one where nobody sees it.
         Err(Errno::INVAL) if is_detached => {
-            made_in_child(&|| text(&base.join(path)), || placed(top, &open, recursive))
+            made_in_child("open bind source", &|| text(&base.join(path)), || {
+                placed(top, &open, recursive)
+            })
         }
         other => other.map_err(failed),
     }
@@ -119,7 +121,10 @@ mod tests {
         };
         // The way of older kernels; the mount is used up by it.
         let named = || "t".to_owned();
-        let copy = made_in_child(&named, || placed(top.as_fd(), &open, true)).unwrap();
+        let copy = made_in_child("open bind source", &named, || {
+            placed(top.as_fd(), &open, true)
+        })
+        .unwrap();
         assert_eq!(mode(copy), 0o751);
     }
 }

@@ -2,23 +2,25 @@
 use std::path::Path;
 
 use super::{Context, Report, Status, read};
+use crate::security::selinux;
 
 pub(super) fn check(_: &Context, report: &mut Report) {
     let apparmor =
         read("/sys/module/apparmor/parameters/enabled").is_some_and(|t| t.starts_with('Y'));
     let selinux = read("/sys/fs/selinux/enforce");
     let listed = read("/sys/kernel/security/lsm");
+    let policy = selinux.is_some().then(selinux::Host::default);
+    let unable = policy.as_ref().and_then(|host| host.check_policy().err());
     let found = [
         apparmor.then(|| "AppArmor".to_owned()),
         selinux.map(|enforce| {
-            format!(
-                "SELinux ({})",
-                if enforce == "1" {
-                    "enforcing"
-                } else {
-                    "permissive"
-                }
-            )
+            let mode = if enforce == "1" {
+                "enforcing"
+            } else {
+                "permissive"
+            };
+            let name = policy.map(|host| host.policy()).unwrap_or_default();
+            format!("SELinux ({mode}, policy {name})")
         }),
     ];
     let found: Vec<_> = found.into_iter().flatten().collect();
@@ -32,6 +34,17 @@ pub(super) fn check(_: &Context, report: &mut Report) {
         report.add("security modules", Status::Warn, found, meaning, advice);
     } else {
         report.ok("security modules", found.join(", "));
+    }
+    if let Some(error) = unable {
+        let meaning = "no container starts, unless it is to have no SELinux label";
+        let advice = "install the policy's module for containers (container-selinux), or set selinux-enabled to false";
+        report.add(
+            "SELinux policy",
+            Status::Fail,
+            error.to_string(),
+            meaning,
+            advice,
+        );
     }
     if apparmor && !Path::new("/sys/kernel/security/apparmor/profiles").exists() {
         let meaning = "AppArmor profiles cannot be loaded";

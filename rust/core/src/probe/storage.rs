@@ -37,14 +37,12 @@ pub(super) fn check(context: &Context, report: &mut Report) {
     };
     report.ok("data root", found);
     file_system(report, &root);
-    let base = if exists { root.join("tmp") } else { root };
-    let made = fs::create_dir_all(&base).step("mkdir").and_then(|()| {
-        let scratch = Scratch(base.join(format!("doctor-{}", std::process::id())));
-        fs::create_dir(&scratch.0).step("mkdir")?;
-        Ok(scratch)
-    });
-    let scratch = match made {
-        Ok(scratch) => scratch,
+    let tmp = root.join("tmp");
+    // Never made here: with a file in it, a directory open to others is no place for a new data root.
+    let base = if exists && tmp.is_dir() { tmp } else { root };
+    let path = base.join(format!("doctor-{}", std::process::id()));
+    let scratch = match fs::create_dir(&path).step("mkdir") {
+        Ok(()) => Scratch(path),
         Err(found) => {
             let advice = "run as root, or choose another place with --data-root";
             return report.add(

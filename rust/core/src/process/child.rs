@@ -10,44 +10,14 @@ use rustix::process::{
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::channel::ChildEnd;
-use super::credentials::{self, Identity};
-use super::program::Program;
-use super::{Failure, Seccomp, hooks, init, limits};
+use super::plan::Plan;
+use super::{Failure, credentials, hooks, init, limits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::namespace;
 use crate::path::{Root, text};
 use crate::rootfs::{Prepared, open_proc, private_proc};
-use crate::security::capabilities::Sets;
 use crate::security::{apparmor, seccomp, selinux};
 use crate::sys;
-
-/// All that the child needs; made by the parent, whose memory the child has a copy of.
-pub(super) struct Plan<'a> {
-    pub spec: &'a oci_spec::runtime::Spec,
-    pub process: &'a oci_spec::runtime::Process,
-    pub namespaces: namespace::Plan,
-    /// `None` when the mount namespace is joined.
-    pub rootfs: Option<Prepared>,
-    /// A running container whose namespaces are entered all at once: a descriptor of its PID 1 and `CLONE_NEW*` flags.
-    pub container: Option<(OwnedFd, i32)>,
-    pub program: Program,
-    pub identity: Identity,
-    pub capabilities: Sets,
-    pub sysctls: Vec<(String, String)>,
-    pub seccomp: Option<Seccomp>,
-    pub tasks: &'a [OwnedFd],
-    /// The descriptors 0 to 2; `None` keeps those of the caller.
-    pub stdio: Option<[OwnedFd; 3]>,
-    pub terminal: bool,
-    /// The fifo of a held container, `O_PATH`.
-    pub hold: Option<OwnedFd>,
-    pub hooks: hooks::Plan,
-    /// Whether the child says `Ready` and waits for `Go`.
-    pub handshake: bool,
-    pub init: bool,
-    pub die_with_parent: bool,
-    pub preserve_fds: u32,
-}
 
 /// Runs the whole sequence; never returns.
 pub(super) fn run(plan: &Plan<'_>, end: ChildEnd) -> ! {

@@ -7,8 +7,8 @@ use rustix::fs::{CWD, Mode, OFlags, openat, stat};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, Pid, PidfdFlags, pidfd_open, set_dumpable_behavior};
 
-use super::child::Plan;
-use super::parent::{identify, plan_capabilities, start};
+use super::parent::start;
+use super::plan::{Plan, identify, plan_capabilities};
 use super::program::Program;
 use super::{ExecRequest, Failure, LaunchRequest, Launched, Stdio, hooks};
 use crate::error::{Context, Error, Kind, Result};

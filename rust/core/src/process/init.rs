@@ -8,7 +8,8 @@ use nix::unistd::Pid;
 
 use super::Failure;
 use super::channel::ChildEnd;
-use super::child::{Plan, confine, load_seccomp};
+use super::child::{confine, load_seccomp};
+use super::plan::Plan;
 use crate::error::{Context, Error, Kind, Result};
 use crate::sys;
 

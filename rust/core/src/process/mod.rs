@@ -10,6 +10,7 @@ pub mod hooks;
 mod init;
 mod limits;
 mod parent;
+mod plan;
 mod program;
 mod request;
 

@@ -1,8 +1,7 @@
-//! The parent's side of a start: opens and plans, clones, answers, and waits for the `execve`.
+//! The parent's side of a start: has it planned, clones, answers, and waits for the `execve`.
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, FileType, Mode, OFlags, mknodat, openat, unlinkat};
 use rustix::process::{
     DumpableBehavior, Signal, WaitId, WaitIdOptions, pidfd_send_signal, set_dumpable_behavior,
@@ -10,16 +9,14 @@ use rustix::process::{
 };
 
 use super::channel::{self, ChildEnd, Message};
-use super::child::{self, Plan};
-use super::credentials::Identity;
-use super::program::Program;
-use super::{Failure, Hold, LaunchRequest, Launched, Seccomp, Stdio, UserNames, hooks, limits};
+use super::child;
+use super::plan::{Plan, plan};
+use super::{Failure, Hold, LaunchRequest, Launched, Seccomp, hooks, limits};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::id_map;
 use crate::namespace;
-use crate::path::{Root, text};
-use crate::rootfs::{self, IdMap};
-use crate::security::capabilities::{self, Sets};
+use crate::path::text;
+use crate::rootfs::IdMap;
 use crate::sys;
 
 /// Starts PID 1 of a container and returns when it has executed its program, or is held.
@@ -68,193 +65,6 @@ fn make_fifo(hold: Option<&Hold>) -> Result<Option<OwnedFd>> {
     )
     .context("open fifo", || text(path))
     .map(Some)
-}
-
-fn plan<'a>(
-    request: &mut LaunchRequest<'a>,
-    hold: Option<OwnedFd>,
-    warnings: &mut Vec<String>,
-) -> Result<Plan<'a>> {
-    let spec = request.spec;
-    let process = spec.process().as_ref().ok_or_else(|| {
-        Error::new(
-            Kind::Invalid,
-            "start container",
-            request.id,
-            "the document has no process",
-        )
-    })?;
-    if spec
-        .linux()
-        .as_ref()
-        .is_some_and(|l| l.intel_rdt().is_some())
-    {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "start container",
-            request.id,
-            "intelRdt is not supported; remove it from the document",
-        ));
-    }
-    if spec
-        .linux()
-        .as_ref()
-        .is_some_and(|l| l.net_devices().as_ref().is_some_and(|d| !d.is_empty()))
-    {
-        return Err(Error::new(
-            Kind::Unsupported,
-            "start container",
-            request.id,
-            "netDevices is not supported; remove it from the document",
-        ));
-    }
-    let namespaces = namespace::plan(spec)?;
-    let mut program = Program::new(
-        process.args().as_deref().unwrap_or_default(),
-        process.env().as_deref().unwrap_or_default(),
-    )?;
-    let sysctls = plan_sysctls(spec, &namespaces)?;
-    let prepared = if namespaces.is_new(libc::CLONE_NEWNS) {
-        Some(rootfs::prepare(
-            spec,
-            &request.bundle,
-            &request.rootfs,
-            &request.sources,
-            &namespaces,
-            warnings,
-        )?)
-    } else if namespaces.joined(libc::CLONE_NEWNS).is_some() {
-        None
-    } else {
-        return Err(Error::new(
-            Kind::Invalid,
-            "start container",
-            request.id,
-            "it needs a mount namespace: pivot_root would change the host's root",
-        ));
-    };
-    let root = prepared.as_ref().map(rootfs::Prepared::root);
-    let identity = identify(
-        root.as_ref(),
-        process.user(),
-        request.user.as_ref(),
-        &mut program,
-    )?;
-    let in_container = hooks::Plan {
-        create_container: hooks::of(spec, hooks::When::CreateContainer),
-        start_container: hooks::of(spec, hooks::When::StartContainer),
-        state: spec
-            .hooks()
-            .as_ref()
-            .map(|_| hooks::State::new(spec, request.id, &request.bundle, "creating", None)),
-    };
-    let has_runtime_hooks = !hooks::of(spec, hooks::When::CreateRuntime).is_empty();
-    let capabilities =
-        plan_capabilities(process, namespaces.is_own(libc::CLONE_NEWUSER), warnings)?;
-    Ok(Plan {
-        spec,
-        process,
-        handshake: namespaces.is_new(libc::CLONE_NEWUSER)
-            || has_runtime_hooks
-            || request.on_namespaces.is_some(),
-        namespaces,
-        rootfs: prepared,
-        container: None,
-        program,
-        identity,
-        capabilities,
-        sysctls,
-        seccomp: request.seccomp.take(),
-        tasks: request.cgroup.tasks,
-        stdio: match std::mem::replace(&mut request.stdio, Stdio::Inherit) {
-            Stdio::Inherit => None,
-            Stdio::Fds(fds) => Some(fds),
-        },
-        terminal: process.terminal().unwrap_or(false),
-        hold,
-        hooks: in_container,
-        init: request.init,
-        die_with_parent: request.die_with_parent,
-        preserve_fds: request.preserve_fds,
-    })
-}
-
-/// The document's sets, without what the caller itself lacks: with a warning, as the runtime-spec wants it.
-pub(super) fn plan_capabilities(
-    process: &oci_spec::runtime::Process,
-    in_user_namespace: bool,
-    warnings: &mut Vec<String>,
-) -> Result<Sets> {
-    let wanted = Sets::from_oci(process.capabilities().as_ref());
-    // The first process of a user namespace has them all.
-    if in_user_namespace {
-        return Ok(wanted);
-    }
-    let (granted, missing) = wanted.limited_to(&capabilities::current()?);
-    if !missing.is_empty() {
-        warnings.push(format!(
-            "capabilities that this host does not grant: {missing}"
-        ));
-    }
-    Ok(granted)
-}
-
-fn plan_sysctls(spec: &Spec, namespaces: &namespace::Plan) -> Result<Vec<(String, String)>> {
-    let own = |flag| namespaces.is_own(flag);
-    let list = spec.linux().as_ref().and_then(|l| l.sysctl().as_ref());
-    let mut all: Vec<(String, String)> = list
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| Ok((limits::check_sysctl(name, value, &own)?, value.clone())))
-        .collect::<Result<_>>()?;
-    all.sort();
-    Ok(all)
-}
-
-/// The numbers of a user, and `HOME` where the environment lacks it.
-pub(super) fn identify(
-    root: Option<&Root<'_>>,
-    user: &oci_spec::runtime::User,
-    names: Option<&UserNames>,
-    program: &mut Program,
-) -> Result<Identity> {
-    let (identity, home) = match (names, root) {
-        (Some(names), Some(root)) => {
-            let u = rootfs::resolve_user(root, &names.user, &names.group_add)?;
-            (
-                Identity {
-                    uid: u.uid,
-                    gid: u.gid,
-                    groups: u.groups,
-                },
-                u.home,
-            )
-        }
-        (Some(names), None) => {
-            return Err(Error::new(
-                Kind::Unsupported,
-                "find user",
-                names.user.as_str(),
-                "names need a root filesystem of the container's own",
-            ));
-        }
-        (None, _) => {
-            let groups = user.additional_gids().clone().unwrap_or_default();
-            (
-                Identity {
-                    uid: user.uid(),
-                    gid: user.gid(),
-                    groups,
-                },
-                None,
-            )
-        }
-    };
-    if !program.has_variable("HOME") {
-        let home = home.or_else(|| root.and_then(|r| rootfs::home(r, identity.uid)));
-        program.default_variable("HOME", home.as_deref().unwrap_or(b"/"));
-    }
-    Ok(identity)
 }
 
 /// Process id, its descriptor, the master of its terminal.

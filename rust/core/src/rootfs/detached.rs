@@ -37,7 +37,7 @@ pub(super) fn private(
         Rootfs::Overlay(layers) => Ok((overlay::mount(layers, label)?, Vec::new())),
         Rootfs::Directory(path) => Ok((mount::open_bind(path, false)?, Vec::new())),
         // What is missing or read-only then, is so in the container.
-        Rootfs::Host(tree) => host::mount(tree, &mut Vec::new()),
+        Rootfs::Host(tree) => host::mount(tree, label, &mut Vec::new()),
     }
 }
 

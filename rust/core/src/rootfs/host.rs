@@ -53,9 +53,10 @@ const OWN: [&str; 3] = ["dev", "proc", "sys"];
 /// The mounts of a host root: the top, and those below it with their places, outer ones first.
 ///
 /// Fails with `NotFound` if the path is no directory; a mount below it that cannot be stacked is shown read-only, with a
-/// warning.
+/// warning. `label` is an SELinux context for all that is stacked.
 pub fn mount(
     host: &Host,
+    label: Option<&str>,
     warnings: &mut Vec<String>,
 ) -> Result<(OwnedFd, Vec<(PathBuf, OwnedFd)>)> {
     let top = std::fs::canonicalize(&host.path).context("open host root", || text(&host.path))?;
@@ -76,6 +77,7 @@ pub fn mount(
         .collect();
     let mut writable = Writable {
         upper: host.upper.as_ref(),
+        label,
         scratch: None,
         count: 0,
     };
@@ -103,7 +105,7 @@ pub fn mount(
             && !target.as_os_str().is_empty()
         {
             let empty =
-                masks::empty_directory(None).context("make empty filesystem", String::new)?;
+                masks::empty_directory(label).context("make empty filesystem", String::new)?;
             below.push((target.to_path_buf(), empty));
         }
     }
@@ -163,6 +165,8 @@ fn stack_or_bind(path: &Path, writable: &mut Writable<'_>) -> Result<(OwnedFd, O
 
 /// Where changes go.
 struct Writable<'a> {
+    /// An SELinux context for what is stacked.
+    label: Option<&'a str>,
     /// The writable layer of the top, and its work directory; those of submounts lie beside them.
     upper: Option<&'a (PathBuf, PathBuf)>,
     /// The tmpfs for all others, made when first needed.
@@ -256,7 +260,7 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
         match fsconfig_set_fd(&context, key, fd.as_fd()) {
             Ok(()) => {}
             // Before Linux 6.13 by path only; before 6.8 `lowerdir`.
-            Err(Errno::INVAL) => {
+            Err(Errno::INVAL | Errno::BADF) => {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 fsconfig_set_string(&context, key, path.as_str())
                     .or_else(|_| {
@@ -269,6 +273,9 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
     }
     // Changes end with the container.
     let _ = fsconfig_set_flag(&context, "volatile");
+    if let Some(label) = writable.label {
+        fsconfig_set_string(&context, "context", label).context("mount overlay", fail)?;
+    }
     fsconfig_create(&context).context("mount overlay", fail)?;
     fsmount(
         &context,

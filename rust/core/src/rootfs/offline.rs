@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use rustix::fs::{FileType, Mode, OFlags, fstat, mkdirat, openat};
 use rustix::io::Errno;
 
+use super::sources::at;
 use super::{IdMap, Origin, Rootfs, detached, pivot};
 use crate::error::{Context, Kind, Result};
 use crate::mount;
@@ -58,17 +59,13 @@ impl OfflineMount {
         };
         let attr = MountAttr {
             set: ATTRIBUTES | read_only,
-            propagation: libc::MS_PRIVATE,
-            ..MountAttr::default()
+            ..attributes()
         };
         mount_setattr(fd.as_fd(), AT_RECURSIVE, &attr).context("mount", fail)?;
-        let userns = idmap.map(user_namespace).transpose()?;
-        if let Some(userns) = &userns {
-            let attr = MountAttr {
-                idmap: Some(userns.as_fd()),
-                ..MountAttr::default()
-            };
-            mount_setattr(fd.as_fd(), 0, &attr).context("map owners of", fail)?;
+        if let Some(map) = idmap {
+            let userns = user_namespace(map)?;
+            mount::map_owners(fd.as_fd(), userns.as_fd(), false)
+                .map_err(|e| at(&self.destination, e))?;
         }
         Ok(Some(fd))
     }

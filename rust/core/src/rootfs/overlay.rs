@@ -3,19 +3,19 @@ use std::fmt::Write as _;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, openat};
+use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat};
 use rustix::io::{Errno, Result as RawResult};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create,
+    fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
 };
 
 use super::{IdMap, Overlay};
 use crate::error::{Context, Error, Kind, Result};
-use crate::mount::open_bind;
+use crate::mount::{attach, made_in_child, open_bind, pseudo};
 use crate::namespace::user_namespace;
 use crate::path::text;
-use crate::sys::{MountAttr, mount_setattr};
+use crate::sys::{self, MountAttr, mount_setattr};
 
 /// The kernel's limit of layers below one overlay (`OVL_MAX_STACK`).
 pub const MAX_LAYERS: usize = 500;
@@ -57,22 +57,53 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
     if let Some((_, work)) = &overlay.upper {
         forget_volatile(work);
     }
+    // The idmapped copies must live until the overlay has taken its own.
+    let trees = match &overlay.idmap {
+        Some(map) => idmapped(overlay, map)?,
+        None => Vec::new(),
+    };
+    match made(overlay, label, |fs| set_layers(fs, overlay, &trees)) {
+        // Before Linux 6.15 overlayfs takes mounts only that have a place: they get one where nobody sees it.
+        Err(e) if e.errno == Some(libc::EINVAL) && !trees.is_empty() => {
+            mount_placed(overlay, label, &trees)
+        }
+        other => other,
+    }
+}
+
+/// [`mount`] of one read-only layer before Linux 6.15, which takes no empty layer beside it that is mounted nowhere.
+pub(super) fn mount_alone(overlay: &Overlay, label: &str) -> Result<OwnedFd> {
+    let tree = open_bind(&overlay.lower[0], false)?;
+    mount_placed(overlay, Some(label), &[tree])
+}
+
+fn mount_placed(overlay: &Overlay, label: Option<&str>, trees: &[OwnedFd]) -> Result<OwnedFd> {
+    if let Some((_, work)) = &overlay.upper {
+        forget_volatile(work); // the mark of the attempt that failed
+    }
+    made_in_child("mount overlay", &|| describe(overlay), || {
+        placed(overlay, label, trees)
+    })
+}
+
+/// Whether a layer must be joined by an empty one: overlayfs wants two where none is writable.
+fn is_alone(overlay: &Overlay) -> bool {
+    overlay.upper.is_none() && overlay.lower.len() == 1
+}
+
+/// Mounts with the layers that `set` names; what it returns lives until they are taken.
+fn made(
+    overlay: &Overlay,
+    label: Option<&str>,
+    set: impl FnOnce(BorrowedFd<'_>) -> Result<Option<OwnedFd>>,
+) -> Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context("open filesystem", || "overlay (CONFIG_OVERLAY_FS)")?;
     fsconfig_set_string(&context, "source", "overlay")
         .context("set filesystem source", || "overlay")?;
     let fs = context.as_fd();
-    // The idmapped copies must live until the overlay has taken its own.
-    let mut held = Vec::new();
-    match &overlay.idmap {
-        Some(map) => set_idmapped(fs, overlay, map, &mut held)?,
-        None => set_plain(fs, overlay)?,
-    }
-    if overlay.upper.is_none() && overlay.lower.len() == 1 {
-        let empty = empty()?;
-        set_fd(fs, "lowerdir+", &empty, &overlay.lower[0])?;
-        held.push(empty);
-    }
+    let kept = set(fs)?;
+    set_upper(fs, overlay)?;
     if overlay.upper.is_some() && overlay.volatile {
         match fsconfig_set_flag(fs, "volatile") {
             // Before Linux 5.10 there is no such option; the container is correct without it.
@@ -85,6 +116,7 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
             .context("set filesystem option", || "context of overlay")?;
     }
     fsconfig_create(fs).context("mount overlay", || describe(overlay))?;
+    drop(kept);
     // Without a writable layer overlayfs is read-only by itself; say so in the mount, too.
     let attributes = if overlay.upper.is_none() {
         MountAttrFlags::MOUNT_ATTR_RDONLY
@@ -113,7 +145,7 @@ fn describe(overlay: &Overlay) -> String {
     text(top)
 }
 
-/// An empty directory, mounted nowhere: overlayfs wants two layers where none is writable.
+/// An empty directory, mounted nowhere.
 fn empty() -> Result<OwnedFd> {
     let fail = || "empty layer (tmpfs)";
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC).context("open filesystem", fail)?;
@@ -122,9 +154,51 @@ fn empty() -> Result<OwnedFd> {
     fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes).context("mount", fail)
 }
 
-fn set_plain(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
-    set_lower(fs, &overlay.lower)?;
-    set_upper(fs, overlay)
+/// The read-only layers: `trees` are their mapped copies, if they have any.
+fn set_layers(fs: BorrowedFd<'_>, overlay: &Overlay, trees: &[OwnedFd]) -> Result<Option<OwnedFd>> {
+    if trees.is_empty() {
+        set_lower(fs, &overlay.lower)?;
+    }
+    for (tree, path) in trees.iter().zip(&overlay.lower) {
+        set_fd(fs, "lowerdir+", tree, path)?;
+    }
+    if !is_alone(overlay) {
+        return Ok(None);
+    }
+    let empty = empty()?;
+    set_fd(fs, "lowerdir+", &empty, &overlay.lower[0])?;
+    Ok(Some(empty))
+}
+
+/// Mounts with layers that have places in a mount namespace of this process's own, which nobody else sees.
+fn placed(overlay: &Overlay, label: Option<&str>, trees: &[OwnedFd]) -> RawResult<OwnedFd> {
+    let raw = |e: Error| Errno::from_raw_os_error(e.errno.unwrap_or(libc::EINVAL));
+    sys::unshare(libc::CLONE_NEWNS)?;
+    mount_change(
+        "/",
+        MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+    )?;
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let hidden = pseudo("tmpfs", &["mode=700"], 0)?;
+    attach(
+        hidden.as_fd(),
+        openat(CWD, "/", flags, Mode::empty())?.as_fd(),
+    )?;
+    let mut names = Vec::new();
+    for (number, tree) in trees.iter().enumerate() {
+        let name = number.to_string();
+        mkdirat(&hidden, &name, Mode::from_raw_mode(0o700))?;
+        let place = openat(&hidden, &name, flags, Mode::empty())?;
+        attach(tree.as_fd(), place.as_fd())?;
+        names.push(PathBuf::from(name));
+    }
+    if is_alone(overlay) {
+        mkdirat(&hidden, "empty", Mode::from_raw_mode(0o700))?;
+        names.push("empty".into());
+    }
+    // Short names from here: before Linux 6.8 the whole list has 255 bytes.
+    rustix::process::fchdir(&hidden)?;
+    made(overlay, label, |fs| set_lower(fs, &names).map(|()| None)).map_err(raw)
 }
 
 fn set_upper(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
@@ -211,18 +285,13 @@ fn lower_list(lower: &[PathBuf]) -> String {
     out
 }
 
-/// Read-only layers through idmapped, detached copies of their mounts, handed over by descriptor (Linux 6.15; before,
-/// overlayfs takes attached mounts only).
+/// Detached copies of the read-only layers' mounts with mapped ids.
 ///
 /// The writable layer is not mapped: overlayfs works in it with the ids of whoever mounts it, the host's root, which an
 /// idmapped mount would not know. Its files carry the host's ids, and it belongs to the container's root.
-fn set_idmapped(
-    fs: BorrowedFd<'_>,
-    overlay: &Overlay,
-    map: &IdMap,
-    held: &mut Vec<OwnedFd>,
-) -> Result<()> {
+fn idmapped(overlay: &Overlay, map: &IdMap) -> Result<Vec<OwnedFd>> {
     let userns = user_namespace(map)?;
+    let mut trees = Vec::with_capacity(overlay.lower.len());
     for path in &overlay.lower {
         let tree = open_bind(path, false)?;
         let attr = MountAttr {
@@ -230,8 +299,7 @@ fn set_idmapped(
             ..MountAttr::default()
         };
         mount_setattr(tree.as_fd(), 0, &attr).context("map the ids of layer", || text(path))?;
-        set_fd(fs, "lowerdir+", &tree, path)?;
-        held.push(tree);
+        trees.push(tree);
     }
     if let Some((upper, _)) = &overlay.upper {
         let root = |list: &[(u32, u32, u32)]| {
@@ -246,13 +314,13 @@ fn set_idmapped(
         chownat(CWD, upper, owner.0, owner.1, flags)
             .context("give layer to the container's root", || text(upper))?;
     }
-    set_upper(fs, overlay)
+    Ok(trees)
 }
 
 fn set_fd(fs: BorrowedFd<'_>, key: &str, fd: &OwnedFd, path: &Path) -> Result<()> {
     match fsconfig_set_fd(fs, key, fd.as_fd()) {
         // Linux before 6.13 takes paths only.
-        Err(Errno::INVAL) => fsconfig_set_string(
+        Err(Errno::INVAL | Errno::BADF) => fsconfig_set_string(
             fs,
             key,
             format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(),
@@ -282,6 +350,33 @@ mod tests {
             Some("/d/layers".into())
         );
         assert_eq!(p(&["/a/x", "/b/x"]), Some("/".into()));
+    }
+
+    #[test]
+    fn mapped_layers_have_places_where_the_kernel_wants_them() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("minidock-mapped-{}", std::process::id()));
+        let lower: Vec<PathBuf> = (0..20).map(|n| dir.join(format!("layer{n}"))).collect();
+        for path in &lower {
+            std::fs::create_dir_all(path).unwrap();
+            std::fs::write(path.join("file"), text(path)).unwrap();
+        }
+        let overlay = Overlay {
+            lower,
+            idmap: Some(IdMap {
+                uid: vec![(0, 100_000, 10)],
+                gid: vec![(0, 100_000, 10)],
+            }),
+            ..Overlay::default()
+        };
+        let trees = idmapped(&overlay, overlay.idmap.as_ref().unwrap()).unwrap();
+        let named = || "test".to_owned();
+        let fd = made_in_child("mount", &named, || placed(&overlay, None, &trees)).unwrap();
+        let found = rustix::fs::statat(&fd, "file", AtFlags::empty()).unwrap();
+        assert_eq!((found.st_uid, found.st_gid), (100_000, 100_000));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]

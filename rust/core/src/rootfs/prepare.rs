@@ -53,7 +53,7 @@ pub fn prepare(
         Rootfs::Overlay(o) => overlay::mount(o, label.as_deref())?,
         Rootfs::Directory(path) => detached::directory(path)?,
         Rootfs::Host(h) => {
-            let (root, more) = host::mount(h, warnings)?;
+            let (root, more) = host::mount(h, label.as_deref(), warnings)?;
             below = more;
             root
         }
@@ -204,6 +204,11 @@ impl Prepared {
                     let read_only = options.set & libc::MOUNT_ATTR_RDONLY;
                     options.set &= !read_only;
                     let fd = mount::filesystem(kind, source, &options)?;
+                    if let (Some(label), "mqueue") = (&self.label, kind.as_str()) {
+                        // Its file system exists already, and takes no context any more. Where the policy forbids even
+                        // this, the queues are no worse protected.
+                        let _ = selinux::set_label(fd.as_fd(), label);
+                    }
                     if step.destination == Path::new("/dev") && kind == "tmpfs" {
                         self.populate_dev(&fd)?;
                     } else if options.copy_up && kind == "tmpfs" {
@@ -283,7 +288,7 @@ impl Prepared {
     }
 
     fn label(&self, kind: &str, options: &mut Options) {
-        if let (Some(label), "tmpfs" | "mqueue" | "devpts") = (&self.label, kind) {
+        if let (Some(label), "tmpfs" | "devpts") = (&self.label, kind) {
             options.data.push(format!("context={label}"));
         }
     }

@@ -56,7 +56,8 @@ impl BindSource {
     }
 
     /// Whether it is that of `destination`, which is absolute and clean.
-    pub(super) fn is_for(&self, destination: &Path) -> bool {
+    #[must_use]
+    pub fn is_for(&self, destination: &Path) -> bool {
         clean(&self.destination) == destination
     }
 }
@@ -180,7 +181,7 @@ impl<'a> Opener<'a> {
 }
 
 /// An error about the mount on `destination`.
-fn at(destination: &Path, e: Error) -> Error {
+pub(super) fn at(destination: &Path, e: Error) -> Error {
     Error {
         errno: e.errno,
         ..Error::new(e.kind, "mount", text(destination), e.to_string())

@@ -36,7 +36,10 @@ pub(super) fn layers(layers: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
                 && layers.lower.len() == 1
                 && layers.idmap.is_none() =>
         {
-            mount::open_bind(&layers.lower[0], false)?
+            match label {
+                None => mount::open_bind(&layers.lower[0], false)?,
+                Some(label) => overlay::mount_alone(layers, label)?,
+            }
         }
         other => other?,
     };

@@ -41,10 +41,12 @@ impl Default for Host {
 }
 
 impl Host {
-    /// Whether the kernel enforces AppArmor.
+    /// Whether the kernel enforces AppArmor, and its profiles can be reached: in a container without securityfs they cannot,
+    /// and whoever runs there is confined by the container's own.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         std::fs::read(&self.enabled).is_ok_and(|text| text.starts_with(b"Y"))
+            && self.profiles.parent().is_some_and(Path::is_dir)
     }
 
     /// Whether a profile is loaded, in whatever mode.
@@ -86,7 +88,8 @@ impl Host {
     /// The default profile's text for this host.
     #[must_use]
     pub fn default_profile(&self) -> String {
-        profile(DEFAULT, self.includes.join("abstractions/base").is_file())
+        let has = |name| self.includes.join(name).is_file();
+        profile(DEFAULT, has("abstractions/base") && has("tunables/global"))
     }
 
     /// Loads or replaces what `text` defines.
@@ -150,7 +153,14 @@ pub fn confine(procfs: BorrowedFd<'_>, name: &str) -> Result<()> {
 
 /// The text of a container's profile (SECURITY.md section 4), in the parser's language (apparmor.d(5)).
 fn profile(name: &str, with_base: bool) -> String {
-    let mut text = format!("profile {name} flags=(attach_disconnected,mediate_deleted) {{\n");
+    // The abstraction's rules name variables that the tunables define.
+    let before = if with_base {
+        "include <tunables/global>\n"
+    } else {
+        ""
+    };
+    let mut text =
+        format!("{before}profile {name} flags=(attach_disconnected,mediate_deleted) {{\n");
     if with_base {
         text.push_str("  include <abstractions/base>\n");
     }
@@ -330,7 +340,9 @@ mod tests {
         }
         assert!(text.contains("ptrace (trace,read,tracedby,readby) peer=minidock-default,"));
         assert!(!text.contains("include"));
-        assert!(profile(DEFAULT, true).contains("include <abstractions/base>"));
+        let whole = profile(DEFAULT, true);
+        assert!(whole.starts_with("include <tunables/global>\nprofile "));
+        assert!(whole.contains("  include <abstractions/base>\n"));
     }
 
     /// A host made of files, with a parser that is a script.
@@ -392,6 +404,27 @@ mod tests {
             "load AppArmor profile minidock-default: syntax error, line 3"
         );
         std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn the_real_parser_takes_it() {
+        let real = Host::default();
+        let parser = real.parsers.iter().find(|path| path.is_file());
+        let parser = parser.expect("apparmor_parser: apt-get install apparmor");
+        for text in [real.default_profile(), profile(DEFAULT, false)] {
+            let mut child = Command::new(parser)
+                .args(["--skip-kernel-load", "--skip-cache"])
+                .stdin(Stdio::piped())
+                .spawn()
+                .unwrap();
+            child
+                .stdin
+                .take()
+                .unwrap()
+                .write_all(text.as_bytes())
+                .unwrap();
+            assert!(child.wait().unwrap().success(), "{text}");
+        }
     }
 
     #[test]

@@ -58,6 +58,11 @@ impl Spawn<'_> {
         self.spawn_verb(c"supervise")
     }
 
+    /// Starts a process that does nothing until its client is dropped; its first word has its `pid`.
+    pub fn spawn_holder(&self) -> Result<Supervisor> {
+        self.spawn_verb(c"hold")
+    }
+
     /// The same for a verb of the helper.
     pub(crate) fn spawn_verb(&self, verb: &CStr) -> Result<Supervisor> {
         let subject = || self.bundle.display().to_string();

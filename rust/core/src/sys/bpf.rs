@@ -64,6 +64,10 @@ struct ById {
     open_flags: u32,
 }
 
+// As the kernel has them on every machine.
+const _: () =
+    assert!(size_of::<Load>() == 64 && size_of::<Attach>() == 20 && size_of::<ById>() == 12);
+
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {
     // SAFETY: `attributes` is a live #[repr(C)] prefix of `union bpf_attr` of the given size, without padding that the
     // kernel reads, and every pointer in it outlives the call, as each caller below sees to.

@@ -167,6 +167,8 @@ pub struct SchedAttr {
     pub period: u64,
 }
 
+const _: () = assert!(size_of::<SchedAttr>() == 48);
+
 /// sched_setattr(2) for the calling thread.
 pub fn sched_setattr(mut attr: SchedAttr) -> Result<()> {
     attr.size = size_of::<SchedAttr>() as u32;

@@ -14,7 +14,7 @@ mod time;
 
 pub use clone::{Forked, clone3, fork};
 pub use exec::execve;
-pub use memory::give_back;
+pub use memory::{give_back, share_heap};
 pub use misc::{
     SchedAttr, borrow_fd, close_all_but, close_from, close_range_cloexec, exit_now, interface_up,
     ioprio_set, new_session_keyring, personality, pidfd_signal, reset_signals, sched_setattr,

@@ -41,6 +41,9 @@ struct Block {
     valid: u32,
 }
 
+// As the kernel has them on every machine: `GET` and `SET` carry the first size.
+const _: () = assert!(size_of::<Attributes>() == 28 && size_of::<Block>() == 72);
+
 const PROJECT_QUOTA: u32 = 2;
 const GET_QUOTA: u32 = 0x80_0007;
 const SET_QUOTA: u32 = 0x80_0008;
@@ -63,12 +66,12 @@ pub fn set_attributes(fd: BorrowedFd<'_>, wanted: &Attributes) -> Result<()> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), SET as _, &raw const *wanted) }.into()).map(drop)
 }
 
-/// The bytes that a project takes on the file system of `fd`.
-pub fn usage(fd: BorrowedFd<'_>, project: u32) -> Result<u64> {
+/// Whether anything on the file system of `fd` is of a project: a directory of xfs takes no space while it is small.
+pub fn is_used(fd: BorrowedFd<'_>, project: u32) -> Result<bool> {
     let mut block = Block::default();
     match quotactl(fd, GET_QUOTA, project, &mut block) {
         // xfs keeps nothing about a project that nobody has used.
-        Ok(()) | Err(Errno::NOENT) => Ok(block.space),
+        Ok(()) | Err(Errno::NOENT) => Ok(block.space > 0 || block.inodes > 0),
         Err(e) => Err(e),
     }
 }

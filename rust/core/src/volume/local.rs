@@ -158,10 +158,8 @@ fn resolved(options: &str) -> Result<String> {
 
 fn address(name: &str) -> Result<IpAddr> {
     const OP: &str = "error resolving passed in network volume address: lookup";
-    let mut found = (name, 0)
-        .to_socket_addrs()
-        .map_err(|_| Error::new(Kind::NotFound, OP, name, "no such host"))?;
     let none = || Error::new(Kind::NotFound, OP, name, "no such host");
+    let mut found = (name, 0).to_socket_addrs().map_err(|_| none())?;
     found.next().map(|address| address.ip()).ok_or_else(none)
 }
 

@@ -1,5 +1,5 @@
 //! The size of a directory tree, limited by a project quota of its file system (ext4, xfs).
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
@@ -50,7 +50,7 @@ pub fn set(directory: &Path, size: u64) -> Result<()> {
     let before = quota::attributes(fd.as_fd()).map_err(failed)?;
     let project = project(fd.as_fd(), &before).map_err(failed)?;
     quota::set_limit(fd.as_fd(), project, size).map_err(failed)?;
-    assign(fd.as_fd(), directory, project)?.map_err(failed)
+    assign(fd.as_fd(), directory, project, &failed)
 }
 
 /// The number of the directory, or a free one for it: that of its inode, which no other directory has at the same time.
@@ -60,8 +60,8 @@ fn project(fd: BorrowedFd<'_>, before: &Attributes) -> rustix::io::Result<u32> {
     }
     let mut number = FIRST | (fstat(fd)?.st_ino as u32 & (FIRST - 1));
     for _ in 0..TRIES {
-        // What is left of a removed directory's takes no space.
-        if quota::usage(fd, number)? == 0 {
+        // A limit may be left of a removed directory's.
+        if !quota::is_used(fd, number)? {
             return Ok(number);
         }
         number = FIRST | (number.wrapping_add(1) & (FIRST - 1));
@@ -70,25 +70,24 @@ fn project(fd: BorrowedFd<'_>, before: &Attributes) -> rustix::io::Result<u32> {
 }
 
 /// Puts the directory and those in it into the project; what is made there later comes into it by itself.
-fn assign(fd: BorrowedFd<'_>, directory: &Path, project: u32) -> Result<rustix::io::Result<()>> {
+fn assign(
+    fd: BorrowedFd<'_>,
+    directory: &Path,
+    project: u32,
+    failed: &dyn Fn(Errno) -> Error,
+) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     for (name, _) in crate::layer::dir::list(fd, usize::MAX).context("read", || text(directory))? {
         match openat(fd, name.as_c_str(), flags, Mode::empty()) {
-            Ok(inside) => {
-                let inside: OwnedFd = inside;
-                if let Err(e) = assign(inside.as_fd(), directory, project)? {
-                    return Ok(Err(e));
-                }
-            }
+            Ok(inside) => assign(inside.as_fd(), directory, project, failed)?,
             Err(Errno::NOTDIR | Errno::LOOP) => {}
             Err(e) => return Err(e).context("open in", || text(directory)),
         }
     }
-    Ok(quota::attributes(fd).and_then(|mut wanted| {
-        wanted.project = project;
-        wanted.flags |= quota::INHERIT;
-        quota::set_attributes(fd, &wanted)
-    }))
+    let mut wanted = quota::attributes(fd).map_err(failed)?;
+    wanted.project = project;
+    wanted.flags |= quota::INHERIT;
+    quota::set_attributes(fd, &wanted).map_err(failed)
 }
 
 #[cfg(test)]

@@ -4,16 +4,21 @@ use std::os::fd::OwnedFd;
 
 use nix::sys::socket::{SockaddrLike, SockaddrStorage};
 use rustix::io::Result;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
 
 /// Non-blocking, and closed by `execve`.
 pub fn socket(ip: IpAddr, kind: SocketType) -> Result<OwnedFd> {
+    socket_of(ip, kind, None)
+}
+
+/// The same, of another protocol than the usual one.
+pub fn socket_of(ip: IpAddr, kind: SocketType, protocol: Option<Protocol>) -> Result<OwnedFd> {
     let family = match ip {
         IpAddr::V4(_) => AddressFamily::INET,
         IpAddr::V6(_) => AddressFamily::INET6,
     };
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    socket_with(family, kind, flags, None)
+    socket_with(family, kind, flags, protocol)
 }
 
 /// The address that a socket is bound to.

@@ -60,6 +60,8 @@ pub struct Bound {
     pub host_port: u16,
     /// Non-blocking; a TCP socket listens. SCTP has none.
     pub socket: Option<OwnedFd>,
+    /// That of SCTP, which only keeps others from the port; none where the kernel has no SCTP.
+    pub held: Option<OwnedFd>,
 }
 
 /// Binds all ports, or none. A port without address is two, where the host has IPv6, with one number.
@@ -115,13 +117,20 @@ fn bind_all(
 ) -> std::result::Result<(), Refused> {
     for ip in hosts {
         let at = SocketAddr::new(*ip, port);
+        let mut held = None;
         let socket = match wanted.protocol {
-            Protocol::Sctp if port == 0 => {
-                let socket = udp(at).map_err(|errno| (at, errno))?;
-                port = number(&socket).map_err(|errno| (at, errno))?;
+            Protocol::Sctp => {
+                held = sctp(at).map_err(|errno| (at, errno))?;
+                if port == 0 {
+                    let chosen = match &held {
+                        Some(socket) => number(socket),
+                        // Any number that is likely to be free.
+                        None => udp(at).and_then(|socket| number(&socket)),
+                    };
+                    port = chosen.map_err(|errno| (at, errno))?;
+                }
                 None
             }
-            Protocol::Sctp => None,
             Protocol::Udp => Some(udp(at).map_err(|errno| (at, errno))?),
             Protocol::Tcp => Some(tcp(at).map_err(|errno| (at, errno))?),
         };
@@ -134,6 +143,7 @@ fn bind_all(
             host_ip: *ip,
             host_port: port,
             socket,
+            held,
         });
     }
     Ok(())
@@ -157,6 +167,20 @@ fn tcp(at: SocketAddr) -> std::result::Result<OwnedFd, Errno> {
     rustix::net::bind(&socket, &at)?;
     listen(&socket, BACKLOG)?;
     Ok(socket)
+}
+
+/// None if the kernel has no SCTP.
+fn sctp(at: SocketAddr) -> std::result::Result<Option<OwnedFd>, Errno> {
+    let protocol = rustix::net::ipproto::SCTP;
+    let socket = match address::socket_of(at.ip(), SocketType::STREAM, Some(protocol)) {
+        Err(Errno::PROTONOSUPPORT | Errno::SOCKTNOSUPPORT) => return Ok(None),
+        other => other?,
+    };
+    if at.is_ipv6() {
+        options::set_ipv6_v6only(&socket, true)?;
+    }
+    rustix::net::bind(&socket, &at)?;
+    Ok(Some(socket))
 }
 
 fn udp(at: SocketAddr) -> std::result::Result<OwnedFd, Errno> {

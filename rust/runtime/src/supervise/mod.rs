@@ -14,7 +14,7 @@ mod restart;
 mod run;
 pub mod sources;
 mod start;
-mod streams;
+pub mod streams;
 mod watch;
 
 use std::ffi::OsString;
@@ -43,13 +43,15 @@ use run::Run;
 use start::{Started, Traces};
 use watch::Watch;
 
+use crate::shelter;
+
 /// Runs the verb; `args` are those after `supervise`.
 pub fn main(args: &[OsString]) -> ExitCode {
     // What the client itself had inherited is none of ours: a pipe among it would never see its end.
     let _ = sys::close_from(4);
     // The client's child ends here, so that no zombie is left for it however long it and the container live. Where no
     // process can be made, the supervisor is the child itself, and the client's next call reaps it.
-    if let Ok(Some(_)) = sys::fork() {
+    if let Ok(Some(_)) = shelter::fork() {
         return ExitCode::SUCCESS;
     }
     let control = sys::take_fd(3).ok();
@@ -99,7 +101,9 @@ struct Life {
 
 fn supervise(bundle: &Path, control: Option<&OwnedFd>) -> std::result::Result<(), Failure> {
     let mut document = Document::load(bundle)?;
-    let announced = start::announce(&document, bundle);
+    let cgroup = start::cgroup_path(bundle)?;
+    shelter::join_scope(&cgroup)?;
+    let announced = start::announce(&document, &cgroup);
     let (pid_file, listener) = announced.inspect_err(|_| {
         let _ = std::fs::remove_dir_all(&document.run_dir);
     })?;

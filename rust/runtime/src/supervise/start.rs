@@ -17,7 +17,7 @@ use super::document::Document;
 use super::foreign;
 use super::network::Network;
 use super::record::{PidFile, Start};
-use super::streams::{Ends, Streams};
+use super::streams::{Ends, Streams, mount_label};
 use crate::oci::bundle;
 
 /// How long the removal of cgroups may take after the container's end.
@@ -84,7 +84,7 @@ pub fn start(
         .as_ref()
         .and_then(oci_spec::runtime::Process::terminal)
         .unwrap_or(false);
-    let streams = Streams::make(document, terminal)?;
+    let streams = Streams::make(document, terminal, mount_label(&spec))?;
     let (rootfs, user) = (document.take_rootfs(), document.take_user());
     let sources = document.take_sources();
     let mut request = LaunchRequest::new(&document.id, &spec, bundle.to_owned(), rootfs);
@@ -133,8 +133,8 @@ pub fn cgroup_path(bundle: &Path) -> Result<String> {
 }
 
 /// Writes the pid file, by which engines find this supervisor and what it leaves, and opens the control socket.
-pub fn announce(document: &Document, bundle: &Path) -> Result<(PidFile, OwnedFd)> {
-    let pid_file = PidFile::write(&document.run_dir, &cgroup_path(bundle)?)?;
+pub fn announce(document: &Document, cgroup: &str) -> Result<(PidFile, OwnedFd)> {
+    let pid_file = PidFile::write(&document.run_dir, cgroup)?;
     let listener = listen_in(&document.run_dir)?;
     Ok((pid_file, listener))
 }

@@ -3,6 +3,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use minidock_core::error::{Context, Result};
 use minidock_core::process::Stdio;
+use minidock_core::security::selinux;
+use oci_spec::runtime::Spec;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -27,17 +29,16 @@ pub struct Ends {
 }
 
 impl Streams {
-    /// Pipes, unless the container gets the caller's own descriptors or a terminal.
-    pub fn make(document: &Document, terminal: bool) -> Result<Self> {
+    /// Pipes, unless the container gets the caller's own descriptors or a terminal; `label` is the SELinux label of its files.
+    pub fn make(document: &Document, terminal: bool, label: Option<&str>) -> Result<Self> {
         if terminal || document.stdio == StdioMode::Inherit {
             return Ok(Self {
                 container: None,
                 ends: Ends::default(),
             });
         }
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).context("make pipe", String::new);
         let (input, stdin) = if document.stdin {
-            let (read, write) = pipe()?;
+            let (read, write) = pipe(label)?;
             (Some(write), read)
         } else {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
@@ -45,7 +46,7 @@ impl Streams {
                 openat(CWD, "/dev/null", flags, Mode::empty()).context("open", || "/dev/null")?;
             (None, null)
         };
-        let ((out_read, out), (err_read, err)) = (pipe()?, pipe()?);
+        let ((out_read, out), (err_read, err)) = (pipe(label)?, pipe(label)?);
         Ok(Self {
             container: Some([stdin, out, err]),
             ends: Ends {
@@ -58,6 +59,21 @@ impl Streams {
     /// What the container gets, and what stays here.
     pub fn split(self) -> (Stdio, Ends) {
         (self.container.map_or(Stdio::Inherit, Stdio::Fds), self.ends)
+    }
+}
+
+/// The SELinux label of a container's files, if it has one.
+pub fn mount_label(spec: &Spec) -> Option<&str> {
+    spec.linux().as_ref()?.mount_label().as_deref()
+}
+
+/// A pipe that a container may use whose files have this SELinux label.
+///
+/// Fails with `Limit` if no descriptor is left.
+pub fn pipe(label: Option<&str>) -> Result<(OwnedFd, OwnedFd)> {
+    match label.filter(|label| !label.is_empty() && selinux::is_enabled()) {
+        Some(label) => selinux::pipe(label),
+        None => pipe_with(PipeFlags::CLOEXEC).context("make pipe", String::new),
     }
 }
 
@@ -87,7 +103,9 @@ impl Ends {
 /// stdout (0) or stderr (1) of the container.
 pub struct Output {
     from: OwnedFd,
+    /// Which of the two.
     pub stream: usize,
+    /// Nothing more comes.
     pub ended: bool,
 }
 

@@ -16,7 +16,6 @@ use std::time::Duration;
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{self, ExecRequest, Failure, Launched, Seccomp};
 use minidock_core::security::seccomp::Program;
-use minidock_core::sys;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use oci_spec::runtime::Spec;
@@ -26,7 +25,9 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use serde::Deserialize;
 
 use crate::oci::bundle;
+use crate::shelter;
 use crate::supervise::events::Events;
+use crate::supervise::streams::mount_label;
 use crate::supervise::{control, record as common};
 pub use captured::{Captured, capture};
 use group::Group;
@@ -40,23 +41,10 @@ const LAST_MOMENT: Duration = Duration::from_secs(1);
 
 /// Runs the verb; `args` are those after `supervise-exec`.
 pub fn main(args: &[OsString]) -> ExitCode {
-    // As in `supervise`: nothing inherited, no child of the client, away from its terminal.
-    let _ = sys::close_from(4);
-    if let Ok(Some(_)) = sys::fork() {
-        return ExitCode::SUCCESS;
-    }
-    let _ = rustix::process::setsid();
-    let _ = rustix::process::chdir("/");
-    let control = match sys::take_fd(3) {
-        Ok(fd) => fd,
-        Err(_) => {
-            eprintln!(
-                "minidock-runtime: supervise-exec is for minidock itself: descriptor 3 is not open"
-            );
-            return ExitCode::from(125);
-        }
+    let control = match shelter::begin("supervise-exec", shelter::fork) {
+        Ok(control) => control,
+        Err(code) => return code,
     };
-    let _ = rustix::io::fcntl_setfd(&control, rustix::io::FdFlags::CLOEXEC);
     let outcome = directory(args)
         .and_then(|bundle| Ok((bundle, Request::receive(&control)?)))
         .map_err(Failure::from)
@@ -173,7 +161,7 @@ fn start(
             Error::new(Kind::Conflict, "exec in container", &request.container, why).into(),
         );
     }
-    let (streams, stdio) = Streams::make(request)?;
+    let (streams, stdio) = Streams::make(request, mount_label(&spec))?;
     let seccomp = load_filter(bundle, &spec)?;
     let mut wait = |channel: BorrowedFd<'_>| starting.wait(channel, request);
     let launched = process::exec(ExecRequest {

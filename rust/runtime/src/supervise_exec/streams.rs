@@ -8,10 +8,10 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::pipe::{PipeFlags, pipe_with};
 
 use super::request::{self, Request};
 use crate::supervise::relay::{Relay, Want};
+use crate::supervise::streams::pipe;
 
 /// What is kept of captured output, in bytes.
 const KEPT: usize = 4096;
@@ -103,11 +103,11 @@ impl Output {
 }
 
 impl Streams {
-    /// Makes the pipes; the second part is for the process.
+    /// Makes the pipes; the second part is for the process. `label` is the SELinux label of the container's files.
     ///
     /// # Errors
     /// `limit` if no descriptor is left.
-    pub fn make(request: &Request) -> Result<(Self, Stdio)> {
+    pub fn make(request: &Request, label: Option<&str>) -> Result<(Self, Stdio)> {
         let mut own = Self {
             stdin: request.stdin,
             input: None,
@@ -117,22 +117,21 @@ impl Streams {
         if request.process.terminal() || request.stdio == request::Stdio::Inherit {
             return Ok((own, Stdio::Inherit));
         }
-        let pipe = || pipe_with(PipeFlags::CLOEXEC).context("make pipe", String::new);
         if request.stdio == request::Stdio::Capture {
-            let (read, write) = pipe()?;
+            let (read, write) = pipe(label)?;
             let twice = rustix::io::fcntl_dupfd_cloexec(&write, 3);
             let twice = twice.context("duplicate pipe", String::new)?;
             own.capture = Some(read);
             return Ok((own, Stdio::Fds([null(OFlags::RDONLY)?, write, twice])));
         }
         let stdin = if request.stdin {
-            let (read, write) = pipe()?;
+            let (read, write) = pipe(label)?;
             own.input = Some(write);
             read
         } else {
             null(OFlags::RDONLY)?
         };
-        let ((out_read, out), (err_read, err)) = (pipe()?, pipe()?);
+        let ((out_read, out), (err_read, err)) = (pipe(label)?, pipe(label)?);
         own.outputs = vec![(out_read, 1), (err_read, 2)];
         Ok((own, Stdio::Fds([stdin, out, err])))
     }

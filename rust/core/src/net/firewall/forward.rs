@@ -11,6 +11,8 @@ use crate::net::nft::{Batch, Chain, Family, Rule, Socket, Verdict};
 
 /// What all chains of ours in others' tables begin with.
 const PREFIX: &str = "MINIDOCK";
+/// What the names of our own tables begin with.
+const OWN_TABLES: &str = "minidock";
 /// What the bridges of user-defined networks begin with. One rule is for all of them.
 const USER_BRIDGE: &[u8] = b"mdn-";
 /// `NF_INET_FORWARD`.
@@ -30,18 +32,27 @@ fn chain_of(table: &str) -> String {
     name
 }
 
-/// Base chains that may drop what is ours.
-fn obstacles(chains: &[Found]) -> Vec<&Found> {
+/// Base chains that may drop what is ours: by their policy, or by a rule that lets nothing pass.
+fn obstacles<'a>(socket: &Socket, chains: &'a [Found]) -> Vec<&'a Found> {
     let obstacle = |found: &&Found| {
         let Some(hook) = &found.chain.hook else {
             return false;
         };
+        if hook.number != HOOK || hook.kind != "filter" || found.table.starts_with(OWN_TABLES) {
+            return false;
+        }
         let iptables = matches!(found.family, Family::Ip | Family::Ip6)
             && found.table == "filter"
             && found.chain.name == "FORWARD";
-        hook.number == HOOK && hook.kind == "filter" && (iptables || !hook.accept)
+        iptables || !hook.accept || has_a_stop(socket, found)
     };
     chains.iter().filter(obstacle).collect()
+}
+
+fn has_a_stop(socket: &Socket, at: &Found) -> bool {
+    // It may disappear at any time; then it stops nothing any more.
+    let rules = read::rules(socket, at.family, &at.table, &at.chain.name).unwrap_or_default();
+    rules.iter().any(|rule| rule.stops)
 }
 
 /// Our rules for some bridges, by their names as in a register.
@@ -166,7 +177,8 @@ pub fn is_open(socket: &Socket, table: &str) -> Result<bool> {
 /// The obstacles that do not let pass what is ours.
 fn closed(socket: &Socket, table: &str) -> Result<Vec<Found>> {
     let chains = read::chains(socket)?;
-    if obstacles(&chains).is_empty() {
+    let obstacles = obstacles(socket, &chains);
+    if obstacles.is_empty() {
         return Ok(Vec::new());
     }
     let rules = accept(&bridges(socket, table)?);
@@ -175,7 +187,7 @@ fn closed(socket: &Socket, table: &str) -> Result<Vec<Found>> {
     }
     let name = chain_of(table);
     let mut closed = Vec::new();
-    for at in obstacles(&chains) {
+    for at in obstacles {
         if !Place::look(socket, &chains, at, &name, &rules)?.is_open() {
             closed.push(at.clone());
         }
@@ -186,7 +198,8 @@ fn closed(socket: &Socket, table: &str) -> Result<Vec<Found>> {
 /// Has obstacles let pass what is ours; true if something was changed. Those that refuse are among the [`problems`].
 pub fn open(socket: &Socket, table: &str) -> Result<bool> {
     let chains = read::chains(socket)?;
-    if obstacles(&chains).is_empty() {
+    let obstacles = obstacles(socket, &chains);
+    if obstacles.is_empty() {
         return Ok(false);
     }
     let rules = accept(&bridges(socket, table)?);
@@ -195,7 +208,7 @@ pub fn open(socket: &Socket, table: &str) -> Result<bool> {
     }
     let name = chain_of(table);
     let mut changed = false;
-    for at in obstacles(&chains) {
+    for at in obstacles {
         // It may disappear at any time; then it is none any more.
         let Ok(place) = Place::look(socket, &chains, at, &name, &rules) else {
             continue;
@@ -229,25 +242,38 @@ pub fn close(socket: &Socket, table: &str) -> Result<bool> {
     Ok(changed)
 }
 
+/// How a chain is called in words.
+fn shown(found: &Found) -> String {
+    let (chain, family, table) = (&found.chain.name, found.family.word(), &found.table);
+    format!("chain {chain} of nf_tables table {family} {table}")
+}
+
+/// Others' chains that drop what is forwarded, in words, and whether they let pass what is ours.
+pub fn chains(socket: &Socket, table: &str) -> Result<Vec<(String, bool)>> {
+    let closed = closed(socket, table)?;
+    let chains = read::chains(socket)?;
+    let found = obstacles(socket, &chains).into_iter();
+    Ok(found
+        .filter(|found| {
+            found.chain.hook.as_ref().is_some_and(|hook| !hook.accept) || has_a_stop(socket, found)
+        })
+        .map(|found| (shown(found), !closed.contains(found)))
+        .collect())
+}
+
 /// What is in the way and cannot be changed here.
 pub fn problems(socket: &Socket, table: &str) -> Result<Vec<String>> {
     let mut problems = Vec::new();
     for found in closed(socket, table)? {
-        problems.push(format!(
-            "chain {} of nf_tables table {} {} drops what is forwarded and could not be changed: accept the containers' bridges there",
-            found.chain.name,
-            found.family.word(),
-            found.table
-        ));
-    }
-    let firewalld =
-        |found: &Found| found.table == "firewalld" && found.chain.name == "filter_FORWARD";
-    if read::chains(socket)?.iter().any(firewalld) {
-        problems.push(
-            "firewalld rejects what is forwarded between zones: put the containers' bridges into a zone that accepts, \
-             as with firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE"
-                .to_owned(),
+        let mut problem = format!(
+            "{} drops what is forwarded and could not be changed: accept there what comes from and goes to the containers' bridges, \
+             whose names are minidock0 and mdn-*",
+            shown(&found)
         );
+        if found.table == "firewalld" {
+            problem += ", as with firewall-cmd --permanent --zone=trusted --add-interface=BRIDGE";
+        }
+        problems.push(problem);
     }
     for (file, program) in [
         ("/proc/net/ip_tables_names", "iptables-legacy"),

@@ -175,6 +175,12 @@ impl Firewall {
         forward::problems(self.socket()?, &self.table)
     }
 
+    /// Others' chains that drop what is forwarded, in words, and whether they let pass what is ours. Without a network of ours
+    /// there is nothing to let pass: they do.
+    pub fn others(&self) -> Result<Vec<(String, bool)>> {
+        forward::chains(self.socket()?, &self.table)
+    }
+
     fn failed(&self, op: &'static str, errno: i32) -> Error {
         socket::error(op, &self.table, errno)
     }

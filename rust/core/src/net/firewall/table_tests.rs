@@ -5,6 +5,7 @@ use super::tests::{TABLE, count};
 use super::*;
 use crate::net::endpoint::{Inside, own_namespace};
 use crate::net::in_new_namespace;
+use crate::net::nft::expr::Meta;
 use crate::net::nft::{Chain, Data, Family, Hook, Rule, Verdict};
 use crate::net::testnet::*;
 
@@ -196,6 +197,52 @@ fn others_who_drop_what_is_forwarded() {
                 .len(),
             1
         );
+    });
+}
+
+#[test]
+fn others_who_reject_the_rest() {
+    in_new_namespace(|| {
+        let (files, firewall) = (Files::new(), Firewall::new(TABLE));
+        let net = network(1);
+        files.network(&net);
+        files.ports(&net, &[port(8080, "10.9.1.2")]);
+        let base = |name: &str| Chain {
+            name: name.to_owned(),
+            hook: Some(Hook {
+                kind: "filter".to_owned(),
+                number: 2,
+                priority: 10,
+                accept: true,
+            }),
+        };
+        let drop = Rule::new("rest").counter().verdict(&Verdict::Drop);
+        let some = Rule::new("some").meta(Meta::In, 0).equal(0, b"eth0\0");
+        let some = some.verdict(&Verdict::Drop);
+        commit(|batch| {
+            batch.add_table(Family::Inet, "theirs");
+            for (name, rule) in [("rest", &drop), ("some", &some)] {
+                batch.add_chain(Family::Inet, "theirs", &base(name));
+                batch.add_rule(Family::Inet, "theirs", name, rule);
+            }
+        });
+        let rest = "chain rest of nf_tables table inet theirs".to_owned();
+        assert_eq!(firewall.others().unwrap(), [(rest.clone(), true)]);
+        assert!(firewall.ensure(files.path()).unwrap());
+        let socket = Socket::open().unwrap();
+        let jumps = |chain: &str| {
+            let rules = read::rules(&socket, Family::Inet, "theirs", chain).unwrap();
+            rules.iter().filter(|rule| !rule.jump.is_empty()).count()
+        };
+        assert_eq!((jumps("rest"), jumps("some")), (1, 0));
+        commit(|batch| batch.delete_rules(Family::Inet, "theirs", "rest", None));
+        commit(|batch| batch.add_rule(Family::Inet, "theirs", "rest", &drop));
+        assert_eq!(firewall.others().unwrap(), [(rest, false)]);
+        assert!(!firewall.verify(files.path()).unwrap());
+        assert!(firewall.ensure(files.path()).unwrap());
+        assert!(firewall.verify(files.path()).unwrap());
+        firewall.remove_networks(&[net]).unwrap();
+        assert_eq!(jumps("rest"), 0);
     });
 }
 

@@ -26,6 +26,16 @@ const RETRY_MS: u64 = 1000;
 /// How often it doubles at most.
 const DOUBLINGS: u32 = 6;
 
+/// Whether it is to be looked at what others did, and how soon.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Look {
+    #[default]
+    No,
+    Soon,
+    /// The table is gone: this host resets connections to published ports until it is back.
+    Now,
+}
+
 /// One supervisor's part in watching.
 pub struct Guard {
     networks: PathBuf,
@@ -46,7 +56,7 @@ enum Part {
         _lock: File,
         changes: Socket,
         /// The changes being told of concern us, as far as they have been read.
-        concerned: bool,
+        concerned: Look,
         /// When it is to be looked at what others did.
         due: Option<u64>,
         /// Not before then.
@@ -155,7 +165,7 @@ impl Guard {
                     return Ok(Part::Watching {
                         _lock: lock,
                         changes,
-                        concerned: false,
+                        concerned: Look::No,
                         // What was done while nobody watched.
                         due: Some(now_ms + SETTLE_MS),
                         not_before: 0,
@@ -196,27 +206,39 @@ impl Guard {
             return;
         };
         let mut buffer = [0; 16 * 1024];
-        let mut look = false;
+        let mut look = Look::No;
         // A flood of changes must not keep the supervisor from its other work.
         for _ in 0..64 {
             let flags = RecvFlags::DONTWAIT | RecvFlags::TRUNC;
             match recv(&*changes, &mut buffer[..], flags) {
-                Ok((_, length)) if length > buffer.len() => look = true,
+                Ok((_, length)) if length > buffer.len() => look = look.max(Look::Soon),
                 Ok((_, length)) => {
                     for received in messages(&buffer[..length]) {
                         let table = self.firewall.table();
-                        look |=
-                            received.is_none_or(|it| concerns(&it, table, &self.name, concerned));
+                        let found = received
+                            .map_or(Look::Soon, |it| concerns(&it, table, &self.name, concerned));
+                        look = look.max(found);
                     }
                 }
                 Err(Errno::INTR) => {}
                 // More was changed than there was room for.
-                Err(Errno::NOBUFS) => look = true,
+                Err(Errno::NOBUFS) => look = look.max(Look::Soon),
                 Err(_) => break,
             }
         }
-        if look && due.is_none() {
-            *due = Some((now_ms + SETTLE_MS).max(*not_before));
+        match look {
+            Look::No => {}
+            Look::Soon => {
+                due.get_or_insert((now_ms + SETTLE_MS).max(*not_before));
+            }
+            // Somebody who does it again and again finds it there less often, but no connection waits for the pause's end.
+            Look::Now => {
+                *due = Some(
+                    (*not_before + SETTLE_MS)
+                        .saturating_sub(PAUSE_MS)
+                        .max(now_ms),
+                )
+            }
         }
     }
 
@@ -263,25 +285,31 @@ fn has_ended(process: &OwnedFd) -> bool {
 
 /// Whether it is to be looked at what somebody did, of whom and what messages tell. Those of one transaction end with a new
 /// generation, which says who it was.
-fn concerns(it: &Received<'_>, table: &str, own_name: &[u8], concerned: &mut bool) -> bool {
+fn concerns(it: &Received<'_>, table: &str, own_name: &[u8], concerned: &mut Look) -> Look {
     let Some((_, body)) = it.parts() else {
-        return true;
+        return Look::Soon;
     };
-    match it.kind {
+    let found = match it.kind {
         kind::NEW_GENERATION => {
             let name = body.get(3).unwrap_or_default();
             let name = name.split(|b| *b == 0).next().unwrap_or_default();
-            return std::mem::take(concerned) && name != own_name;
+            let all = std::mem::take(concerned);
+            return if name == own_name { Look::No } else { all };
         }
+        kind::DEL_TABLE if body.text(1) == table => Look::Now,
         // Others' sets are theirs, but their chains may drop what is ours.
-        kind::NEW_SET | kind::DEL_SET | kind::NEW_ELEMENT | kind::DEL_ELEMENT => {
-            *concerned |= body.text(1) == table;
+        kind::NEW_SET | kind::DEL_SET | kind::NEW_ELEMENT | kind::DEL_ELEMENT
+            if body.text(1) != table =>
+        {
+            Look::No
         }
-        kind::NEW_TABLE | kind::DEL_TABLE | kind::NEW_CHAIN | kind::DEL_CHAIN => *concerned = true,
-        kind::NEW_RULE | kind::DEL_RULE => *concerned = true,
-        _ => {}
-    }
-    false
+        kind::NEW_SET | kind::DEL_SET | kind::NEW_ELEMENT | kind::DEL_ELEMENT => Look::Soon,
+        kind::NEW_TABLE | kind::DEL_TABLE | kind::NEW_CHAIN | kind::DEL_CHAIN => Look::Soon,
+        kind::NEW_RULE | kind::DEL_RULE => Look::Soon,
+        _ => Look::No,
+    };
+    *concerned = found.max(*concerned);
+    Look::No
 }
 
 #[cfg(test)]

@@ -27,6 +27,8 @@ pub struct Known {
     pub comment: String,
     /// The chain that it ends in a jump to; empty if it does not.
     pub jump: String,
+    /// It drops or rejects whatever comes to it.
+    pub stops: bool,
 }
 
 /// An element of a set.
@@ -121,7 +123,26 @@ fn rule(body: Reader<'_>) -> Known {
         handle: body.long(3).unwrap_or(0),
         comment: comment(body.get(7).unwrap_or_default()),
         jump: jump.unwrap_or_default(),
+        stops: stops(body),
     }
+}
+
+/// Whether a rule has no condition, and drops or rejects.
+fn stops(rule: Reader<'_>) -> bool {
+    for (_, value) in rule.nested(4) {
+        let expression = Reader(value);
+        match expression.text(1).as_str() {
+            "counter" | "log" => {}
+            "reject" => return true,
+            "immediate" => {
+                // NF_DROP.
+                let verdict = expression.nested(2).nested(2).nested(2);
+                return verdict.number(1) == Some(0);
+            }
+            _ => return false,
+        }
+    }
+    false
 }
 
 /// The comment in user data: entries of type, length and value.

@@ -57,7 +57,7 @@ pub(super) fn start(
     runtime.prepare(bundle, &mut config, &rootfs, &sources, user.as_ref())?;
     // What the runtime itself says must not get into the container's streams.
     document.stdio = StdioMode::Relay;
-    let (stdio, ends) = Streams::make(document, config.terminal())?.split();
+    let (stdio, ends) = Streams::make(document, config.terminal(), config.mount_label())?.split();
     let hierarchies = Hierarchies::detect()?;
     let begun = Start::now();
     let runtime = traces.runtime.insert(runtime);
@@ -110,8 +110,8 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// Mounts the root filesystem at `BUNDLE/rootfs`, and what binds show that is no path of the host, for this process and the runtime only, and completes `config.json`
-    /// with the numbers of the user.
+    /// Mounts the root filesystem at `BUNDLE/rootfs`, and what binds show that is no path of the host beside it, for this
+    /// process and the runtime only, and completes `config.json` with the numbers of the user.
     pub fn prepare(
         &self,
         bundle: &Path,

@@ -1,0 +1,2 @@
+FROM corpus-tree
+ADD --chown=app:audio t.tar d a.txt /x/

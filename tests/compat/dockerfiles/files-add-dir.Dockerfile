@@ -1,0 +1,3 @@
+FROM corpus-tree
+ADD d /x
+ADD d700 /y

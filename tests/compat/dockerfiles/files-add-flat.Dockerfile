@@ -1,0 +1,3 @@
+FROM corpus-tree
+ADD flat.tar /x/
+ADD flat.tar /real/sub/

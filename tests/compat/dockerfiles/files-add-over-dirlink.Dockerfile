@@ -1,0 +1,3 @@
+FROM corpus-tree
+ADD t.tar /var/run
+ADD flat.tar /var/rel/

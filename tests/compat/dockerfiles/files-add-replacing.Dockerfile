@@ -1,0 +1,3 @@
+FROM corpus-tree
+ADD replacing.tar /
+ADD replacing.tar /x/

@@ -1,0 +1,2 @@
+FROM corpus-tree
+ADD t.tar flat.tar a.txt d /x/

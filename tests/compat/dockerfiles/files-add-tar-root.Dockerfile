@@ -1,0 +1,2 @@
+FROM corpus-tree
+ADD t.tar /

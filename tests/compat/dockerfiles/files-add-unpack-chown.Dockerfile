@@ -1,0 +1,2 @@
+FROM corpus-tree
+ADD --chown=5:6 t.tar /x/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY --chmod=700 d /real/sub
+COPY --chmod=700 a.txt /full/a

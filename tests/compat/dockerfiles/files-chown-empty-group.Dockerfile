@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY --chown=app: a.txt /g

@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY --chown=nobodyhere a.txt /g

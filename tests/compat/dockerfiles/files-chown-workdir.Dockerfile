@@ -1,0 +1,3 @@
+FROM corpus-tree
+WORKDIR /w/x
+COPY --chown=app . d/

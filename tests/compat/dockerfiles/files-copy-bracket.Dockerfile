@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY x[[]1].txt /b/
+COPY x* /c/

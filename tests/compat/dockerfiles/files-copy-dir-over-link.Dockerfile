@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY d/dirlink /real/sub
+COPY dlink /real/sub/

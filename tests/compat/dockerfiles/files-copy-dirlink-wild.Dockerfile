@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY dlin? /l1/
+COPY li* /l2/

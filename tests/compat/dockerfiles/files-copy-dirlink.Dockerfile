@@ -1,0 +1,4 @@
+FROM corpus-tree
+COPY dlink /l1
+COPY dlink/ /l2/
+COPY dlink/sub /l3

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY ignored/keep /x
+COPY ignored/ /y/

@@ -1,0 +1,4 @@
+FROM corpus-tree
+COPY ignored /i
+COPY d /d
+COPY *.log /l/

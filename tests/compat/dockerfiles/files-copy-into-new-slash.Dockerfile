@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY a.txt b.txt /w/x/
+COPY d /v/x/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY v/real /real
+COPY v/real/ /

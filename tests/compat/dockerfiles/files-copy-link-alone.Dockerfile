@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY link /l1
+COPY linklink /l2

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY link /real/sub/old
+COPY d/up /real/one

@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY link linklink d/dirlink /links/

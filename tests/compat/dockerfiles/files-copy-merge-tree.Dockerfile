@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY d /full
+COPY e/sub /full/sub

@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY b.txt exe suid sgid ro zero empty /modes/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY nope* /t/
+COPY nope* a.txt /u/

@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY a.txt /var/rel

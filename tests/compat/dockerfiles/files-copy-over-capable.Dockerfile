@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY a.txt /real/capable
+COPY exe /real/suid

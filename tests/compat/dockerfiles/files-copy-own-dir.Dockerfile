@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY d700/no /n
+COPY d700 /m/

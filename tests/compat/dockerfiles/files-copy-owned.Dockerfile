@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY owned setgid /o/

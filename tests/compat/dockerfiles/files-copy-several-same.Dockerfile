@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY d/f a.txt d/f /t/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY special /p1
+COPY special /p2/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY d700 /
+COPY sticky /

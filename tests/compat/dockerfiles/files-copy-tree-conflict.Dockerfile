@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY p /full/a/b

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY w /real
+COPY w/ /real/sub

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY nïx /ünï
+COPY nïx/日本* /

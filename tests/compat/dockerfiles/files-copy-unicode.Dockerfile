@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY n* /u/
+COPY ["with space", "/sp ace"]

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY */*.txt /w/
+COPY d*/ /x/

@@ -1,0 +1,3 @@
+FROM corpus-tree
+COPY p/*/*.txt /w/
+COPY d/s*/ /x/

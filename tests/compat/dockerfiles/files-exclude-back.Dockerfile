@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY --exclude=*.md --exclude=!x.md e /e1

@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY --exclude=up --exclude=sub* d /e1

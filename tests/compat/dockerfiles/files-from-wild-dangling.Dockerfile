@@ -1,0 +1,2 @@
+FROM corpus-tree
+COPY --from=corpus-tree /real/* /x/

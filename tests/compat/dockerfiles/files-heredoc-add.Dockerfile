@@ -1,0 +1,4 @@
+FROM corpus-tree
+ADD <<EOF a.txt /h/
+x
+EOF

@@ -1,0 +1,7 @@
+FROM corpus-tree
+COPY <<EOF /h/x/f
+EOF
+COPY <<-EOF /h/g
+	one
+		two
+EOF

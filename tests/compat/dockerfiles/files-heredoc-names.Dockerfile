@@ -1,0 +1,6 @@
+FROM corpus-tree
+COPY <<"ab" <<x /h/
+A
+ab
+B
+x

@@ -1,0 +1,5 @@
+FROM corpus-tree
+USER app
+COPY <<EOF /h/f
+x
+EOF

@@ -1,0 +1,4 @@
+FROM corpus-tree
+COPY a.txt <<EOF d /h/
+x
+EOF

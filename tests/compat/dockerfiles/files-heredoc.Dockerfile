@@ -1,0 +1,6 @@
+FROM corpus-tree
+COPY <<a <<"b" /h/
+one $P
+a
+two $P
+b

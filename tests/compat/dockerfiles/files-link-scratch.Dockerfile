@@ -1,0 +1,3 @@
+FROM scratch
+COPY --link d /x
+COPY --link . /y/z

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN --mount=type=tmpfs,target=/etc ls /etc > /seen

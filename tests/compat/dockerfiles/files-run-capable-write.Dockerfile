@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN echo x >> /real/capable

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN touch /dev/newfile; ls /dev/newfile

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN chmod 700 /etc

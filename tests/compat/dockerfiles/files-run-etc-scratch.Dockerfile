@@ -1,0 +1,3 @@
+FROM scratch
+COPY --from=corpus-tree /bin /bin
+RUN rm -r /bin && ls 2>/dev/null || true

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN echo name > /etc/hostname; rm -f /etc/group

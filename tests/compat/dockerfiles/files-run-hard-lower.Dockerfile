@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN ln /full/a /full/sub/linked

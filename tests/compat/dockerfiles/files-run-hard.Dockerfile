@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN cd /real && ln one three && echo more >> one

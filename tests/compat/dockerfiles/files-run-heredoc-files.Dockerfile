@@ -1,0 +1,6 @@
+FROM corpus-tree
+RUN cat <<a <<b > /x
+one
+a
+two
+b

@@ -1,0 +1,5 @@
+FROM corpus-tree
+RUN <<EOF
+echo $P > /one
+mkdir /two
+EOF

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN --network=none touch /y

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN rm -r /full && mkdir /full

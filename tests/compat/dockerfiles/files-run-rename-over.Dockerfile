@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN mv /full/a /full/b

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN rm /full/a && mkdir -p /full/a/b

@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN rm -r /full/sub && mkdir -p /full/sub/new && touch /full/sub/new/f

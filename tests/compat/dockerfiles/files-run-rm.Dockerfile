@@ -1,0 +1,3 @@
+FROM corpus-tree
+RUN rm /full/a && rm -r /full/sub
+RUN rm -r /full

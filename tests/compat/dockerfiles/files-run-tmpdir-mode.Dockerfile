@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN rm -rf /tmp && mkdir /tmp

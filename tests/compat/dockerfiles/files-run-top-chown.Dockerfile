@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN chown 5:6 /

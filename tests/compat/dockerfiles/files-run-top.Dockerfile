@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN chmod 711 / && touch /x

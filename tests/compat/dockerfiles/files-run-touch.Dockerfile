@@ -1,0 +1,2 @@
+FROM corpus-tree
+RUN touch /full/a /full

@@ -1,0 +1,4 @@
+FROM scratch
+COPY own /o
+COPY own/suid /f
+COPY own/link /l

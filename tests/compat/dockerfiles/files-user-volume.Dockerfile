@@ -1,0 +1,5 @@
+FROM corpus-tree
+USER app
+VOLUME /home/app/v
+WORKDIR /home/app/v/w
+COPY a.txt .

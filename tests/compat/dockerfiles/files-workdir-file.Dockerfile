@@ -1,0 +1,2 @@
+FROM corpus-tree
+WORKDIR /full/a/x

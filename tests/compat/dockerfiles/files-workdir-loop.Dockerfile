@@ -1,0 +1,3 @@
+FROM corpus-tree
+RUN ln -s loop /loop
+WORKDIR /loop/x

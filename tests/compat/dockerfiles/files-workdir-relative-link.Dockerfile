@@ -1,0 +1,4 @@
+FROM corpus-tree
+WORKDIR /var/rel
+COPY a.txt .
+RUN echo x > y

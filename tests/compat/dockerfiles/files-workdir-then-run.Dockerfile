@@ -1,0 +1,4 @@
+FROM corpus-tree
+WORKDIR /w/x
+RUN touch y
+WORKDIR /w/x

@@ -1,0 +1,5 @@
+FROM corpus-tree
+USER nobodyhere
+WORKDIR /w/x
+USER app:nogrouphere
+WORKDIR /w/y

@@ -1,0 +1,4 @@
+FROM corpus-tree
+WORKDIR /real/../full/./x/../y
+WORKDIR ../../z
+RUN pwd > /where

@@ -1,0 +1,4 @@
+FROM corpus-tree
+USER app
+WORKDIR /home/app
+WORKDIR /root/x

@@ -1,0 +1,3 @@
+FROM scratch
+USER 5:6
+WORKDIR /w/x

@@ -1,0 +1,1 @@
+"""The project's own suites inside virtual machines with the kernels, init and security modules that users have."""

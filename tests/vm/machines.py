@@ -1,0 +1,129 @@
+"""The machines: what is installed, how it is booted, and what of the suites runs there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PACKAGES = (
+    "apparmor,busybox-static,ca-certificates,dbus,docker-registry,e2fsprogs,git,gnupg,initramfs-tools,iproute2,"
+    "libpam-systemd,linux-image-cloud-amd64,nftables,openssh-client,openssl,procps,python3,runc,strace,systemd-sysv,udev,xz-utils,zstd"
+)
+"""What every machine has: Debian's kernel for clouds, systemd, and what the suites need."""
+
+CORE = (
+    "tests/integration/test_run.py tests/integration/test_cgroup_native.py tests/integration/test_kill.py "
+    "tests/integration/test_pause.py tests/integration/test_resources.py tests/security/test_apparmor.py"
+)
+
+FILES = (
+    "tests/integration/test_run.py tests/integration/test_images.py tests/integration/test_volumes.py "
+    "tests/integration/test_build.py tests/integration/test_storage_size.py tests/hosts/test_quota.py "
+    "tests/hosts/test_reflinks.py"
+)
+"""Where the data root's file system matters."""
+
+NETWORK = (
+    "tests/integration/test_network_containers.py tests/integration/test_network_hosts.py "
+    "tests/integration/test_network_connect.py tests/hosts/test_firewall.py tests/hosts/test_sctp.py"
+)
+
+
+REBOOT = """\
+tests/vm/inside/reboot/first.py reboot
+tests/vm/inside/reboot/second.py crash
+tests/vm/inside/reboot/third.py"""
+"""A boot a line; the last word is how it ends."""
+
+
+@dataclass(frozen=True)
+class Machine:
+    """One machine. ``suite`` is Debian's release; ``python`` the version of its python3."""
+
+    name: str
+    suite: str
+    python: str
+    packages: str = ""
+    cmdline: str = ""
+    setup: str = ""
+    """A shell script that runs in the root directory of the image while it is made."""
+    memory_mib: int = 2048
+    cpus: int = 2
+    data: str = "ext4"
+    """The filesystem of the data root."""
+    tests: str = CORE
+
+    @property
+    def every_package(self) -> str:
+        """The packages, for mmdebstrap."""
+        return f"{PACKAGES},{self.packages}" if self.packages else PACKAGES
+
+
+LEGACY = "systemd.unified_cgroup_hierarchy=0 SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"
+
+SELINUX = """\
+printf 'SELINUX=enforcing\\nSELINUXTYPE=default\\n' >etc/selinux/config
+mkdir -p etc/systemd/system/job.service.d
+cat >etc/systemd/system/job.service.d/selinux.conf <<'END'
+[Service]
+SELinuxContext=unconfined_u:unconfined_r:unconfined_t:s0-s0:c0.c1023
+ExecStart=
+ExecStart=/bin/sh -c 'mkdir -p /job && mount -o noatime,context=system_u:object_r:lib_t:s0 /dev/vdb /job \
+&& exec /bin/sh /job/run'
+END
+chroot . setfiles -F /etc/selinux/default/contexts/files/file_contexts /
+"""
+"""Debian's own policy, which has the containers' types; every file gets its label while the image is made. The job is
+what root is after a login: unconfined; the project's files are labelled as what pip installs."""
+
+STRICT = """cat >etc/nftables.conf <<'END'
+#!/usr/sbin/nft -f
+flush ruleset
+table inet filter {
+  chain input {
+    type filter hook input priority filter; policy drop;
+    iif lo accept
+    ct state vmap { established : accept, related : accept, invalid : drop }
+    meta l4proto { icmp, ipv6-icmp } accept
+    tcp dport 22 accept
+  }
+  chain forward {
+    type filter hook forward priority filter; policy drop;
+  }
+  chain output {
+    type filter hook output priority filter; policy accept;
+  }
+}
+END
+chroot . systemctl enable nftables"""
+"""A host that lets nothing in but SSH, and forwards nothing."""
+
+UFW = "sed -i s/^ENABLED=.*/ENABLED=yes/ etc/ufw/ufw.conf; chroot . systemctl enable ufw"
+"""Its defaults: nothing in, nothing routed."""
+
+MACHINES = {
+    machine.name: machine
+    for machine in (
+        Machine("debian13", "trixie", "3.13"),
+        Machine("debian12", "bookworm", "3.11"),
+        Machine("debian12-v1", "bookworm", "3.11", cmdline=f"{LEGACY} systemd.legacy_systemd_cgroup_controller=1"),
+        Machine("debian12-hybrid", "bookworm", "3.11", cmdline=f"{LEGACY} systemd.legacy_systemd_cgroup_controller=0"),
+        Machine("xfs", "trixie", "3.13", packages="xfsprogs,btrfs-progs", data="xfs", tests=FILES),
+        Machine("btrfs", "trixie", "3.13", packages="xfsprogs,btrfs-progs", data="btrfs", tests=FILES),
+        Machine("firewall", "trixie", "3.13", setup=STRICT, tests=NETWORK),
+        Machine("ufw", "trixie", "3.13", packages="ufw", setup=UFW, tests=NETWORK),
+        Machine("no-ipv6", "trixie", "3.13", cmdline="ipv6.disable=1"),
+        Machine("reboot", "trixie", "3.13", tests=REBOOT),
+        Machine("small", "trixie", "3.13", memory_mib=512, cpus=1),
+        Machine(
+            "selinux",
+            "trixie",
+            "3.13",
+            packages="selinux-policy-default,policycoreutils,selinux-utils,attr",
+            cmdline="security=selinux selinux=1 enforcing=1",
+            setup=SELINUX,
+            tests="tests/hosts/test_selinux.py tests/integration/test_run.py tests/integration/test_exec.py "
+            "tests/integration/test_mounts.py tests/integration/test_volumes.py tests/integration/test_cp.py "
+            "tests/integration/test_build_run.py tests/integration/test_isolation.py",
+        ),
+    )
+}
