@@ -60,11 +60,7 @@ def test_caller_killed_at_any_moment(cli_image: Cli, roots: Roots) -> None:
         return not cli_image.ok("ps", "-aq").split() and not mounted(roots)
 
     wait_for(gone, 20, "the end of all containers and mounts")
-    # A client that is killed right between a container's removal and that of its volume leaves this without a user.
-    volumes = set(cli_image.ok("volume", "ls", "-q").split())
-    assert len(volumes - {"named", "mem"}) <= 1
-    cli_image.ok("volume", "prune", "--force")
-    assert set(cli_image.ok("volume", "ls", "-q").split()) == volumes & {"named", "mem"}
+    assert set(cli_image.ok("volume", "ls", "-q").split()) <= {"named", "mem"}
     assert cli_image.ok("run", "--rm", "--network", "none", "-v", "named:/full", "vol", "ls", "/full").split()
     assert_clean(cli_image, roots)
 

@@ -22,6 +22,7 @@ import pytest
 import minidock
 from minidock.containers import liveness
 from minidock.containers.container import Container
+from minidock.containers.logs import Log
 from minidock.errors import InvalidArgument, Timeout, Unsupported
 from tests.conftest import Cli, Roots, wait_for
 
@@ -243,6 +244,30 @@ def test_a_deadline(engine: minidock.Engine, busybox: str) -> None:
             next(lines)
     with pytest.raises(InvalidArgument):
         next(iter(log))
+
+
+def test_closed_while_others_read(engine: minidock.Engine, busybox: str) -> None:
+    """Each reader ends at once when its log is closed, though nothing is written, and stays closed."""
+    c = run(engine, busybox, "echo begun; exec sleep 600", network_mode="none")
+    logs = [c.logs(stream=True, follow=True, timeout=600) for _ in range(60)]
+    begun, over = threading.Semaphore(0), threading.Semaphore(0)
+
+    def read(log: Log) -> None:
+        with pytest.raises(InvalidArgument, match="it is closed"):
+            for _ in log:
+                begun.release()
+        over.release()
+
+    threads = [threading.Thread(target=read, args=(log,), daemon=True) for log in logs]
+    for thread in threads:
+        thread.start()
+    for _ in threads:
+        assert begun.acquire(timeout=30)
+    for log in logs:
+        log.close()
+    for _ in threads:
+        assert over.acquire(timeout=30)
+    c.remove(force=True)
 
 
 def test_removed_while_it_is_followed(engine: minidock.Engine, busybox: str) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests import rootfs
 from tests.vm import images
-from tests.vm.machines import Machine
+from tests.vm.machines import CMDLINE, Machine
 
 PROJECT = Path(__file__).parents[2]
 
@@ -73,6 +73,7 @@ def _job(machine: Machine, tests: str, folder: Path) -> Path:
     shutil.copy(images.INSIDE / "run", job / "run")
     (job / "tests").write_text(f"{tests}\n")
     (job / "data").write_text(machine.data)
+    (job / "prepare").write_text(machine.prepare)
     disk = folder / "job.img"
     images.mkfs(disk, job, 3072)
     shutil.rmtree(job)
@@ -99,7 +100,7 @@ def booted(machine: Machine, tests: str, folder: Path, *, stays: bool = False) -
         "qemu-system-x86_64", "-accel", accelerator(), "-cpu", "max", "-smp", str(machine.cpus),
         "-m", str(machine.memory_mib), "-nodefaults", "-no-user-config", "-display", "none",
         "-kernel", str(root.kernel), "-initrd", str(root.initrd),
-        "-append", f"root=/dev/vda rw console=ttyS0 quiet panic=-1 {machine.cmdline}",
+        "-append", f"root=/dev/vda rw console=ttyS0 quiet panic=-1 {CMDLINE} {machine.cmdline}",
         "-drive", f"file={root.image},format=raw,if=virtio,snapshot=on,cache=unsafe",
         "-drive", f"file={job},format=raw,if=virtio,cache=unsafe",
         "-drive", f"file={data},format=raw,if=virtio,cache=unsafe",

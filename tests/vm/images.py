@@ -68,6 +68,8 @@ def disk(machine: Machine) -> Disk:
                 [
                     "mmdebstrap", "--quiet", "--variant=minbase", f"--include={machine.every_package}",
                     "--aptopt=Apt::Install-Recommends false", "--components=main",
+                    # A mirror may keep Debian's unstable release as it was on some day.
+                    f"--aptopt=Acquire::Check-Valid-Until {str(machine.suite != 'sid').lower()}",
                     "--dpkgopt=path-exclude=/usr/share/doc/*", "--dpkgopt=path-exclude=/usr/share/man/*",
                     "--dpkgopt=path-exclude=/usr/share/locale/*", f"--customize-hook=cp -r {INSIDE}/root/. \"$1\"",
                     f"--customize-hook=cd \"$1\"; {machine.setup or ':'}", machine.suite, str(root),

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from minidock.containers.record import Record
     from minidock.store.containers import ContainerRow
+    from minidock.store.workspace import Workspace
 
 _Result = TypeVar("_Result")
 KILLED = 128 + 9
@@ -457,13 +458,26 @@ class Settling(Base):
         """
         table = self.store.containers
         row = table.find(container_id)
+        if row is None:
+            return
+        record = records.decode(row.record)
+        anonymous = volumes or record.host_config.auto_remove or record.owned
+        taken: list[str] = []
+        with_it = None
+        if record.mounts and anonymous:
+            from minidock.containers.mounts import living
+
+            def with_it(trash: Workspace) -> None:
+                taken.extend(living.remove_with(self, record, trash))
+
         try:
             try:
-                table.remove(container_id, check, later=cleaner.later if later else None)
+                table.remove(container_id, check, later=cleaner.later if later else None, with_it=with_it)
             except (NoSpace, OSError) as error:
                 if isinstance(error, OSError) and error.errno != errno.ENOSPC:
                     raise
                 # Even taking a row away needs a little space: that kept for it, and that of the files which go anyway.
+                taken.clear()
                 row = table.find(container_id)
                 if row is None:
                     return
@@ -481,15 +495,13 @@ class Settling(Base):
                 table.remove(container_id, check)
         except ContainerNotFound:
             return
-        if row is not None:
-            record = records.decode(row.record)
-            if row.state == states.RUNNING:
-                self._let_volumes_go(record)
-            self.emit(record, "destroy")
-            if record.mounts:
-                from minidock.containers.mounts import living
+        if row.state == states.RUNNING:
+            self._let_volumes_go(record)
+        self.emit(record, "destroy")
+        if record.mounts:
+            from minidock.containers.mounts import living
 
-                living.removed(self, record, anonymous=volumes or record.host_config.auto_remove or record.owned)
+            living.removed(self, record, taken, anonymous=anonymous)
 
 
 def _names(folder: str) -> list[str]:

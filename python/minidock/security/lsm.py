@@ -69,7 +69,7 @@ def labels(
             warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
         if has_selinux and selinux is not False:
             disable = options.label_disable or (privileged and not options.labels)
-            made = _native.selinux_labels(list(options.labels.items()), disable, used_levels())
+            made = _native.selinux_labels(list(options.labels.items()), disable, set() if disable else used_levels())
             process, mount = (label or None for label in made)
         elif options.labels:
             why = "selinux-enabled is false" if has_selinux else "the kernel has no SELinux"

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_GONE = select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR
+
+
+def _has_gone(fd: int) -> bool:
+    look = select.poll()
+    look.register(fd, _GONE)
+    return bool(look.poll(0))
+
+
 class Watch:
     """Calls a function when the other end of a socket is closed, or the server stops."""
 
@@ -32,7 +41,7 @@ class Watch:
         with self._lock:
             closed = self._closed
             self._calls[fd] = call
-            self._epoll.register(fd, select.EPOLLRDHUP | select.EPOLLHUP | select.EPOLLERR | select.EPOLLONESHOT)
+            self._epoll.register(fd, _GONE | select.EPOLLONESHOT)
         if closed:
             call()
         try:
@@ -57,6 +66,7 @@ class Watch:
         while not self._closed:
             for fd, _ in self._epoll.poll():
                 with self._lock:
-                    call = self._calls.pop(fd, None)
+                    # The number may be another client's by now, who is there.
+                    call = self._calls.pop(fd) if fd in self._calls and _has_gone(fd) else None
                 if call is not None:
                     call()

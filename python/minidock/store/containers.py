@@ -139,11 +139,13 @@ class ContainerTable:
         container_id: str,
         check: Callable[[ContainerRow], None] | None = None,
         later: Callable[[Workspace], None] | None = None,
+        with_it: Callable[[Workspace], None] | None = None,
     ) -> None:
         """Remove a container's row and directory, by full id; its image goes with it if that was only kept for it.
 
-        ``check`` sees the row inside the transaction and raises to forbid it. ``later`` takes over the workspace that
-        holds the files, and closes it at some time. Raises ContainerNotFound.
+        ``check`` sees the row inside the transaction and raises to forbid it. ``with_it`` removes in the same
+        transaction what goes together with the row, its files into the workspace. ``later`` takes over the workspace
+        that holds the files, and closes it at some time. Raises ContainerNotFound.
         """
         with contextlib.ExitStack() as stack:
             trash = stack.enter_context(Workspace(self.paths, f"remove-{container_id[:12]}", repair=True))
@@ -157,6 +159,8 @@ class ContainerTable:
                 self.database.execute("DELETE FROM containers WHERE id = ?", (container_id,))
                 if rows[0].image_id is not None:
                     garbage = drop_hidden_image(self.database, rows[0].image_id)
+                if with_it is not None:
+                    with_it(trash)
             # After the commit: if this process dies in between, its workspace tells the next one to repair.
             discard(trash, self.paths.container(container_id))
             if garbage is not None:

@@ -19,7 +19,7 @@ from minidock.volumes.record import DRIVER, decode
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from minidock.store.volumes import VolumeTable
+    from minidock.store.volumes import VolumeRow, VolumeTable
 
 
 def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]:
@@ -60,6 +60,17 @@ def remove(table: VolumeTable, names: Sequence[str]) -> dict[str, MinidockError]
         elif name not in removed:
             outcome[name] = VolumeNotFound(f"get {name}: no such volume")
     return outcome
+
+
+def remove_with(table: VolumeTable, rows: Sequence[VolumeRow], trash: Workspace) -> list[str]:
+    """Remove those of some volumes that no container has and nothing is mounted in, as part of a transaction.
+
+    Returns their names. The files are in ``trash`` then.
+    """
+    names = [row.name for row in rows if not decode(row.record).is_mounted]
+    inside = _mounted_inside(table, names)
+    removed, _ = table.remove([name for name in names if name not in inside], trash)
+    return removed
 
 
 def _mounted_inside(table: VolumeTable, names: Sequence[str]) -> dict[str, str]:

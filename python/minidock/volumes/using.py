@@ -1,7 +1,7 @@
 """What containers do with volumes: the part of ``minidock.volumes`` that ``minidock.containers`` knows.
 
 In this order: :func:`claim` with the container's row, :func:`created` afterwards, :func:`fill`; :func:`mount` before
-every start and :func:`unmount` after every end; :func:`remove_anonymous` after the container's row is gone.
+every start and :func:`unmount` after every end; :func:`remove_with` with the container's row.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from minidock.engine import Engine
+    from minidock.store.workspace import Workspace
 
 
 class Wanted(Struct):
@@ -130,6 +131,21 @@ def remove_anonymous(engine: Engine, names: Sequence[str]) -> None:
         from minidock.volumes import removing
 
         removing.remove(engine.store.volumes, rows)
+
+
+def remove_with(engine: Engine, names: Sequence[str], trash: Workspace) -> list[str]:
+    """As :func:`remove_anonymous` within somebody's transaction, only those that are directories; returns which."""
+    rows = [row for row in engine.store.volumes.some(names) if row.anonymous]
+    if not rows:
+        return []
+    from minidock.volumes import removing
+
+    return removing.remove_with(engine.store.volumes, rows, trash)
+
+
+def removed_event(engine: Engine, name: str) -> None:
+    """Tell those who follow events that a volume is gone."""
+    events.append(engine.store.paths, "volume", "destroy", name, {"driver": "local"})
 
 
 def mounted_event(

@@ -18,6 +18,7 @@ pub mod process;
 pub mod rootfs;
 pub mod security;
 pub mod snapshot;
+pub mod stop;
 pub mod supervisor;
 pub mod sys;
 pub mod volume;

@@ -1,10 +1,11 @@
 //! Events: appended to a data root's `events` directory, and read there.
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use minidock_core::events::{self, Batch, Event, Range, Reader, Stop};
+use minidock_core::events::{self, Batch, Event, Range, Reader};
+use minidock_core::stop::Stop;
 use minidock_core::{Context, Error};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -38,7 +39,15 @@ pub fn event_append(
 pub struct EventReader {
     /// None: closed.
     reader: Mutex<Option<Reader>>,
-    stop: Stop,
+    /// Taken by the one who closes: it is a descriptor, and the object may live on.
+    stop: Mutex<Option<Arc<Stop>>>,
+}
+
+impl EventReader {
+    fn stop(&self) -> Option<Arc<Stop>> {
+        let stop = self.stop.lock().unwrap_or_else(PoisonError::into_inner);
+        stop.clone()
+    }
 }
 
 #[pymethods]
@@ -60,7 +69,9 @@ impl EventReader {
         py.detach(|| {
             Ok(Self {
                 reader: Mutex::new(Some(Reader::new(&dir, range)?)),
-                stop: Stop::new().context("open events", || dir.display().to_string())?,
+                stop: Mutex::new(Some(Arc::new(
+                    Stop::new().context("open events", || dir.display().to_string())?,
+                ))),
             })
         })
         .map_err(|e: Error| raise(&e))
@@ -80,11 +91,12 @@ impl EventReader {
             Some(Err(_)) => return Err(invalid("read events", "", why)),
             Some(Ok(timeout)) => Instant::now().checked_add(timeout),
         };
+        let stop = self.stop();
         let batch = detached(py, |interrupt| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-            match reader.as_mut() {
-                Some(reader) => reader.next(&self.stop, until, interrupt),
-                None => Ok(Batch::End),
+            match (reader.as_mut(), stop) {
+                (Some(reader), Some(stop)) => reader.next(&stop, until, interrupt),
+                _ => Ok(Batch::End),
             }
         })?;
         Ok(match batch {
@@ -95,7 +107,14 @@ impl EventReader {
     }
 
     fn close(&self, py: Python<'_>) {
-        self.stop.stop();
+        let stop = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(stop) = stop {
+            stop.stop();
+        }
         py.detach(|| {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             *reader = None;

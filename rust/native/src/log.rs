@@ -1,11 +1,14 @@
 //! `LogReader`: the log of a container, in batches.
 use std::collections::HashMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use minidock_core::Error;
 use minidock_core::log::Stream;
 use minidock_core::log::read::{Attributes, Format, More, Reader, Style, Wanted};
+use minidock_core::stop::Stop;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
@@ -24,6 +27,9 @@ type Known = Option<(Arc<Attributes>, Py<PyAny>)>;
 #[pyclass(frozen, module = "minidock._native")]
 pub struct LogReader {
     inner: Mutex<Option<Reader>>,
+    closed: AtomicBool,
+    /// Taken by the one who closes: it is a descriptor, and the object may live on.
+    stop: Mutex<Option<Arc<Stop>>>,
     /// The last attributes, as Python has them.
     known: Mutex<Known>,
 }
@@ -38,8 +44,8 @@ impl LogReader {
         detached(py, |interrupted| {
             let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
             match inner.as_mut() {
-                Some(reader) => work(reader, interrupted),
-                None => Err(minidock_core::Error::new(
+                Some(reader) if !self.closed.load(Ordering::Acquire) => work(reader, interrupted),
+                _ => Err(minidock_core::Error::new(
                     minidock_core::Kind::Invalid,
                     "read log",
                     "",
@@ -121,11 +127,16 @@ impl LogReader {
             stderr,
             follow,
         };
-        let reader = py
-            .detach(|| Reader::open(&path, format, wanted, directory.as_deref(), process))
-            .map_err(|e| raise(&e))?;
+        let opened = py.detach(|| {
+            let mut reader = Reader::open(&path, format, wanted, directory.as_deref(), process)?;
+            let stop = reader.stop()?;
+            Ok((reader, stop))
+        });
+        let (reader, stop) = opened.map_err(|e: Error| raise(&e))?;
         Ok(Self {
             inner: Mutex::new(Some(reader)),
+            closed: AtomicBool::new(false),
+            stop: Mutex::new(stop),
             known: Mutex::new(None),
         })
     }
@@ -176,7 +187,17 @@ impl LogReader {
         self.with(py, |reader, _| reader.stop_following())
     }
 
-    fn close(&self) {
-        *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn close(&self, py: Python<'_>) {
+        self.closed.store(true, Ordering::Release);
+        let stop = self
+            .stop
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(stop) = stop {
+            stop.stop();
+        }
+        // Who reads may want the interpreter before it gives the reader back.
+        py.detach(|| *self.inner.lock().unwrap_or_else(PoisonError::into_inner) = None);
     }
 }

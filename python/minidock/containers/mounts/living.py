@@ -244,9 +244,23 @@ def after_end(settling: Settling, record: Record) -> None:
         using.unmounted_event(settling.engine, record.id, name)
 
 
-def removed(settling: Settling, record: Record, *, anonymous: bool) -> None:
-    """Let go of the volumes of a container that is gone; with ``anonymous`` those without a name go too."""
+def remove_with(settling: Settling, record: Record, trash: Workspace) -> list[str]:
+    """Remove the anonymous volumes that only this container has; part of the transaction that removes its row.
+
+    Returns their names. Those with a file system of their own are left to :func:`removed`, which unmounts it first.
+    """
     names = list(dict.fromkeys(one.name for one in record.mounts if one.type == "volume"))
+    return using.remove_with(settling.engine, names, trash) if names else []
+
+
+def removed(settling: Settling, record: Record, taken: Sequence[str], *, anonymous: bool) -> None:
+    """Let go of the volumes of a container that is gone; with ``anonymous`` those without a name go too.
+
+    ``taken`` went with its row.
+    """
+    for name in taken:
+        using.removed_event(settling.engine, name)
+    names = list(dict.fromkeys(one.name for one in record.mounts if one.type == "volume" and one.name not in taken))
     if not names:
         return
     with contextlib.suppress(MinidockError):

@@ -18,7 +18,6 @@ mod watch;
 pub use append::append;
 pub use reader::{Batch, Range, Reader};
 pub use record::{LINE_MAX, TEXT_MAX};
-pub use watch::Stop;
 
 use std::collections::BTreeMap;
 

@@ -8,9 +8,10 @@ use rustix::io::{Errno, pread};
 
 use super::append::{directory, last_in, now, segment, size};
 use super::record::{LINE_MAX, STAMP_MAX, stamp};
-use super::watch::{Stop, Watch, Woken};
+use super::watch::{Watch, Woken};
 use super::{CURRENT, PREVIOUS};
 use crate::error::{Context, Error, Kind, Result};
+use crate::stop::Stop;
 use crate::supervisor::Interrupt;
 
 /// How much is read at once; many lines.

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::append::append_at;
 use super::*;
+use crate::stop::Stop;
 
 /// A directory of events that does not exist yet, removed at the end.
 struct Dir(PathBuf);

@@ -3,30 +3,16 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
-use rustix::io::{Errno, write};
+use rustix::io::Errno;
+
+use crate::stop::Stop;
 
 /// How often it is looked where the host has no inotify instance left.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long one wait for a time of day may be: the clock may be set meanwhile.
 const CLOCK: Duration = Duration::from_secs(1);
-
-/// Wakes a reader that waits, from another thread, for good.
-#[derive(Debug)]
-pub struct Stop(OwnedFd);
-
-impl Stop {
-    /// One that has not happened.
-    pub fn new() -> rustix::io::Result<Self> {
-        eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).map(Self)
-    }
-
-    /// From now on no reader that has it waits.
-    pub fn stop(&self) {
-        let _ = write(&self.0, &1u64.to_ne_bytes());
-    }
-}
 
 /// What ended a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,7 +80,7 @@ impl Watch {
             tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: limit.subsec_nanos().into(),
         });
-        let mut fds = vec![PollFd::new(&stop.0, PollFlags::IN)];
+        let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
         if let Some(inotify) = &self.inotify {
             fds.push(PollFd::new(inotify, PollFlags::IN));
         }

@@ -20,7 +20,8 @@ pub use record::{Attributes, Format, Record};
 pub use text::{Style, Text};
 
 use super::split::Stream;
-use crate::Result;
+use crate::stop::Stop;
+use crate::{Context, Result};
 use files::{Header, Opened, inode, snapshot};
 use source::{Source, tail};
 use watch::Watch;
@@ -167,6 +168,12 @@ impl Reader {
     #[must_use]
     pub fn has_process(&self) -> bool {
         self.watch.as_ref().is_some_and(Watch::has_process)
+    }
+
+    /// What makes a wait for records in another thread end at once; nothing where none are waited for.
+    pub fn stop(&mut self) -> Result<Option<Arc<Stop>>> {
+        let stop = self.watch.as_mut().map(Watch::stop).transpose();
+        stop.context("follow log", || self.path.display().to_string())
     }
 
     /// The container has ended: what its log holds now is all that is wanted.

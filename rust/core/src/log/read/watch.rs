@@ -1,11 +1,14 @@
 //! Waiting for a log to grow or to be rotated, and for the container's end.
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
+
+use crate::stop::Stop;
 
 /// Where the host has no inotify instance left, things are looked at this often.
 const INSTEAD: Duration = Duration::from_millis(50);
@@ -15,6 +18,7 @@ const INSTEAD: Duration = Duration::from_millis(50);
 pub struct Watch {
     inotify: Option<OwnedFd>,
     process: Option<OwnedFd>,
+    stop: Option<Arc<Stop>>,
 }
 
 impl Watch {
@@ -34,7 +38,18 @@ impl Watch {
                     .iter()
                     .all(|path| inotify::add_watch(fd, *path, flags).is_ok())
             });
-        Self { inotify, process }
+        Self {
+            inotify,
+            process,
+            stop: None,
+        }
+    }
+
+    /// What makes another thread's waits end at once.
+    pub fn stop(&mut self) -> rustix::io::Result<Arc<Stop>> {
+        let made = Arc::new(Stop::new()?);
+        self.stop = Some(made.clone());
+        Ok(made)
     }
 
     /// Waits until something has happened, at most so long; false if a signal interrupted it.
@@ -44,11 +59,9 @@ impl Watch {
         } else {
             limit.min(INSTEAD)
         };
-        let fds: Vec<BorrowedFd<'_>> = [&self.inotify, &self.process]
-            .into_iter()
-            .flatten()
-            .map(AsFd::as_fd)
-            .collect();
+        let stop = self.stop.as_deref().map(AsFd::as_fd);
+        let own = [&self.inotify, &self.process].into_iter().flatten();
+        let fds: Vec<BorrowedFd<'_>> = stop.into_iter().chain(own.map(AsFd::as_fd)).collect();
         let mut fds: Vec<PollFd<'_>> = fds
             .iter()
             .map(|fd| PollFd::new(fd, PollFlags::IN))
