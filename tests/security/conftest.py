@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
-import os
-import platform
-import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,23 +11,11 @@ from pathlib import Path
 import pytest
 
 import minidock
+from tests import programs
 from tests.conftest import Roots
-from tests.rootfs import CACHE, busybox_tar
+from tests.rootfs import busybox_tar
 
 Entry = tarfile.TarInfo | tuple[str, bytes]
-
-
-def probe_binary() -> bytes:
-    """The compiled probe; cached outside the repository by its source and machine."""
-    source = Path(__file__).with_name("probe.c")
-    key = hashlib.sha256(source.read_bytes() + platform.machine().encode()).hexdigest()[:16]
-    target = CACHE / f"probe-{key}"
-    if not target.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        made = target.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-static", "-O1", "-Wall", "-Werror", "-o", str(made), str(source)], check=True)
-        made.rename(target)
-    return target.read_bytes()
 
 
 def with_entries(*entries: Entry, without: tuple[str, ...] = ()) -> bytes:
@@ -44,7 +28,7 @@ def with_entries(*entries: Entry, without: tuple[str, ...] = ()) -> bytes:
             tar.addfile(member, base.extractfile(member) if member.isreg() else None)
         info = tarfile.TarInfo("bin/probe")
         info.mode = 0o755
-        data = probe_binary()
+        data = programs.PROBE.made().read_bytes()
         info.size = len(data)
         tar.addfile(info, io.BytesIO(data))
         for entry in entries:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tests import rootfs
+from tests import programs, rootfs
 from tests.vm import images
 from tests.vm.machines import CMDLINE, Machine
 
@@ -65,8 +65,8 @@ def _job(machine: Machine, tests: str, folder: Path) -> Path:
     cache.mkdir()
     shutil.copy(rootfs.busybox_tar(), cache)
     # What a machine without a compiler and a mirror cannot make: programs, and images of Debian if whole folders run.
-    wanted = [*rootfs.CACHE.glob("probe-*"), *rootfs.CACHE.glob("agent-*")]
-    if any("/test_" not in word for word in tests.split()):
+    wanted = [programs.PROBE.made(), programs.AGENT.made()]
+    if any("/test_" not in word for word in tests.split() or ["tests"]):
         wanted += [rootfs.debian_tar(), rootfs.servers_tar(), rootfs.mariadb_tar()]
     for path in wanted:
         shutil.copy(path, cache)
