@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.packaging.installs import interpreter
 from tests.rootfs import CACHE
 from tests.vm.machines import Machine
 
@@ -103,11 +104,13 @@ def site(python: str) -> Path:
         platforms = [f"--platform=manylinux_2_{minor}_x86_64" for minor in (28, 27, 24, 17, 5)]
         subprocess.run(
             [
-                "python3", "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:",
+                "python3", "-m", "pip", "install", "--quiet", "--no-deps", "--only-binary=:all:", "--no-compile",
                 f"--python-version={python}",
                 "--implementation=cp", *platforms, f"--target={target}", *wanted,
             ],
             check=True,
         )  # fmt: skip
+        if compiler := interpreter(python):
+            subprocess.run([compiler, "-m", "compileall", "-q", "-j", "2", str(target)], check=False)
 
-    return _cached(f"site-{python}-{hashlib.sha256(repr(wanted).encode()).hexdigest()[:16]}", make)
+    return _cached(f"site-{python}-{hashlib.sha256(repr((wanted, 2)).encode()).hexdigest()[:16]}", make)

@@ -11,7 +11,10 @@ PACKAGES = (
 )
 """What every machine has: Debian's kernel for clouds, systemd, and what the suites need."""
 
-CMDLINE = "mitigations=off systemd.mask=systemd-networkd-wait-online.service"
+CMDLINE = (
+    "mitigations=off systemd.condition-first-boot=no systemd.mask=systemd-firstboot.service"
+    " systemd.mask=systemd-networkd-wait-online.service"
+)
 """For every machine: emulated, page tables that change with every system call cost half of the time."""
 
 CORE = (

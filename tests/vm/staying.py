@@ -66,7 +66,10 @@ def _send(name: str, script: str) -> tuple[Path, int]:
 
 
 def _alive(folder: Path) -> object:
-    return None if Path(f"/proc/{(folder / 'pid').read_text()}").exists() else "ended"
+    try:
+        return None if Path(f"/proc/{(folder / 'pid').read_text()}").exists() else "ended"
+    except FileNotFoundError:
+        return "ended"
 
 
 def run(name: str, tests: str) -> Iterator[Result]:
