@@ -18,6 +18,12 @@ from tests.vm.boot import MachineFailedError, Result, run
 from tests.vm.machines import MACHINES
 
 
+def _short(reason: str) -> str:
+    """A reason's one line: what was raised, in a failure's text."""
+    lines = [line for line in reason.splitlines() if line.startswith("E  ")] or reason.splitlines()
+    return lines[0].removeprefix("E").strip()[:200] if lines else ""
+
+
 def main() -> int:
     """Return the exit code."""
     name, *tests = sys.argv[1:]
@@ -38,7 +44,10 @@ def main() -> int:
     try:
         for result in results:
             counts[result.outcome] += 1
-            print(f"{time.monotonic() - begin:7.1f} {result.outcome:8} {result.test} {result.reason}", flush=True)
+            why = _short(result.reason)
+            print(f"{time.monotonic() - begin:7.1f} {result.outcome:8} {result.test} {why}", flush=True)
+            if why != result.reason:
+                print(result.reason, flush=True)
     except MachineFailedError as error:
         print(error)
         return 1

@@ -12,8 +12,8 @@ PACKAGES = (
 """What every machine has: Debian's kernel for clouds, systemd, and what the suites need."""
 
 CMDLINE = (
-    "mitigations=off systemd.condition-first-boot=no systemd.mask=systemd-firstboot.service"
-    " systemd.mask=systemd-networkd-wait-online.service"
+    "mitigations=off systemd.condition-first-boot=no systemd.wants=job.service systemd.mask=serial-getty@ttyS0.service"
+    " systemd.mask=systemd-firstboot.service systemd.mask=systemd-networkd-wait-online.service"
 )
 """For every machine: emulated, page tables that change with every system call cost half of the time."""
 
