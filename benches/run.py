@@ -31,7 +31,7 @@ def helper() -> Path:
     return Path(minidock.__file__).parent / "_bin" / "minidock-runtime"
 
 
-def _unpacked(folder: Path) -> Path:
+def unpacked(folder: Path) -> Path:
     rootfs = folder / "rootfs"
     rootfs.mkdir()
     subprocess.run(["tar", "-C", str(rootfs), "-xf", str(busybox_tar())], check=True)
@@ -41,7 +41,7 @@ def _unpacked(folder: Path) -> Path:
 def oci_run(count: int) -> Row:
     """`minidock-runtime run` and `crun run` of the same bundle, in the peers' root."""
     with scratch() as folder, inside_peers() as enter:
-        peers("bundle", "bench-run", str(_unpacked(folder)))
+        peers("bundle", "bench-run", str(unpacked(folder)))
         shutil.copy(helper(), PEERS_ROOT / "root" / "usr" / "local" / "bin" / "minidock-runtime")
         bundle = "/srv/peers/bench-run"
         times = rounds(
@@ -69,7 +69,7 @@ def python_run(count: int) -> Row:
     client = docker.DockerClient(base_url=f"unix://{peers('socket').strip()}")
     with scratch() as folder, minidock.Engine(data_root=str(folder / "d"), run_root=str(folder / "r")) as engine:
         engine.images.import_(str(busybox_tar()), repository="busybox")
-        floor, rootfs = floor_program(folder), _unpacked(folder)
+        floor, rootfs = floor_program(folder), unpacked(folder)
         (folder / "s").mkdir()
         command = ["true"]
         times = rounds(

@@ -74,8 +74,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return _group(config.rootpath / nodeid.split("::", maxsplit=1)[0])
 
         def _assign_work_unit(self, node: Any) -> None:
-            # The compiler works for minutes there while the others' tests wait: not at the end, for nobody.
-            for scope in [scope for scope in self.workqueue if "/packaging/" in scope]:
+            # Machines and the compiler work for minutes while the others' tests wait: not at the end, for nobody.
+            for scope in [scope for scope in self.workqueue if "/packaging/" in scope or "/vm/" in scope]:
                 self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 

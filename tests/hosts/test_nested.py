@@ -19,7 +19,7 @@ engine import "$TAR" busybox >/dev/null
 engine run --rm --network none busybox echo the inner one
 engine run -d --name one --memory 32m --pids-limit 20 --network none busybox sleep 1000 >/dev/null
 engine exec one echo another
-hungry='x=$(head -c 100000000 /dev/zero | tr "\\0" x)'
+hungry='dd if=/dev/zero of=/dev/null bs=200M count=1'
 engine run --rm --network none --memory 16m busybox sh -c "$hungry" || echo "killed $?"
 engine rm -f one >/dev/null
 engine ps -aq

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -194,7 +195,7 @@ def test_limits_survive(engine: minidock.Engine, busybox: str, roots: Roots, sli
     systemctl(verb)
     assert limits() == before
     for container in both:
-        hungry = "x=$(head -c 200000000 /dev/zero | tr '\\0' x)"
+        hungry = "dd if=/dev/zero of=/dev/null bs=200M count=1"
         assert container.exec(["sh", "-c", hungry]).exit_code == 137
         container.remove(force=True)
 
@@ -232,6 +233,45 @@ def test_the_unit_that_started_it_ends(
     wait_for(lambda: shown(unit, "ActiveState")["ActiveState"] in ("inactive", "failed"), 20)
     container.reload()
     assert container.status == "running"
+    assert [row[-1] for row in container.top().processes] == ["sleep 1000", "sleep 999"]
+    container.remove(force=True)
+
+
+@pytest.fixture
+def logind() -> Iterator[None]:
+    """logind ends whatever a session leaves, of root too."""
+    settings = Path("/run/systemd/logind.conf.d/mdt.conf")
+    settings.parent.mkdir(parents=True, exist_ok=True)
+    settings.write_text("[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n")
+    systemctl("restart", "systemd-logind")
+    yield
+    settings.unlink()
+    systemctl("restart", "systemd-logind")
+
+
+@pytest.mark.skipif(
+    not any("pam_systemd" in path.read_text() for path in Path("/etc/pam.d").glob("common-session")),
+    reason="logins are no sessions of systemd's here: pam_systemd is not in use",
+)
+def test_a_logout(cli_busybox: Cli, engine: minidock.Engine, roots: Roots, tmp_path: Path, logind: None) -> None:
+    """All that a user's session has started ends with it, and a container does not."""
+    script = tmp_path / "session"
+    exports = [f"export {name}={shlex.quote(value)}" for name, value in cli_busybox.env.items()]
+    lines = [
+        *exports,
+        f"cat /proc/self/cgroup >{tmp_path}/group",
+        f"setsid sleep 998 </dev/null >/dev/null 2>&1 & echo $! >{tmp_path}/other",
+        shlex.join([sys.executable, "-c", START, "lasting", f"{tmp_path}/done", "0"]),
+    ]
+    script.write_text("\n".join(lines))
+    subprocess.run(["su", "-", "root", "-c", f"sh {script}"], check=True, stdin=subprocess.DEVNULL)
+    assert (tmp_path / "done").exists()
+    assert "/session-" in (tmp_path / "group").read_text()
+    other = int((tmp_path / "other").read_text())
+    wait_for(lambda: not Path(f"/proc/{other}").exists(), 60, "the end of what the session left")
+    container = engine.containers.get("lasting")
+    assert container.status == "running"
+    assert group_of(supervisor(roots, container)) == "/minidock/supervisors"
     assert [row[-1] for row in container.top().processes] == ["sleep 1000", "sleep 999"]
     container.remove(force=True)
 

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import collections
+import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ def _short(reason: str) -> str:
 def main() -> int:
     """Return the exit code."""
     name, *tests = sys.argv[1:]
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the machine ends with this process
     if name == "stay":
         staying.stay(MACHINES[tests[0]], tests[-1])
         return 0

@@ -17,10 +17,17 @@ CMDLINE = (
 )
 """For every machine: emulated, page tables that change with every system call cost half of the time."""
 
-CORE = (
-    "tests/integration/test_run.py tests/integration/test_cgroup_native.py tests/integration/test_kill.py "
-    "tests/integration/test_pause.py tests/integration/test_resources.py tests/security/test_apparmor.py"
+HOSTS = "tests/hosts/test_limits.py tests/hosts/test_systemd.py tests/hosts/test_nested.py tests/hosts/test_doctor.py"
+"""What is true of a host, and nowhere else to be tried."""
+
+WHOLE = f"{HOSTS} tests/security tests/integration"
+
+CI = (
+    "tests/hosts/test_limits.py tests/hosts/test_systemd.py::test_a_container_in_a_slice "
+    "tests/hosts/test_systemd.py::test_the_unit_that_started_it_ends tests/integration/test_cgroup_native.py "
+    "tests/security/test_apparmor.py tests/integration/test_run.py"
 )
+"""The core: one boot, within CI's time."""
 
 FILES = (
     "tests/integration/test_run.py tests/integration/test_images.py tests/integration/test_volumes.py "
@@ -59,7 +66,7 @@ class Machine:
     cpus: int = 2
     data: str = "ext4"
     """The filesystem of the data root."""
-    tests: str = CORE
+    tests: str = WHOLE
 
     @property
     def every_package(self) -> str:
@@ -120,11 +127,13 @@ MACHINES = {
         Machine("debian12-hybrid", "bookworm", "3.11", cmdline=f"{LEGACY} systemd.legacy_systemd_cgroup_controller=0"),
         Machine("xfs", "trixie", "3.13", data="xfs", tests=FILES),
         Machine("btrfs", "trixie", "3.13", data="btrfs", tests=FILES),
-        Machine("firewall", "trixie", "3.13", prepare=STRICT, tests=NETWORK),
-        Machine("ufw", "trixie", "3.13", prepare=UFW, tests=NETWORK),
+        Machine("firewall", "trixie", "3.13", prepare=STRICT, tests=f"{HOSTS} {NETWORK}"),
+        Machine("ufw", "trixie", "3.13", prepare=UFW, tests=f"{HOSTS} {NETWORK}"),
         Machine("no-ipv6", "trixie", "3.13", cmdline="ipv6.disable=1"),
         Machine("reboot", "trixie", "3.13", tests=REBOOT),
-        Machine("small", "trixie", "3.13", memory_mib=512, cpus=1),
+        Machine("ci", "trixie", "3.13", tests=CI),
+        Machine("speed", "trixie", "3.13", packages="aardvark-dns,conmon,crun,iptables,netavark,podman"),
+        Machine("small", "trixie", "3.13", memory_mib=512, cpus=1, tests=f"{HOSTS} {FILES}"),
         Machine(
             "selinux",
             "trixie",

@@ -27,7 +27,6 @@ def stay(machine: Machine, name: str) -> None:
     folder.mkdir(parents=True)
     # A shell's background jobs ignore interrupts.
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with booted(machine, "", folder, stays=True) as process:
             (folder / "pid").write_text(str(process.pid))

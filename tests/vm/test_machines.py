@@ -1,4 +1,7 @@
-"""The suites inside machines; ``MINIDOCK_VM`` names the machines, with commas between them, or is ``all``."""
+"""The suites inside machines; ``MINIDOCK_VM`` names the machines, with commas between them, or is ``all``.
+
+``ci`` has the core of them, and ``speed`` no tests: ``benches/machine.py`` is for it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,11 @@ from tests.vm.boot import run
 from tests.vm.machines import MACHINES
 
 CHOSEN = os.environ.get("MINIDOCK_VM", "")
-NAMES = list(MACHINES) if CHOSEN == "all" else [name for name in CHOSEN.split(",") if name]
+NAMES = (
+    [name for name in MACHINES if name not in ("ci", "speed")]
+    if CHOSEN == "all"
+    else [name for name in CHOSEN.split(",") if name]
+)
 SECONDS = float(os.environ.get("MINIDOCK_VM_SECONDS", "3600"))
 
 
