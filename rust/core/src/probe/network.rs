@@ -1,4 +1,5 @@
 //! Interfaces and packet filter of a network namespace of its own.
+use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::socket::SockProtocol;
 
@@ -106,9 +107,13 @@ pub(super) fn check(_: &Context, report: &mut Report) {
             "internal macvlan networks are not possible",
         ),
     ] {
-        let lower = matches!(kind, "macvlan" | "ipvlan").then_some(2u32);
+        // One of the two on each, as no interface carries both.
+        let lower = match kind {
+            "macvlan" => if_nametoindex("tveth").ok(),
+            "ipvlan" => if_nametoindex("tbridge").ok(),
+            _ => None,
+        };
         let message = link(&format!("t{kind}"), kind, |m| match lower {
-            // The veth made first has index 2 or 3 in a fresh namespace.
             Some(index) => m.attribute(IFLA_LINK, &index.to_ne_bytes()),
             None => m,
         });

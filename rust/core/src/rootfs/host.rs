@@ -15,7 +15,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::overlay::forget_volatile;
+use super::overlay::{forget_volatile, takes_each};
 use super::{Host, masks, unescape};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{open_bind, pseudo};
@@ -252,21 +252,18 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context("open filesystem", || "overlay (CONFIG_OVERLAY_FS)")?;
     fsconfig_set_string(&context, "source", "overlay").context("mount overlay", fail)?;
-    for (key, fd) in [
-        ("lowerdir+", &below),
-        ("upperdir", &upper),
-        ("workdir", &work),
-    ] {
+    let lower = if takes_each() {
+        "lowerdir+"
+    } else {
+        "lowerdir"
+    };
+    for (key, fd) in [(lower, &below), ("upperdir", &upper), ("workdir", &work)] {
         match fsconfig_set_fd(&context, key, fd.as_fd()) {
             Ok(()) => {}
-            // Before Linux 6.13 by path only; before 6.8 `lowerdir`.
+            // Before Linux 6.13 by path only.
             Err(Errno::INVAL | Errno::BADF) => {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                fsconfig_set_string(&context, key, path.as_str())
-                    .or_else(|_| {
-                        fsconfig_set_string(&context, key.trim_end_matches('+'), path.as_str())
-                    })
-                    .context("mount overlay", fail)?;
+                fsconfig_set_string(&context, key, path.as_str()).context("mount overlay", fail)?;
             }
             Err(e) => return Err(e).context("mount overlay", fail),
         }

@@ -1,7 +1,9 @@
 //! Overlay mounts: detached, made before anything of the container exists, seen by the container only.
-use std::fmt::Write as _;
+use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat};
 use rustix::io::{Errno, Result as RawResult};
@@ -19,6 +21,10 @@ use crate::sys::{self, MountAttr, mount_setattr};
 
 /// The kernel's limit of layers below one overlay (`OVL_MAX_STACK`).
 pub const MAX_LAYERS: usize = 500;
+/// How many names of [`short`] fit into one option.
+const MAX_LISTED: usize = 128;
+/// The longest value of an option, fsconfig(2).
+const VALUE: usize = 255;
 
 /// Mounts the layers; `label` is an SELinux context for the whole tree.
 ///
@@ -62,6 +68,9 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
         Some(map) => idmapped(overlay, map)?,
         None => Vec::new(),
     };
+    if !takes_each() {
+        return mount_listed(overlay, label, trees);
+    }
     match made(overlay, label, |fs| set_layers(fs, overlay, &trees)) {
         // Before Linux 6.15 overlayfs takes mounts only that have a place: they get one where nobody sees it.
         Err(e) if e.errno == Some(libc::EINVAL) && !trees.is_empty() => {
@@ -75,6 +84,42 @@ pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
 pub(super) fn mount_alone(overlay: &Overlay, label: &str) -> Result<OwnedFd> {
     let tree = open_bind(&overlay.lower[0], false)?;
     mount_placed(overlay, Some(label), &[tree])
+}
+
+/// Whether overlayfs takes layers one by one, by `lowerdir+` (Linux 6.8).
+pub(super) fn takes_each() -> bool {
+    static KNOWN: OnceLock<bool> = OnceLock::new();
+    *KNOWN.get_or_init(|| {
+        let Ok(context) = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) else {
+            return true; // the mount says why
+        };
+        let set = |key: &str| fsconfig_set_string(context.as_fd(), key, "/proc/none");
+        // Before Linux 6.5 any option is taken, and refused by the mount only, in the kernel's log.
+        set("lowerdir++").is_err() && set("lowerdir+") != Err(Errno::INVAL)
+    })
+}
+
+/// [`mount`] before Linux 6.8: by one option that names all layers, of at most 255 bytes.
+fn mount_listed(overlay: &Overlay, label: Option<&str>, trees: Vec<OwnedFd>) -> Result<OwnedFd> {
+    let list = lower_list(&overlay.lower);
+    let fits = list.len() <= VALUE && !list.as_bytes().contains(&b',');
+    if trees.is_empty() && !is_alone(overlay) && fits {
+        return made(overlay, label, |fs| set_list(fs, &list).map(|()| None));
+    }
+    if overlay.lower.len() > MAX_LISTED {
+        let why = format!(
+            "{} layers: this kernel stacks {MAX_LISTED}, Linux 6.8 and later {MAX_LAYERS}",
+            overlay.lower.len()
+        );
+        return Err(Error::new(Kind::Limit, "mount overlay", "", why));
+    }
+    let trees = if trees.is_empty() {
+        let opened = overlay.lower.iter().map(|path| open_bind(path, false));
+        opened.collect::<Result<Vec<_>>>()?
+    } else {
+        trees
+    };
+    mount_placed(overlay, label, &trees)
 }
 
 fn mount_placed(overlay: &Overlay, label: Option<&str>, trees: &[OwnedFd]) -> Result<OwnedFd> {
@@ -102,8 +147,7 @@ fn made(
     fsconfig_set_string(&context, "source", "overlay")
         .context("set filesystem source", || "overlay")?;
     let fs = context.as_fd();
-    let kept = set(fs)?;
-    set_upper(fs, overlay)?;
+    let kept = (set(fs)?, set_upper(fs, overlay)?);
     if overlay.upper.is_some() && overlay.volatile {
         match fsconfig_set_flag(fs, "volatile") {
             // Before Linux 5.10 there is no such option; the container is correct without it.
@@ -186,103 +230,81 @@ fn placed(overlay: &Overlay, label: Option<&str>, trees: &[OwnedFd]) -> RawResul
     )?;
     let mut names = Vec::new();
     for (number, tree) in trees.iter().enumerate() {
-        let name = number.to_string();
+        let name = short(number);
         mkdirat(&hidden, &name, Mode::from_raw_mode(0o700))?;
         let place = openat(&hidden, &name, flags, Mode::empty())?;
         attach(tree.as_fd(), place.as_fd())?;
         names.push(PathBuf::from(name));
     }
     if is_alone(overlay) {
-        mkdirat(&hidden, "empty", Mode::from_raw_mode(0o700))?;
-        names.push("empty".into());
+        let name = short(trees.len());
+        mkdirat(&hidden, &name, Mode::from_raw_mode(0o700))?;
+        names.push(PathBuf::from(name));
     }
-    // Short names from here: before Linux 6.8 the whole list has 255 bytes.
     rustix::process::fchdir(&hidden)?;
-    made(overlay, label, |fs| set_lower(fs, &names).map(|()| None)).map_err(raw)
+    let set = |fs: BorrowedFd<'_>| match takes_each() {
+        true => set_lower(fs, &names),
+        false => set_list(fs, &lower_list(&names)),
+    };
+    made(overlay, label, |fs| set(fs).map(|()| None)).map_err(raw)
 }
 
-fn set_upper(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<()> {
-    if let Some((upper, work)) = &overlay.upper {
-        set_path(fs, "upperdir", upper)?;
-        set_path(fs, "workdir", work)?;
-    }
-    Ok(())
+/// A name of one byte for a layer's place, none that means something in a list of layers.
+fn short(number: usize) -> OsString {
+    let plain = (b'!'..=0xff).filter(|byte| !b",./:\\\x7f".contains(byte));
+    OsString::from_vec(plain.skip(number).take(1).collect())
 }
 
-/// Sets an option to a path. `fsconfig` takes 255 bytes: a longer path goes through a descriptor.
-fn set_path(fs: BorrowedFd<'_>, key: &str, path: &Path) -> Result<()> {
-    if path.as_os_str().len() < 256 {
-        return fsconfig_set_string(fs, key, path).context("set layer", || text(path));
+/// What it returns lives until the mount is made.
+fn set_upper(fs: BorrowedFd<'_>, overlay: &Overlay) -> Result<Vec<OwnedFd>> {
+    let pair = overlay.upper.iter();
+    let pair = pair.flat_map(|(upper, work)| [("upperdir", upper), ("workdir", work)]);
+    pair.filter_map(|(key, path)| set_path(fs, key, path).transpose())
+        .collect()
+}
+
+/// Sets an option to a path: by a descriptor, which must live until the mount is made, if it is longer than `fsconfig`
+/// takes, or has a comma, which ends an option before Linux 6.5.
+fn set_path(fs: BorrowedFd<'_>, key: &str, path: &Path) -> Result<Option<OwnedFd>> {
+    let bytes = path.as_os_str().as_bytes();
+    if bytes.len() <= VALUE && !bytes.contains(&b',') {
+        fsconfig_set_string(fs, key, path).context("set layer", || text(path))?;
+        return Ok(None);
     }
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let fd = openat(CWD, path, flags, Mode::empty()).context("open layer", || text(path))?;
     let short = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    fsconfig_set_string(fs, key, short.as_str()).context("set layer", || text(path))
+    fsconfig_set_string(fs, key, short.as_str()).context("set layer", || text(path))?;
+    Ok(Some(fd))
 }
 
-/// One `lowerdir+` per layer (Linux 6.8: no limit on the length, no escaping), or one `lowerdir` for all.
+/// One `lowerdir+` per layer: no limit on the length, no escaping.
 fn set_lower(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> Result<()> {
-    for (i, path) in lower.iter().enumerate() {
-        match set_path(fs, "lowerdir+", path) {
-            Ok(()) => {}
-            Err(e) if i == 0 && e.errno == Some(libc::EINVAL) => return set_lower_list(fs, lower),
-            Err(e) => return Err(e),
-        }
+    for path in lower {
+        set_path(fs, "lowerdir+", path)?; // looked up at once
     }
     Ok(())
 }
 
-fn set_lower_list(fs: BorrowedFd<'_>, lower: &[PathBuf]) -> Result<()> {
-    let list = lower_list(lower);
-    if fsconfig_set_string(fs, "lowerdir", list.as_str()).is_ok() {
-        return Ok(());
-    }
-    // fsconfig takes 255 bytes of one value. Short names by a common directory help: all are relative to it then.
-    let common = common_parent(lower).filter(|_| lower.len() > 1);
-    if let Some(common) = common {
-        let short: Vec<PathBuf> = lower
-            .iter()
-            .filter_map(|p| p.strip_prefix(&common).ok().map(Path::to_path_buf))
-            .collect();
-        if short.len() == lower.len() && fsconfig_in(&common, fs, &lower_list(&short)).is_ok() {
-            return Ok(());
-        }
-    }
-    let why = "this kernel lacks the overlay option lowerdir+ (Linux 6.8), and the list of layers is too long without it";
-    Err(Error::new(
-        Kind::Limit,
-        "mount overlay",
-        format!("{} layers", lower.len()),
-        why,
-    ))
-}
-
-/// Sets `lowerdir` while the working directory is `dir`: names in the list start there.
-fn fsconfig_in(dir: &Path, fs: BorrowedFd<'_>, list: &str) -> RawResult<()> {
-    let before = openat(CWD, ".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?;
-    rustix::process::chdir(dir)?;
-    let set = fsconfig_set_string(fs, "lowerdir", list);
-    rustix::process::fchdir(&before)?;
-    set
-}
-
-/// The longest directory that all paths are below of.
-fn common_parent(paths: &[PathBuf]) -> Option<PathBuf> {
-    let mut common = paths.first()?.parent()?;
-    while !paths.iter().all(|p| p.starts_with(common)) {
-        common = common.parent()?;
-    }
-    Some(common.to_path_buf())
+fn set_list(fs: BorrowedFd<'_>, list: &OsStr) -> Result<()> {
+    fsconfig_set_string(fs, "lowerdir", list).context("set layers", || text(Path::new(list)))
 }
 
 /// The value of `lowerdir`: joined by colons; colons and backslashes inside names are escaped.
-fn lower_list(lower: &[PathBuf]) -> String {
-    let mut out = String::new();
+fn lower_list(lower: &[PathBuf]) -> OsString {
+    let mut out = Vec::new();
     for (i, path) in lower.iter().enumerate() {
-        let name = text(path).replace('\\', "\\\\").replace(':', "\\:");
-        let _ = write!(out, "{}{name}", if i == 0 { "" } else { ":" });
+        if i > 0 {
+            out.push(b':');
+        }
+        for byte in path.as_os_str().as_bytes() {
+            if matches!(byte, b'\\' | b':') {
+                out.push(b'\\');
+            }
+            out.push(*byte);
+        }
     }
-    out
+    OsString::from_vec(out)
 }
 
 /// Detached copies of the read-only layers' mounts with mapped ids.
@@ -343,13 +365,46 @@ mod tests {
     }
 
     #[test]
-    fn finds_the_common_directory() {
-        let p = |l: &[&str]| common_parent(&l.iter().map(PathBuf::from).collect::<Vec<_>>());
+    fn as_many_short_names_as_fit() {
+        let names: Vec<_> = (0..MAX_LISTED).map(|n| PathBuf::from(short(n))).collect();
+        assert_eq!(lower_list(&names).len(), VALUE);
+        let different: std::collections::HashSet<_> = names.iter().collect();
+        assert_eq!(different.len(), MAX_LISTED);
+    }
+
+    #[test]
+    fn layers_of_one_option() {
+        if !rustix::process::geteuid().is_root() {
+            return;
+        }
+        let dir = std::env::temp_dir().join(format!("minidock-listed-{}", std::process::id()));
+        for count in [1, 2, MAX_LISTED] {
+            let lower: Vec<PathBuf> = (0..count).map(|n| dir.join(format!("layer{n}"))).collect();
+            for path in &lower {
+                std::fs::create_dir_all(path).unwrap();
+                std::fs::write(path.join("file"), text(path)).unwrap();
+            }
+            let top = text(&lower[0]);
+            let overlay = Overlay {
+                lower,
+                ..Overlay::default()
+            };
+            let fd = mount_listed(&overlay, None, Vec::new()).unwrap();
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let file = openat(&fd, "file", flags, Mode::empty()).unwrap();
+            let mut found = String::new();
+            std::io::Read::read_to_string(&mut std::fs::File::from(file), &mut found).unwrap();
+            assert_eq!(found, top);
+        }
+        let many = Overlay {
+            lower: vec![dir.join("layer0"); MAX_LISTED + 1],
+            ..Overlay::default()
+        };
         assert_eq!(
-            p(&["/d/layers/3/fs", "/d/layers/1/fs"]),
-            Some("/d/layers".into())
+            mount_listed(&many, None, Vec::new()).unwrap_err().kind,
+            Kind::Limit
         );
-        assert_eq!(p(&["/a/x", "/b/x"]), Some("/".into()));
+        std::fs::remove_dir_all(&dir).unwrap();
     }
 
     #[test]
