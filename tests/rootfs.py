@@ -101,13 +101,13 @@ def debian_tar() -> Path:
 @cache
 def servers_tar() -> Path:
     """A tar of a minimal Debian with real servers: nginx, redis and PostgreSQL."""
-    return _packages_tar("nginx-light", "redis-server", "postgresql")
+    return packages_tar("nginx-light", "redis-server", "postgresql")
 
 
 @cache
 def mariadb_tar() -> Path:
     """A tar of a minimal Debian with MariaDB."""
-    return _packages_tar("mariadb-server")
+    return packages_tar("mariadb-server")
 
 
 def tree(tar: Path) -> Path:
@@ -121,7 +121,8 @@ def tree(tar: Path) -> Path:
     return target
 
 
-def _packages_tar(*packages: str) -> Path:
+def packages_tar(*packages: str) -> Path:
+    """A tar of a minimal Debian with packages."""
     target = CACHE / f"debian-bookworm-{'-'.join(packages)}.tar"
     if not target.exists():
         CACHE.mkdir(parents=True, exist_ok=True)

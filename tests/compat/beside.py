@@ -15,6 +15,7 @@ import pytest
 from tests.conftest import Cli
 from tests.rootfs import busybox_tar
 
+PEERS_ROOT = Path(os.environ.get("PEERS_ROOT", "/var/tmp/peers"))
 PEERS = Path(os.environ.get("MINIDOCK_PEERS", Path(__file__).parents[3] / "shared" / "peers" / "peers"))
 Answer = tuple[int, str, str]
 """Exit code, output, and the words of an error."""

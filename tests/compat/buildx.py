@@ -11,12 +11,12 @@ from typing import NamedTuple
 import pytest
 
 import minidock
-from tests.compat.beside import PEERS
+from tests.compat.beside import PEERS, PEERS_ROOT
 from tests.conftest import Roots, roots_of_their_own
 from tests.rootfs import busybox_tar
 from tests.serving import Served, served
 
-ROOT = Path(os.environ.get("PEERS_ROOT", "/var/tmp/peers")) / "root" / "usr"
+ROOT = PEERS_ROOT / "root" / "usr"
 PLUGINS = ROOT / "libexec" / "docker" / "cli-plugins"
 PLAIN = ("--progress", "plain")
 

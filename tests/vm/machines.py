@@ -22,10 +22,22 @@ HOSTS = "tests/hosts/test_limits.py tests/hosts/test_systemd.py tests/hosts/test
 
 WHOLE = f"{HOSTS} tests/security tests/integration"
 
+_RUN = (
+    "streams_and_exit_code",
+    "input",
+    "docker_exit_codes",
+    "users",
+    "terminal",
+    "init_reaps",
+    "read_only",
+    "rootfs_directory",
+    "interrupt_leaves_nothing",
+    "the_container_dies_with_its_process",
+)
 CI = (
     "tests/hosts/test_limits.py tests/hosts/test_systemd.py::test_a_container_in_a_slice "
     "tests/hosts/test_systemd.py::test_the_unit_that_started_it_ends tests/integration/test_cgroup_native.py "
-    "tests/security/test_apparmor.py tests/integration/test_run.py"
+    "tests/security/test_apparmor.py " + " ".join(f"tests/integration/test_run.py::test_{name}" for name in _RUN)
 )
 """The core: one boot, within CI's time."""
 
