@@ -36,6 +36,7 @@ from minidock.volumes.collection import VolumeCollection
 from minidock.volumes.volume import Volume
 from tests.conftest import Cli, Roots
 from tests.faults.lives import supervisor
+from tests.hosts.test_quota import has_quotas
 from tests.images import tar_of
 
 
@@ -423,8 +424,9 @@ def test_archives_of_what_is_not_mounted(volumes: VolumeCollection, tmp_path: Pa
     assert not is_mounted(bound)
 
 
+@pytest.mark.skipif(has_quotas(), reason="the file system has project quotas: tests/hosts/test_quota.py")
 def test_a_size_needs_quotas(volumes: VolumeCollection) -> None:
-    """The data root of tests is on a file system without; the words are Docker's, and then what is missing."""
+    """The words are Docker's, and then what is missing."""
     text = r"^create small: quota size requested but no quota support: "
     with pytest.raises(Unsupported, match=text):
         volumes.create("small", driver_opts={"size": "1m"})

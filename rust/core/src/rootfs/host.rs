@@ -261,7 +261,7 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
         match fsconfig_set_fd(&context, key, fd.as_fd()) {
             Ok(()) => {}
             // Before Linux 6.13 by path only.
-            Err(Errno::INVAL | Errno::BADF) => {
+            Err(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP) => {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
                 fsconfig_set_string(&context, key, path.as_str()).context("mount overlay", fail)?;
             }

@@ -5,7 +5,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use rustix::fs::{AtFlags, CWD, Gid, Mode, OFlags, Uid, chownat, mkdirat, openat};
+use rustix::fs::{
+    AtFlags, CWD, Gid, Mode, OFlags, StatVfsMountFlags, Uid, chownat, fstatvfs, mkdirat, openat,
+};
 use rustix::io::{Errno, Result as RawResult};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create,
@@ -18,6 +20,7 @@ use crate::mount::{attach, made_in_child, open_bind, pseudo};
 use crate::namespace::user_namespace;
 use crate::path::text;
 use crate::sys::{self, MountAttr, mount_setattr};
+use crate::volume::quota::Room;
 
 /// The kernel's limit of layers below one overlay (`OVL_MAX_STACK`).
 pub const MAX_LAYERS: usize = 500;
@@ -31,6 +34,23 @@ const VALUE: usize = 255;
 /// Fails with `Limit` for more layers than the kernel stacks, and with the kernel's errno where overlayfs refuses a layer:
 /// `System(ELOOP)` if a writable layer lies below a read-only one.
 pub fn mount(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
+    let made = stacked(overlay, label)?;
+    let Some((upper, _)) = &overlay.upper else {
+        return Ok(made);
+    };
+    let found = fstatvfs(&made).context("look at overlay", || text(upper))?;
+    if !found.f_flag.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(made);
+    }
+    // Where overlayfs cannot make its directory for work, it is read-only: also for who wants to delete something.
+    let Some(_room) = Room::of(upper) else {
+        return Ok(made);
+    };
+    drop(made);
+    stacked(overlay, label)
+}
+
+fn stacked(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
     if overlay.lower.len() > MAX_LAYERS {
         let why = format!(
             "{} layers, of which the kernel stacks {MAX_LAYERS}",
@@ -342,7 +362,7 @@ fn idmapped(overlay: &Overlay, map: &IdMap) -> Result<Vec<OwnedFd>> {
 fn set_fd(fs: BorrowedFd<'_>, key: &str, fd: &OwnedFd, path: &Path) -> Result<()> {
     match fsconfig_set_fd(fs, key, fd.as_fd()) {
         // Linux before 6.13 takes paths only.
-        Err(Errno::INVAL | Errno::BADF) => fsconfig_set_string(
+        Err(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP) => fsconfig_set_string(
             fs,
             key,
             format!("/proc/self/fd/{}", fd.as_raw_fd()).as_str(),

@@ -76,7 +76,17 @@ pub fn is_used(fd: BorrowedFd<'_>, project: u32) -> Result<bool> {
     }
 }
 
-/// The most bytes that a project may take; rounded up to 1 KiB, and never 0, which would be no limit.
+/// The most bytes that a project may take; 0: no limit.
+pub fn limit(fd: BorrowedFd<'_>, project: u32) -> Result<u64> {
+    let mut block = Block::default();
+    match quotactl(fd, GET_QUOTA, project, &mut block) {
+        Ok(()) => Ok(block.hard_limit * UNIT),
+        Err(Errno::NOENT) => Ok(0),
+        Err(e) => Err(e),
+    }
+}
+
+/// Limits the bytes that a project may take: rounded up to 1 KiB, and never 0, which would be no limit.
 pub fn set_limit(fd: BorrowedFd<'_>, project: u32, bytes: u64) -> Result<()> {
     let mut block = Block {
         hard_limit: bytes.div_ceil(UNIT).max(1),

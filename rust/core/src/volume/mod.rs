@@ -1,6 +1,6 @@
 //! Volumes of the driver `local`: what is mounted on them, and how large they may become.
 mod local;
-mod quota;
+pub mod quota;
 
 pub use local::{mount, unmount};
 pub use quota::set as set_quota;

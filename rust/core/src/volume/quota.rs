@@ -1,5 +1,5 @@
 //! The size of a directory tree, limited by a project quota of its file system (ext4, xfs).
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, fstat, fstatfs, openat};
@@ -51,6 +51,36 @@ pub fn set(directory: &Path, size: u64) -> Result<()> {
     let project = project(fd.as_fd(), &before).map_err(failed)?;
     quota::set_limit(fd.as_fd(), project, size).map_err(failed)?;
     assign(fd.as_fd(), directory, project, &failed)
+}
+
+/// A little more than its limit for a directory that is full, until this is dropped.
+pub struct Room {
+    fd: OwnedFd,
+    project: u32,
+    limit: u64,
+}
+
+impl Room {
+    const SIZE: u64 = 1 << 20;
+
+    /// None for a directory that has no limit of ours.
+    pub fn of(directory: &Path) -> Option<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let fd = openat(CWD, directory, flags, Mode::empty()).ok()?;
+        let project = quota::attributes(fd.as_fd()).ok()?.project;
+        let limit = quota::limit(fd.as_fd(), project).ok()?;
+        if project < FIRST || limit == 0 {
+            return None;
+        }
+        quota::set_limit(fd.as_fd(), project, limit + Self::SIZE).ok()?;
+        Some(Self { fd, project, limit })
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let _ = quota::set_limit(self.fd.as_fd(), self.project, self.limit);
+    }
 }
 
 /// The number of the directory, or a free one for it: that of its inode, which no other directory has at the same time.
