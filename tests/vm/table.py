@@ -11,7 +11,7 @@ import re
 import sys
 from pathlib import Path
 
-_LINE = re.compile(r" *[0-9.]+ (passed|failed|skipped) +(\S+?\.py)(\S*) ?(.*)")
+_LINE = re.compile(r" *[0-9.]+ (passed|failed|skipped) +(\S+?\.py)(::[^\[ ]+(?:\[.*?\](?= |$))?)? ?(.*)")
 
 
 def read(path: Path) -> dict[str, dict[str, tuple[str, str]]]:
@@ -20,7 +20,7 @@ def read(path: Path) -> dict[str, dict[str, tuple[str, str]]]:
     for line in path.read_text(errors="replace").splitlines():
         if match := _LINE.match(line):
             outcome, suite, test, reason = match.groups()
-            found[suite.removeprefix("tests/").removesuffix(".py")][test] = (outcome, reason)
+            found[suite.removeprefix("tests/").removesuffix(".py")][test or ""] = (outcome, reason)
     return found
 
 

@@ -15,7 +15,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 
-use super::overlay::{forget_volatile, takes_each};
+use super::overlay::{forget_volatile, refuses_options};
 use super::{Host, masks, unescape};
 use crate::error::{Context, Error, Kind, Result};
 use crate::mount::{open_bind, pseudo};
@@ -252,7 +252,7 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
         .context("open filesystem", || "overlay (CONFIG_OVERLAY_FS)")?;
     fsconfig_set_string(&context, "source", "overlay").context("mount overlay", fail)?;
-    let lower = if takes_each() {
+    let lower = if refuses_options() {
         "lowerdir+"
     } else {
         "lowerdir"
@@ -263,7 +263,10 @@ fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
             // Before Linux 6.13 by path only.
             Err(Errno::INVAL | Errno::BADF | Errno::OPNOTSUPP) => {
                 let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-                fsconfig_set_string(&context, key, path.as_str()).context("mount overlay", fail)?;
+                let known = key.trim_end_matches('+'); // before Linux 6.8
+                fsconfig_set_string(&context, key, path.as_str())
+                    .or_else(|_| fsconfig_set_string(&context, known, path.as_str()))
+                    .context("mount overlay", fail)?;
             }
             Err(e) => return Err(e).context("mount overlay", fail),
         }

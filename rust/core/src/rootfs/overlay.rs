@@ -88,14 +88,16 @@ fn stacked(overlay: &Overlay, label: Option<&str>) -> Result<OwnedFd> {
         Some(map) => idmapped(overlay, map)?,
         None => Vec::new(),
     };
-    if !takes_each() {
+    if !refuses_options() {
         return mount_listed(overlay, label, trees);
     }
     match made(overlay, label, |fs| set_layers(fs, overlay, &trees)) {
-        // Before Linux 6.15 overlayfs takes mounts only that have a place: they get one where nobody sees it.
-        Err(e) if e.errno == Some(libc::EINVAL) && !trees.is_empty() => {
-            mount_placed(overlay, label, &trees)
+        // Linux 6.5 to 6.7.
+        Err(e) if e.errno == Some(libc::EINVAL) && trees.is_empty() => {
+            mount_listed(overlay, label, trees)
         }
+        // Before Linux 6.15 overlayfs takes mounts only that have a place: they get one where nobody sees it.
+        Err(e) if e.errno == Some(libc::EINVAL) => mount_placed(overlay, label, &trees),
         other => other,
     }
 }
@@ -106,16 +108,14 @@ pub(super) fn mount_alone(overlay: &Overlay, label: &str) -> Result<OwnedFd> {
     mount_placed(overlay, Some(label), &[tree])
 }
 
-/// Whether overlayfs takes layers one by one, by `lowerdir+` (Linux 6.8).
-pub(super) fn takes_each() -> bool {
+/// Whether an option that overlayfs does not know is refused when it is set (Linux 6.5): before, the mount is refused, and the
+/// kernel's log says so each time.
+pub(super) fn refuses_options() -> bool {
     static KNOWN: OnceLock<bool> = OnceLock::new();
     *KNOWN.get_or_init(|| {
-        let Ok(context) = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC) else {
-            return true; // the mount says why
-        };
-        let set = |key: &str| fsconfig_set_string(context.as_fd(), key, "/proc/none");
-        // Before Linux 6.5 any option is taken, and refused by the mount only, in the kernel's log.
-        set("lowerdir++").is_err() && set("lowerdir+") != Err(Errno::INVAL)
+        // Without overlayfs the mount says why.
+        let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC);
+        context.is_ok_and(|fs| fsconfig_set_string(&fs, "lowerdir++", "").is_err())
     })
 }
 
@@ -262,9 +262,10 @@ fn placed(overlay: &Overlay, label: Option<&str>, trees: &[OwnedFd]) -> RawResul
         names.push(PathBuf::from(name));
     }
     rustix::process::fchdir(&hidden)?;
-    let set = |fs: BorrowedFd<'_>| match takes_each() {
-        true => set_lower(fs, &names),
-        false => set_list(fs, &lower_list(&names)),
+    let list = || lower_list(&names);
+    let set = |fs: BorrowedFd<'_>| match refuses_options() {
+        true => set_lower(fs, &names).or_else(|_| set_list(fs, &list())),
+        false => set_list(fs, &list()),
     };
     made(overlay, label, |fs| set(fs).map(|()| None)).map_err(raw)
 }
