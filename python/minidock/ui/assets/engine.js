@@ -44,6 +44,13 @@ export function socket(path) {
   return opened
 }
 
+/** Close a websocket that nobody listens to any more; browsers complain of one that is closed before it is open. */
+export function leave(opened) {
+  opened.onmessage = opened.onclose = opened.onerror = null
+  if (opened.readyState === WebSocket.CONNECTING) opened.onopen = () => opened.close()
+  else opened.close()
+}
+
 let wait = 500
 let live = null
 let timer = 0

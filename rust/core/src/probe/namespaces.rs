@@ -2,10 +2,12 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
+use rustix::process::getuid;
 
 use super::{Context, Report, Step, fail, scratch, wait, warn};
 
@@ -139,7 +141,9 @@ pub(super) fn helper(name: &str) {
             let context = Context {
                 data_root: "/".into(),
             };
+            // With a user it is started by fork: before Linux 6.3 a time namespace takes no child of vfork.
             let status = scratch(&context, "helper:nothing")
+                .uid(getuid().as_raw())
                 .status()
                 .step("start a process in it")?;
             if !status.success() {

@@ -1,6 +1,6 @@
 // A container's log: it follows, it can be searched, and it never holds more than so many lines.
 import { h, put, text } from '../dom.js'
-import { engine, rows, socket } from '../engine.js'
+import { engine, leave, rows, socket } from '../engine.js'
 import { clock, plural } from '../format.js'
 import { search } from '../parts.js'
 
@@ -157,7 +157,7 @@ export function show(panel, row) {
   return () => {
     left = true
     clearTimeout(timer)
-    opened.close()
+    leave(opened)
     engine.removeEventListener('rows', onRows)
   }
 }
