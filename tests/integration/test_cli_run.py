@@ -222,7 +222,7 @@ def test_a_reader_that_goes_away(cli_busybox: Cli) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    assert process.wait(120) != 0
+    assert process.wait(90) != 0
     assert b"Traceback" not in process.stderr.read()
     process.stderr.close()
 
