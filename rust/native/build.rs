@@ -23,7 +23,12 @@ fn main() {
     ] {
         println!("cargo:rerun-if-changed={watched}");
     }
-    let helper_target = out.join("helper");
+    // Beside the outer profile's `build` folder: its dependencies are compiled once, whatever folder the sources are in.
+    let helper_target = out
+        .ancestors()
+        .nth(3)
+        .expect("OUT_DIR is <profile>/build/<package>/out")
+        .join("helper");
     let profile = match env::var("PROFILE").as_deref() {
         Ok("release") => "helper",
         _ => "helper-dev",

@@ -657,7 +657,7 @@ def test_detach_keys_let_it_live_on(box: Cli, roots: Roots, flags: list[str], ke
     terminal.type(keys)
     terminal.expect(b"read escape sequence")
     assert terminal.close() == 1
-    assert lives(roots, "sleep 511")
+    wait_for(lambda: lives(roots, "sleep 511"))
 
 
 def test_a_killed_client_with_a_terminal(box: Cli, roots: Roots) -> None:

@@ -376,8 +376,8 @@ class Settling(Base):
         return {name for name, (_, supervised, _, _) in found.items() if supervised}
 
     def _sweep_but(self, supervised: set[str]) -> None:
-        for name in _names(self.paths.run_containers):
-            if name not in supervised:
+        if os.path.isdir(self.paths.run_containers):
+            for name in set(os.listdir(self.paths.run_containers)) - supervised:
                 self._sweep_run(name)
 
     def recover(self) -> None:
@@ -476,22 +476,16 @@ class Settling(Base):
             except (NoSpace, OSError) as error:
                 if isinstance(error, OSError) and error.errno != errno.ENOSPC:
                     raise
-                # Even taking a row away needs a little space: that kept for it, and that of the files which go anyway.
+                # Even taking a row away needs a little space.
                 taken.clear()
                 row = table.find(container_id)
                 if row is None:
                     return
                 if check is not None:
                     check(row)
-                from minidock.store.database import reserve
-                from minidock.store.trees import remove_tree
+                from minidock.containers.full_disk import make_room
 
-                reserve(self.paths.data)
-                directory = self.paths.container(container_id)
-                remove_tree(f"{directory}/rw")
-                for name in _names(directory):
-                    if ".log" in name:
-                        remove_tree(f"{directory}/{name}")
+                make_room(self.paths, container_id)
                 table.remove(container_id, check)
         except ContainerNotFound:
             return
@@ -502,10 +496,3 @@ class Settling(Base):
             from minidock.containers.mounts import living
 
             living.removed(self, record, taken, anonymous=anonymous)
-
-
-def _names(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except OSError:
-        return []

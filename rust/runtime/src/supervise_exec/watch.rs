@@ -125,6 +125,8 @@ impl Watch<'_> {
             }
         }
         self.outputs = outputs;
+        // What was asked for before the input was written happens before the process reads it: a terminal's new size.
+        while self.input.is_some() && self.answer() {}
         if let Some(input) = &mut self.input {
             match input.turn() {
                 Want::Nothing => self.input = None,
@@ -195,11 +197,14 @@ impl Watch<'_> {
         self.group.kill();
     }
 
-    fn answer(&mut self) {
-        let Some(socket) = &self.control else { return };
+    /// Serves one request of the client's; false if there is none.
+    fn answer(&mut self) -> bool {
+        let Some(socket) = &self.control else {
+            return false;
+        };
         let mut packet = [0u8; 1024];
         match recv(socket, &mut packet[..], RecvFlags::DONTWAIT) {
-            Err(Errno::AGAIN | Errno::INTR) => {}
+            Err(Errno::AGAIN | Errno::INTR) => return false,
             Ok((0, _)) | Err(_) => self.client_gone(),
             Ok((length, _)) => {
                 if let Ok(op) = serde_json::from_slice(&packet[..length]) {
@@ -207,6 +212,7 @@ impl Watch<'_> {
                 }
             }
         }
+        true
     }
 
     fn serve(&mut self, op: Op) {
