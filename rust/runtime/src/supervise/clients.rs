@@ -119,6 +119,8 @@ pub struct Client {
     pub first: bool,
     /// stdout and stderr, or both in the first one, each piece with a header.
     writers: [Option<Writer>; 2],
+    /// Whose reader has gone, while the client itself is still there.
+    broken: [bool; 2],
     framed: bool,
     pub source: Option<Source>,
     /// It has frozen the container, which is to run again when it goes unless this file is there.
@@ -134,6 +136,7 @@ impl Client {
             socket,
             first,
             writers: [None, None],
+            broken: [false; 2],
             framed: false,
             source: None,
             holds: None,
@@ -170,13 +173,21 @@ impl Client {
                     self.framed = true;
                 }
             }
+            self.broken = [false; 2];
         }
     }
 
     /// Takes all streams away.
     pub fn detach(&mut self) {
         self.writers = [None, None];
+        self.broken = [false; 2];
         self.source = None;
+    }
+
+    /// Writes nothing more there: nobody reads it.
+    fn lose(&mut self, slot: usize) {
+        self.writers[slot] = None;
+        self.broken[slot] = true;
     }
 
     /// Sends one packet; a client that does not read does not stop the supervisor.
@@ -343,6 +354,8 @@ impl Clients {
         for client in &mut self.list {
             let slot = client.slot(stream);
             let Some(writer) = &mut client.writers[slot] else {
+                // Found by `flush`, or while others still read.
+                lost |= client.first && client.broken[slot];
                 continue;
             };
             let alive = if client.framed {
@@ -356,7 +369,7 @@ impl Clients {
             if alive {
                 readers = true;
             } else {
-                client.writers[slot] = None;
+                client.lose(slot);
                 lost |= client.first;
             }
         }
@@ -369,7 +382,7 @@ impl Clients {
             && let Some(writer) = &mut client.writers[slot]
             && !writer.flush()
         {
-            client.writers[slot] = None;
+            client.lose(slot);
         }
     }
 

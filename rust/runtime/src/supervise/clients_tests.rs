@@ -38,6 +38,29 @@ fn several_read_the_same() {
 }
 
 #[test]
+fn a_slow_reader_that_goes_is_a_broken_pipe() {
+    let mut clients = Clients::default();
+    let (mut a, _sa) = client();
+    a.first = true;
+    let (mut b, _sb) = client();
+    let ((ra, wa), (rb, wb)) = (pipe(), pipe());
+    a.attach(&[StreamName::Stdout], &[wa.as_fd()], None);
+    b.attach(&[StreamName::Stdout], &[wb.as_fd()], None);
+    drop((wa, wb));
+    clients.add(a);
+    clients.add(b);
+    assert!(clients.push(0, &[7; 100_000]));
+    drop(ra);
+    clients.flush(0, 0);
+    assert!(clients.push(0, b"to the other"));
+    drop(rb);
+    clients.flush(1, 0);
+    assert!(!clients.is_blocked(0));
+    assert!(!clients.push(0, b"to nobody"));
+    assert!(clients.push(1, b"another stream"));
+}
+
+#[test]
 fn a_slow_reader_blocks_and_loses_nothing() {
     let mut clients = Clients::default();
     let (mut a, _socket) = client();
