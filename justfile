@@ -16,10 +16,12 @@ system:
     tools/system-packages
 
 # the development environment: pinned tools, the package built in place
-setup: system
+setup: tools build
+
+# the pinned tools
+tools: system
     [ -x .venv/bin/python ] || python3 -m venv .venv
     .venv/bin/python -m pip install --quiet --require-hashes -r requirements-dev.txt
-    just build
 
 # build the extension and the helper into python/minidock (release)
 build:
@@ -32,12 +34,18 @@ fmt:
     ruff check --fix --quiet python tests benches
 
 # format and lint checks, types, stubs
-lint:
+lint: checks stubs
+
+# what of that needs nothing built
+checks:
     cargo fmt --check
     cargo clippy --quiet --all-targets --workspace -- -D warnings
     ruff format --check --quiet python tests benches
     ruff check --quiet python tests benches
     mypy
+
+# the stubs are those of the built extension
+stubs:
     python -m mypy.stubtest minidock._native
 
 # the messages of BuildKit's API, from wire.proto
@@ -52,17 +60,18 @@ test-rust:
 pytest *args:
     python -m pytest {{args}}
 
-# everything, as CI runs it; the compiler goes on beside two processes of tests, which mostly wait
-test: setup
+# everything, as CI runs it; the compiler goes on beside the build, of which half is one thread, and beside the tests
+test: tools
     #!/usr/bin/env bash
     set -euo pipefail
     mkdir -p target
-    nice -n 19 bash -c 'just lint && cargo test --quiet --no-run' >target/checks.log 2>&1 &
+    nice -n 19 bash -c 'just checks && cargo test --quiet --no-run' >target/checks.log 2>&1 &
     checks=$!
+    just build
     code=0
     python -m pytest -n 2 --dist loadscope --strict-skips tests || code=$?
     # pytest's summary is the last line where all is well.
-    if ! { wait "$checks" && just test-rust >>target/checks.log 2>&1; }; then
+    if ! { wait "$checks" && { just stubs && just test-rust; } >>target/checks.log 2>&1; }; then
         cat target/checks.log
         exit 1
     fi
