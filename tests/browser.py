@@ -48,7 +48,6 @@ class Browser:
     def __init__(self, profile: Path) -> None:
         found = program()
         assert found, "chromium is missing: apt-get install chromium (just setup does it)"
-        self._errors: list[str] = []
         theirs_in, self._out = os.pipe()
         self._in, theirs_out = os.pipe()
         # The browser reads from 3 and writes to 4.

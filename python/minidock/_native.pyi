@@ -99,7 +99,7 @@ def share_heap() -> None:
     """
 
 def apparmor_enabled() -> bool:
-    """Return whether the kernel enforces AppArmor."""
+    """Return whether the kernel enforces AppArmor, and its profiles can be reached: securityfs is mounted."""
 
 def apparmor_ensure(name: str) -> None:
     """See to it that a profile is loaded; ``minidock-default`` is loaded with the host's parser if it is not.
@@ -119,13 +119,17 @@ def selinux_labels(options: list[tuple[str, str]], disable: bool, used_levels: s
     none for containers), limit (no free level).
     """
 
-def selinux_check_relabel(path: str) -> None:
-    """Raise denied if a bind's source, links resolved, must not be relabelled (``:z``, ``:Z``)."""
+def selinux_check_relabel(path: str, roots: Sequence[str]) -> None:
+    """Raise denied for a bind's source with ``z`` or ``Z`` where nothing is relabelled: for the system's directories
+    and the engine's own (``roots``, real names) themselves, also by links.
+    """
 
-def selinux_relabel(path: str, label: str, shared: bool) -> None:
-    """Label a file, or a directory and all below it, following no link but ``path``; ``shared`` drops the categories.
+def selinux_relabel(path: str, label: str, shared: bool, roots: Sequence[str] | None) -> None:
+    """Label a file, or a directory and all below it, following only links on the way; ``shared`` drops the categories.
 
-    A file system without labels is left as it is. Kinds: not-found, denied, invalid. The GIL is released.
+    A file system without labels is left as it is. ``roots`` are the engine's own directories (real names): denied,
+    without an errno, for what lies in them or around them, or is the system's, by its name or by links. None: ``path``
+    is the engine's own. Kinds: not-found, denied, invalid. The GIL is released.
     """
 
 def survey(directory: str, boot_id: str, inits: bool) -> dict[str, tuple[bytes, bool, bool, bool]]:
@@ -161,9 +165,6 @@ def firewall_others(table: str) -> list[tuple[str, bool]]:
 def firewall_problems(table: str) -> list[str]:
     """Return what keeps packets from being forwarded though our table lets them pass, a line each."""
 
-def host_network() -> bytes:
-    """Return ``{"routes": ["10.0.0.0/24", …], "interfaces": ["eth0", …]}`` of this network namespace, as JSON."""
-
 def event_append(dir: str | PathLike[str], kind: str, action: str, id: str, attributes: dict[str, str]) -> None:
     """Append an event to those in the directory ``dir``, which is made if it is missing; its time is now.
 
@@ -198,9 +199,6 @@ class EventReader:
 class HelperFile:
     """The helper's executable, opened so that no container can change it (R4). Share one among all spawns."""
 
-    @property
-    def sealed(self) -> bool:
-        """True: a sealed copy in memory. False: the file itself, on a detached read-only mount."""
     def fileno(self) -> int: ...
     def close(self) -> None: ...
     def __enter__(self) -> Self: ...
@@ -756,10 +754,11 @@ def volume_unmount(target: str | PathLike[str]) -> bool:
     Errors: the kernel's.
     """
 
-def quota_set(directory: str | PathLike[str], size_bytes: int) -> None:
+def quota_set(directory: str | PathLike[str], size_bytes: int, renamed: bool = False) -> None:
     """Limit what is stored below the new ``directory``, in which there are directories only, by a project quota.
 
-    A limit that it has is replaced. Errors: unsupported (what the file system or the kernel lacks), not-found, and the
+    ``renamed``: it is going to be moved to its place. Errors: unsupported (what the file system or the kernel lacks; it
+    has a project of ours, or is to be moved and has any, from the directory that it lies in), not-found, and the
     kernel's.
     """
 

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_PATH = "/etc/minidock/config.json"
-DEFAULT_DATA_ROOT = "/var/lib/minidock"
-DEFAULT_RUN_ROOT = "/run/minidock"
 
 LOG_LEVELS = ("trace", "debug", "info", "warn", "error", "fatal")
 
@@ -117,20 +115,20 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: tuple[str, ...] = ()
     log_level: str = ""
     log_format: str = ""
-    # registries (issue 3)
+    # registries
     insecure_registries: tuple[str, ...] = ()
     max_concurrent_downloads: Annotated[int, msgspec.Meta(ge=0)] | None = None  # 0 is the default
     max_concurrent_uploads: Annotated[int, msgspec.Meta(ge=0)] | None = None
     max_download_attempts: Annotated[int, msgspec.Meta(ge=0)] | None = None
     proxies: Proxies | None = None
     registry_mirrors: tuple[str, ...] = ()
-    # life cycle (issue 4)
+    # life cycle
     live_restore: bool = True
     log_driver: str = ""
     log_opts: dict[str, str] = {}
     oom_score_adjust: int | None = None
     shutdown_timeout: int | None = None
-    # networks (issue 5)
+    # networks
     allow_direct_routing: bool = False
     bip: str = ""
     bip6: str = ""

@@ -426,7 +426,7 @@ def _id(data_root: str) -> str:
 
 def _security(config: Config, limits: dict[str, Any]) -> list[str]:
     options = []
-    if _read("/sys/module/apparmor/parameters/enabled").startswith("Y"):
+    if lsm.host()[0]:
         options.append("name=apparmor")
     if os.path.exists("/proc/sys/kernel/seccomp/actions_avail"):
         profile = config.seccomp_profile or "builtin"

@@ -1,4 +1,4 @@
-"""Every command, alias and flag of the real docker exists here, or is owned by an issue or a reason."""
+"""Every command, alias and flag of the real docker exists here, or is owned by a reason."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_aliases_are_docker_s(name: str) -> None:
 
 @pytest.mark.parametrize("name", _ELSEWHERE)
 def test_the_rest_is_owned(name: str, capfd: pytest.CaptureFixture[str]) -> None:
-    """A command that is not here is refused in one line that names its issue or the reason, whatever its flags."""
+    """A command that is not here is refused in one line that names the reason, whatever its flags."""
     reason = surface.reason_for(name)
     assert reason is not None, f"{name} is neither here nor on a list"
     for extra in ([], ["--help"], ["--some-flag", "x"]):
@@ -64,7 +64,7 @@ def test_the_rest_is_owned(name: str, capfd: pytest.CaptureFixture[str]) -> None
         assert out == ""
         assert err.count("\n") == 1
         assert err.startswith("minidock: '")
-        assert (reason.issue or reason.text) in err
+        assert reason.text in err
 
 
 @pytest.mark.parametrize("name", [*_IMPLEMENTED, ""])
@@ -82,20 +82,18 @@ def test_flags_to_come_are_refused(name: str, capfd: pytest.CaptureFixture[str])
         assert out == ""
         assert err.startswith("minidock: ")
         assert f"--{flag.name}" in err
-        assert (flag.reason.issue or flag.reason.text) in err
+        assert flag.reason.text in err
 
 
-def test_no_list_names_what_is_here() -> None:
-    """The lists shrink: what is implemented is on none of them, and nothing is on both."""
+def test_the_list_names_nothing_that_is_here() -> None:
+    """What is implemented has no reason for being absent."""
     for name in (*surface.IMPLEMENTED, *surface.ALIASES):
         assert surface.reason_for(name) is None, name
-    assert not surface.PLANNED.keys() & surface.NEVER.keys()
 
 
-def test_lists_name_docker_s_commands() -> None:
-    """Nothing on the lists is invented, but for minidock's own commands of later issues."""
-    own = {"serve"}
-    assert (surface.PLANNED.keys() | surface.NEVER.keys()) - set(_COMMANDS) <= own
+def test_the_list_names_docker_s_commands() -> None:
+    """Nothing on the list is invented."""
+    assert surface.NEVER.keys() <= set(_COMMANDS)
 
 
 def test_snapshot_is_the_peer_s() -> None:

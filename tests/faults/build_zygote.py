@@ -64,7 +64,6 @@ class Place:
         self.given = self.base / "given"
         """A cache of another machine."""
         self.files = self.base / "files"
-        self.tar = self.base / "out.tar"
 
     @property
     def registry(self) -> str:

@@ -161,3 +161,28 @@ def test_what_only_version_2_has(engine: minidock.Engine, busybox: str) -> None:
     assert container.wait() == 137
     wait_for(lambda: not directory.exists(), 10)
     container.remove()
+
+
+def test_swap_keeps_its_part_when_memory_changes(engine: minidock.Engine, busybox: str) -> None:
+    """The sum stays: version 2 has a file for swap alone, which is written again; version 1 has one for the sum."""
+    container = engine.containers.run(
+        busybox, ["sleep", "1000"], memory="64m", memswap_limit="128m", detach=True, network="none"
+    )
+    directory = group(engine, container, "memory")
+    memory, swap = ("memory.max", "memory.swap.max") if V2 else ("memory.limit_in_bytes", "memory.memsw.limit_in_bytes")
+
+    def limits() -> tuple[int, int | None]:
+        """Of memory, and of both; None where the kernel does not count swap."""
+        found = int((directory / memory).read_text())
+        if not (directory / swap).exists():
+            return found, None
+        return found, int((directory / swap).read_text()) + (found if V2 else 0)
+
+    both = limits()[1] and 128 << 20
+    assert limits() == (64 << 20, both)
+    for size in (96, 48, 128):
+        container.update(memory=f"{size}m")
+        assert limits() == (size << 20, both)
+    container.restart(timeout=0)
+    assert limits() == (128 << 20, both)
+    container.remove(force=True)

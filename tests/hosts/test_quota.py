@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import minidock
+from minidock import errors
 from tests.conftest import Cli, Roots, wait_for
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ SIZE: Options = {"network": "none", "storage_opt": {"size": "16m"}}
 FULL = (b"No space left", b"uota exceeded")
 
 _GET_ATTRIBUTES = 0x801C581F
+_SET_ATTRIBUTES = 0x401C5820
+_INHERIT = 0x200
+_GET_QUOTA = 0x800007 << 8 | 2
 _GET_NEXT_QUOTA = 0x800009 << 8 | 2
 _OURS = 0x40000000
 
@@ -140,6 +144,64 @@ def test_volumes_hold_no_more(engine: minidock.Engine, busybox: str) -> None:
     assert int(size[1]) == 8192
     assert fill(container, "/a", 24)
     container.remove(force=True)
+
+
+def limit(path: str | Path) -> int:
+    """The most bytes that a directory's project may take."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    block = ctypes.create_string_buffer(72)
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        assert libc.syscall(443, fd, _GET_QUOTA, project(path), block) == 0, os.strerror(ctypes.get_errno())
+    finally:
+        os.close(fd)
+    return int(struct.unpack_from("=Q", block)[0]) * 1024
+
+
+def set_project(path: Path, number: int) -> None:
+    """Put a directory into a project, and what is made in it later."""
+    fd = os.open(path, os.O_RDONLY)
+    try:
+        found = bytearray(fcntl.ioctl(fd, _GET_ATTRIBUTES, bytes(28)))
+        struct.pack_into("=I", found, 0, struct.unpack_from("=I", found)[0] | _INHERIT)
+        struct.pack_into("=I", found, 12, number)
+        fcntl.ioctl(fd, _SET_ATTRIBUTES, bytes(found))
+    finally:
+        os.close(fd)
+
+
+def test_an_engine_in_a_limited_volume(engine: minidock.Engine, roots: Roots) -> None:
+    """It has no limits of its own to give: the number that its directories have is the outer volume's."""
+    outer = engine.volumes.create("outer", driver_opts={"size": "64m"})
+    kept = project(outer.mountpoint), limit(outer.mountpoint)
+    assert kept[1] == 64 * MIB
+    with minidock.Engine(
+        data_root=f"{outer.mountpoint}/data", run_root=f"{roots.run}-inner", config=roots.config
+    ) as inner:
+        assert project(f"{outer.mountpoint}/data") == kept[0]
+        with pytest.raises(errors.Unsupported, match=r"create limited: .*whose size is limited already"):
+            inner.volumes.create("limited", driver_opts={"size": "8m"})
+        with pytest.raises(errors.Unsupported, match=r"storage option size: .*whose size is limited already"):
+            inner.containers.create("minidock/hello", **SIZE)
+        assert [volume.name for volume in inner.volumes.list()] == []
+        inner.volumes.create("free")
+    assert (project(outer.mountpoint), limit(outer.mountpoint)) == kept
+
+
+def test_a_data_root_of_an_administrator_s_project(engine: minidock.Engine, roots: Roots) -> None:
+    """A limited volume could not be moved to its place there, which is said; what a container writes is not moved."""
+    data = roots.data.parent / "data-of-a-project"
+    data.mkdir()
+    set_project(data, 4711)
+    with minidock.Engine(data_root=data, run_root=f"{roots.run}-inner", config=roots.config) as inner:
+        with pytest.raises(errors.Unsupported, match=r"create limited: .*a directory of project 4711"):
+            inner.volumes.create("limited", driver_opts={"size": "8m"})
+        inner.volumes.create("free")
+        container = inner.containers.create("minidock/hello", **SIZE)
+        assert project(f"{data}/containers/{container.id}/rw") >= _OURS
+        container.start()
+        assert container.wait() == 0
+        container.remove()
 
 
 def test_killed_while_it_is_made(cli_busybox: Cli, engine: minidock.Engine, roots: Roots) -> None:

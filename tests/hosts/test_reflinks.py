@@ -18,7 +18,7 @@ MIB = 1 << 20
 
 _CLONE = 0x40049409
 _MAP = 0xC020660B
-_LAST, _SHARED = 0x1, 0x2000
+_SHARED = 0x2000
 
 
 def has_reflinks() -> bool:

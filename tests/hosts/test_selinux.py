@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -360,12 +361,45 @@ def test_image_and_overlay_mounts(engine: minidock.Engine, busybox: str, folder:
     assert of_file(folder / "file") == before
 
 
-def test_relabelling_what_is_the_system_s(engine: minidock.Engine, busybox: str) -> None:
-    before = of_file("/etc")
-    for mode in ("z", "Z"):
-        with pytest.raises(errors.Denied, match="relabelling it would change the host's own labels"):
-            engine.containers.run(busybox, ["true"], volumes=[f"/etc:/x:{mode}"], remove=True)
-    assert of_file("/etc") == before
+def test_relabelling_what_is_the_system_s(engine: minidock.Engine, busybox: str, folder: Path, roots: Roots) -> None:
+    """Refused by its own name and by links to it: labels stay as they are, those of the engine too."""
+    home = Path("/home/minidock-test")
+    home.mkdir()
+    links = {"etc": "/etc", "far": "etc", "top": "/", "shadow": "/etc/shadow", "home": str(home)}
+    links["engine"] = str(roots.data / "containers")
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    own = [home, "/var/log", roots.data, roots.data.parent, roots.run]
+    sources = ["/etc", "/etc/shadow", *own, *(folder / name for name in links), folder / "top" / "usr" / "bin"]
+    kept = ["/", "/etc", "/etc/shadow", "/etc/passwd", "/usr/bin", "/usr/bin/env", *own, roots.data / "containers"]
+    try:
+        before = [of_file(path) for path in kept]
+        for source in sources:
+            for mode in ("z", "Z"):
+                with pytest.raises(errors.Denied, match="relabelling it would change the"):
+                    engine.containers.run(busybox, ["true"], volumes=[f"{source}:/x:{mode}"], remove=True)
+        assert [of_file(path) for path in kept] == before
+        # What a link of the user's leads to is the user's.
+        (home / "data").mkdir()
+        (folder / "data").symlink_to(home / "data")
+        assert said(engine, busybox, "touch /x/a && echo made", volumes=[f"{folder}/data:/x:z"]) == "made\n"
+        assert of_file(home / "data") == SHARED
+        assert of_file(home) == before[kept.index(home)]
+    finally:
+        shutil.rmtree(home)
+
+
+def test_volumes_of_directories_of_the_host(engine: minidock.Engine, busybox: str, folder: Path) -> None:
+    """They are labelled as volumes are, and the system's are left as they are."""
+    before = of_file("/etc"), of_file("/etc/shadow")
+    for name, device in (("mine", str(folder)), ("etc", "/etc")):
+        engine.volumes.create(name, driver_opts={"type": "none", "device": device, "o": "bind"})
+    assert said(engine, busybox, "cat /x/file", volumes=["mine:/x"]) == "host\n"
+    assert of_file(folder / "file") == SHARED
+    assert "Permission denied" in said(engine, busybox, "cat /x/shadow", volumes=["etc:/x:ro"])
+    with pytest.raises(errors.Denied, match="relabelling it would change the host's own labels"):
+        engine.containers.run(busybox, ["true"], volumes=["etc:/x:Z"], remove=True)
+    assert (of_file("/etc"), of_file("/etc/shadow")) == before
 
 
 # Files in and out

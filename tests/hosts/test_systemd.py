@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import secrets
 import shlex
 import subprocess
@@ -86,6 +87,13 @@ def test_a_container_in_a_slice(engine: minidock.Engine, busybox: str, roots: Ro
     base = Path("/sys/fs/cgroup") if V2 else Path("/sys/fs/cgroup/memory")
     limit = base / f"{at.strip('/')}/container" / ("memory.max" if V2 else "memory.limit_in_bytes")
     assert limit.read_text() == f"{64 << 20}\n"
+    # systemd's defaults for services are not a container's: it has its own limits and its own time to end.
+    bounds = shown(unit, "TasksMax", "TimeoutStopUSec", "Before", "DefaultDependencies")
+    assert "minidock.service" in bounds.pop("Before").split(), "so that a shutdown stops it afterwards"
+    assert bounds == {"TasksMax": "infinity", "TimeoutStopUSec": "infinity", "DefaultDependencies": "no"}
+    tasks = Path("/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/pids") / at.strip("/")
+    assert (tasks / "pids.max").read_text() == "max\n"
+    assert (tasks / "container/pids.max").read_text() == "20\n"
     # All that is done to a running container finds its cgroup there.
     assert container.exec(["cat", "/proc/self/cgroup"]).exit_code == 0
     container.pause()
@@ -242,7 +250,8 @@ def logind() -> Iterator[None]:
     """logind ends whatever a session leaves, of root too."""
     settings = Path("/run/systemd/logind.conf.d/mdt.conf")
     settings.parent.mkdir(parents=True, exist_ok=True)
-    settings.write_text("[Login]\nKillUserProcesses=yes\nKillExcludeUsers=\n")
+    # Nobody excluded stands for root.
+    settings.write_text("[Login]\nKillUserProcesses=yes\nKillExcludeUsers=nobody\n")
     systemctl("restart", "systemd-logind")
     yield
     settings.unlink()
@@ -264,7 +273,11 @@ def test_a_logout(cli_busybox: Cli, engine: minidock.Engine, roots: Roots, tmp_p
         shlex.join([sys.executable, "-c", START, "lasting", f"{tmp_path}/done", "0"]),
     ]
     script.write_text("\n".join(lines))
-    subprocess.run(["su", "-", "root", "-c", f"sh {script}"], check=True, stdin=subprocess.DEVNULL)
+    # On a terminal: what has none is a session of the class `background`, if any.
+    master, slave = pty.openpty()
+    subprocess.run(["su", "-", "root", "-c", f"sh {script}"], check=True, stdin=slave, stdout=slave, stderr=slave)
+    os.close(slave)
+    os.close(master)
     assert (tmp_path / "done").exists()
     assert "/session-" in (tmp_path / "group").read_text()
     other = int((tmp_path / "other").read_text())

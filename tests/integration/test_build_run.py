@@ -35,7 +35,6 @@ FILES = (
     else "memory/memory.limit_in_bytes memory/memory.memsw.limit_in_bytes cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us "
     "cpu/cpu.shares cpuset/cpuset.cpus cpuset/cpuset.mems"
 )
-SWAP = os.path.exists("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes") or V2
 
 
 def test_limits(cli_busybox: Cli, tmp_path: Path) -> None:

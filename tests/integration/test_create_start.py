@@ -11,7 +11,9 @@ from pathlib import Path
 import pytest
 
 import minidock
+from minidock import _native
 from minidock.errors import CommandNotFound, Conflict, ContainerNotFound, InvalidArgument, NameInUse, Timeout
+from minidock.security import lsm
 from tests.conftest import Roots, wait_for
 
 
@@ -38,6 +40,41 @@ def test_start_wait_and_start_again(engine: minidock.Engine, busybox: str) -> No
     container.start()
     assert container.wait(30) == 7
     assert container.attrs["State"]["ExitCode"] == 7
+
+
+def test_the_apparmor_profile_is_that_of_the_last_start(
+    engine: minidock.Engine, busybox: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container outlives the kernel that it was made under, and the next one may have AppArmor off, or on."""
+
+    def boot(apparmor: bool) -> None:
+        monkeypatch.setattr(lsm, "_found", (apparmor, lsm.host()[1]))
+
+    monkeypatch.setattr(_native, "apparmor_ensure", lambda name: None)
+    monkeypatch.setattr(lsm, "_apparmor_is_on", lambda: False)
+    boot(apparmor=True)
+    containers = [
+        engine.containers.create(busybox, ["true"]),
+        engine.containers.create(busybox, ["true"], security_opt=["apparmor=mine"]),
+        engine.containers.create(busybox, ["true"], privileged=True),
+    ]
+    assert [one.attrs["AppArmorProfile"] for one in containers] == ["minidock-default", "mine", "unconfined"]
+    boot(apparmor=False)
+    for container in containers:
+        container.start()
+        assert container.wait(30) == 0
+        container.reload()
+    assert [one.attrs["AppArmorProfile"] for one in containers] == ["", "", ""]
+    assert [one.warnings for one in containers[::2]] == [[], []]
+    assert containers[1].warnings == ["apparmor=mine has no effect: the kernel has no AppArmor"]
+    containers[1].start()  # which is no news
+    assert containers[1].warnings == ["apparmor=mine has no effect: the kernel has no AppArmor"]
+    boot(apparmor=True)
+    containers[2].start()
+    assert containers[2].wait(30) == 0
+    containers[2].reload()
+    assert containers[2].attrs["AppArmorProfile"] == "unconfined"
+    assert containers[1].attrs["HostConfig"]["SecurityOpt"] == ["apparmor=mine"]
 
 
 def test_a_running_container(engine: minidock.Engine, busybox: str) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import minidock
-from minidock import Engine, Mount
+from minidock import Engine, Mount, _native
 from minidock.errors import (
     Denied,
     ImageInUse,
@@ -337,11 +337,25 @@ def test_a_bind_on_proc_is_a_procfs_or_refused(engine: Engine, busybox: str, sou
     assert engine.containers.list(all=True) == []
 
 
-def test_system_directories_are_not_relabelled(engine: Engine, busybox: str) -> None:
-    """With SELinux or without (CVE-2021-43816)."""
-    for path in ("/etc", "/", "/usr"):
-        with pytest.raises(Denied):
-            run(engine, "true", volumes=[f"{path}:/x:Z"])
+def test_system_directories_are_not_relabelled(engine: Engine, busybox: str, source: Path, roots: Roots) -> None:
+    """With SELinux or without (CVE-2021-43816), nor by links, nor the engine's own."""
+    links = {"direct": "/etc", "indirect": "direct", "top": "/", "engine": str(roots.data)}
+    for name, target in links.items():
+        (source / name).symlink_to(target)
+    paths = ["/etc", "/", "/usr", "/var/log", roots.data, roots.run, *(source / name for name in links)]
+    for path in (*paths, source / "top" / "usr"):
+        for mode in ("Z", "ro,z"):
+            with pytest.raises(Denied, match="mount it without z or Z"):
+                run(engine, "true", volumes=[f"{path}:/x:{mode}"])
+    assert run(engine, "cat /x", volumes=[f"{source}/file:/x:z"]) == "host\n"
+
+
+@pytest.mark.skipif(_native.selinux_enabled(), reason="the label of what is the system's would change")
+def test_what_lies_in_system_directories_may_have_z_without_selinux(engine: Engine, busybox: str, source: Path) -> None:
+    """As compose files have it, for the hosts that need it."""
+    (source / "link").symlink_to("/etc/passwd")
+    for path in ("/etc/passwd", source / "link"):
+        assert "root:" in run(engine, "cat /x", volumes=[f"{path}:/x:ro,z"])
 
 
 def test_remapped(engine: Engine, busybox: str, source: Path) -> None:

@@ -270,6 +270,40 @@ def test_socket_of_systemd(roots: Roots) -> None:
     assert b"no listening Unix socket" in done.stderr
 
 
+def test_sockets_beside_systemds(roots: Roots, tmp_path: Path) -> None:
+    """The configuration's ``hosts``: what systemd has not made is made, for its group, and goes with the server."""
+    given, link, other = roots.config.parent / "given.sock", tmp_path / "link", roots.config.parent / "other.sock"
+    link.symlink_to(given)
+    hosts = ["fd://", f"unix://{link}", f"unix://{other}"]
+    roots.config.write_text(json.dumps({**json.loads(roots.config.read_text()), "hosts": hosts, "group": "1234"}))
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(given))
+        listening.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-c", _HANDING_OVER, str(listening.fileno())],
+            env=roots.env,
+            pass_fds=[listening.fileno()],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            assert process.stderr is not None
+            lines = [process.stderr.readline() for _ in range(2)]
+            assert lines == [f"minidock: serving on {path}\n" for path in (given, other)]
+            for path in (given, other):
+                assert Api(path)("GET", "/_ping").status == 200
+            found = other.stat()
+            assert (found.st_uid, found.st_gid, stat.S_IMODE(found.st_mode)) == (0, 1234, 0o660)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(20) == 0
+            assert given.exists()
+            assert not other.exists()
+        finally:
+            process.kill()
+            process.wait()
+            process.stderr.close()  # type: ignore[union-attr]
+
+
 def test_the_end_of_a_server(server: Served, roots: Roots, cli: Cli) -> None:
     """Stopped or killed, containers run on, and the next server knows everything; streams end."""
     body = {"Image": "busybox", "Cmd": ["sh", "-c", "while :; do echo x; sleep 0.05; done"],

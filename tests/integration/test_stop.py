@@ -7,7 +7,7 @@ import pytest
 import minidock
 from minidock.errors import ContainerNotFound, InvalidArgument
 from tests.conftest import Cli
-from tests.integration.verbs import reaches, refused, started, state, trapping
+from tests.integration.verbs import reaches, ready, refused, started, state, trapping
 
 
 def test_stop_signal_ends_it(engine: minidock.Engine, busybox: str) -> None:
@@ -40,6 +40,20 @@ def test_signals_and_times(
     container = trapping(engine, **options)
     container.stop(**arguments)  # type: ignore[arg-type]
     assert (container.status, container.state.exit_code) == ("exited", code)
+
+
+@pytest.mark.parametrize(("signal", "number"), [("SIGRTMIN+3", 37), ("SIGRTMIN", 34), ("SIGRTMAX", 64)])
+def test_real_time_signals_get_through_init(engine: minidock.Engine, busybox: str, signal: str, number: int) -> None:
+    """systemd in a container, for one, is stopped by such a signal; and init outlives whoever dies of one."""
+    script = f'trap "exit 9" {number}; sh -c "kill -{number} \\$\\$"; touch /ready; while :; do sleep 0.02; done'
+    container = started(engine, ["sh", "-c", script], init=True, stop_signal=signal)
+    ready(container)
+    container.stop()
+    assert state(container)["ExitCode"] == 9
+    untrapped = started(engine, ["sh", "-c", "touch /ready; exec sleep 1000"], init=True, stop_signal=signal)
+    ready(untrapped)
+    untrapped.stop()
+    assert state(untrapped)["ExitCode"] == 128 + number
 
 
 def test_what_does_not_run_stays_as_it_is(engine: minidock.Engine, busybox: str) -> None:

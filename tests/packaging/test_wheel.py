@@ -22,7 +22,7 @@ QUICK = {"LTO": "off", "OPT_LEVEL": "0", "CODEGEN_UNITS": "256", "DEBUG": "0"}
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The sdist of the checkout, and the wheel built from that sdist."""
     out = tmp_path_factory.mktemp("dist")
-    # What is asked is whether all of it is there: not optimised, which would take as long as all else of CI's compiling.
+    # What is asked is whether all of it is there: not optimised, which takes as long as all else that CI compiles.
     env = {**os.environ, "CARGO_TARGET_DIR": str(PROJECT / "target" / "wheel")}
     env |= {f"CARGO_PROFILE_RELEASE_{key}": value for key, value in QUICK.items()}
     env |= {f"CARGO_PROFILE_HELPER_{key}": value for key, value in QUICK.items()}

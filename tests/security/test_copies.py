@@ -139,6 +139,41 @@ def test_cve_2019_14271_2022_1227_2026_41567_nothing_of_the_container_is_execute
     assert "(deleted)" not in "".join(line for line in maps.splitlines() if "libnss" in line)
 
 
+def test_cve_2019_14271_top_runs_nothing_and_asks_the_host(
+    engine: minidock.Engine, image: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No ``ps`` is run, neither the container's nor the host's, and users have the host's names."""
+    trojan = b"#!/bin/sh\ntouch /pwned /tmp/pwned\n"
+    places = ("lib/libnss_files.so.2", "lib/x86_64-linux-gnu/libnss_files.so.2", "usr/lib/libprocps.so.8",
+              "usr/bin/ps", "usr/bin/nsenter", "etc/nsswitch.conf")  # fmt: skip
+    passwd = ("etc/passwd", b"intruder:x:0:0::/:/bin/sh\n")
+    # The name of a process is the container's to choose: lines of a table, options of ps, other processes.
+    script = 'printf "#!/bin/sh\\nsleep 1000\\n" >"/tmp/$1"; chmod 755 "/tmp/$1"; exec "/tmp/$1"'
+    evil = ") R 1 1\nroot 1"
+    name = image(*((place, trojan) for place in places), passwd)
+    container = engine.containers.create(name, ["sh", "-c", script, "-", evil])
+    container.start()
+    wait_for(lambda: Path(f"/proc/{container.state.pid}/comm").read_text().startswith(") R"), what="the name")
+    for program in ("ps", "nsenter"):
+        (tmp_path / program).write_bytes(b"#!/bin/sh\ntouch " + bytes(tmp_path / "pwned") + b"\n")
+        (tmp_path / program).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    rows = container.top("-eo user,pid,ppid,comm,args").processes
+    assert str(container.state.pid) in [row[1] for row in rows]
+    for user, pid, parent, *words in rows:
+        assert user == "root"
+        assert Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1] == parent
+        assert all(word.isprintable() for word in words), words
+    assert rows == container.top("-eo user,pid,ppid,comm,args").processes
+    assert not (tmp_path / "pwned").exists()
+    assert not Path("/pwned").exists()
+    assert not _has(container, "/pwned")
+    assert not _has(container, "/tmp/pwned")
+    maps = Path("/proc/self/maps").read_text()
+    assert "/containers/" not in maps
+    assert "(deleted)" not in "".join(line for line in maps.splitlines() if "libnss" in line)
+
+
 @pytest.mark.parametrize("state", ["created", "running"])
 def test_cve_2021_32760_2025_11395_archives_through_links(
     engine: minidock.Engine, image: Callable[..., str], marker: Marker, state: str

@@ -186,10 +186,14 @@ def test_cve_2022_23648_volumes_of_an_image_are_paths_inside(
 
 
 def test_cve_2021_43816_system_directories_are_not_relabelled(
-    engine: minidock.Engine, image: Callable[..., str]
+    engine: minidock.Engine, image: Callable[..., str], tmp_path: Path
 ) -> None:
     name = image()
-    for source in ("/etc", "/", "/usr/bin/..", "/etc/../etc/"):
+    (tmp_path / "etc").symlink_to("/etc")
+    (tmp_path / "far").symlink_to("etc/../usr/../etc")
+    (tmp_path / "top").symlink_to("/")
+    links = [f"{tmp_path}/{link}" for link in ("etc", "far", "top", "top/usr", "top/proc/self/root")]
+    for source in ("/etc", "/", "/usr/bin/..", "/etc/../etc/", *links):
         for mode in ("Z", "z", "ro,Z"):
             with pytest.raises(errors.MinidockError) as refused:
                 engine.containers.run(name, ["true"], volumes=[f"{source}:/e:{mode}"], remove=True)

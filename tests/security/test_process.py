@@ -21,7 +21,7 @@ from tests.security.conftest import one_line, with_entries
 Probe = Callable[..., str]
 
 SYS_SOCKET, SYS_KEYCTL, SYS_ADD_KEY, SYS_REQUEST_KEY = 41, 250, 248, 249
-SYS_UNSHARE, SYS_MOUNT, SYS_CLONE, SYS_CLONE3, SYS_PERSONALITY = 272, 165, 56, 435, 135
+SYS_UNSHARE, SYS_CLONE, SYS_CLONE3, SYS_PERSONALITY = 272, 56, 435, 135
 ONLY_X86_64 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86_64")
 
 

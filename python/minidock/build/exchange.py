@@ -88,10 +88,6 @@ class Imported(Protocol):
         """Put the files of a cache mount into the empty directory ``target``; False when it has them not."""
 
 
-Steps = "Mapping[str, tuple[str, str, LayerRow]]"
-"""Kind, description and layer by key."""
-
-
 def source(text: str) -> Place:
     """Return what ``--cache-from`` says. Raises InvalidArgument, Unsupported."""
     return _parse(text, _FROM, ("mounts",))

@@ -187,7 +187,7 @@ def _longest(rest: list[str], words: int) -> tuple[str, list[str]]:
     """The longest known name at the start of ``rest``."""
     for count in range(words, 1, -1):
         name = " ".join(rest[:count])
-        if surface.canonical(name) in surface.IMPLEMENTED or name in surface.PLANNED or name in surface.NEVER:
+        if surface.canonical(name) in surface.IMPLEMENTED or name in surface.NEVER:
             return name, rest[count:]
     return rest[0], rest[1:]
 
@@ -211,7 +211,7 @@ def _dispatch(session: Session, name: str, rest: list[str]) -> int:
         return _help(name)
     except UsageError as error:
         text = str(error)
-        raise UsageError(text if "part of minidock" in text or "comes with" in text else f"{text} {see}") from None
+        raise UsageError(text if "part of minidock" in text else f"{text} {see}") from None
     if canonical not in ("image import", "container cp", "volume import"):  # a file's name may be any bytes
         for word in rest:
             if not word.isascii() and any("\udc80" <= char <= "\udcff" for char in word):

@@ -1,7 +1,7 @@
-"""The one table of commands: what minidock has, what comes with which issue, what it will never have and why.
+"""The one table of commands: what minidock has, what it will never have and why.
 
-Names are Docker's, without the program's name. A name in ``PLANNED`` or ``NEVER`` stands for everything below it. Flags
-that are not there yet are declared beside the others of their command, with a :class:`Reason` from here.
+Names are Docker's, without the program's name. A name in ``NEVER`` stands for everything below it. Flags that are not
+there are declared beside the others of their command, with a :class:`Reason` from here.
 """
 
 from __future__ import annotations
@@ -12,28 +12,17 @@ if TYPE_CHECKING:
 
 
 class Reason:
-    """Why something of Docker's surface is not here: an issue that brings it, or a reason for good."""
+    """Why something of Docker's surface is not here."""
 
-    __slots__ = ("issue", "text")
+    __slots__ = ("text",)
 
-    def __init__(self, text: str, issue: str = "") -> None:
+    def __init__(self, text: str) -> None:
         self.text = text
-        self.issue = issue
 
     def sentence(self, what: str) -> str:
         """The error for someone who used ``what``."""
-        if self.issue:
-            return f"{what} is not in this version of minidock: it comes with the issue '{self.issue}'"
         return f"{what} is not part of minidock: {self.text}"
 
-
-def _issue(title: str) -> Reason:
-    return Reason("", title)
-
-
-IMAGES = _issue("Images: registries, content store, archives")
-LIFECYCLE = _issue("Container lifecycle: supervise, observe, control")
-NETWORKS = _issue("Networks: bridges, addresses, names, ports")
 
 NO_SWARM = Reason("it runs containers of one host; there is no cluster of nodes")
 NO_DAEMON = Reason("there is no daemon to connect to; every command is the engine itself")
@@ -196,8 +185,6 @@ ALIASES = {
     "events": "system events",
 }
 
-PLANNED: dict[str, Reason] = {}
-
 _NO_BUILDERS = Reason("it builds in the engine itself; there are no other builders")
 NEVER: dict[str, Reason] = {
     **{
@@ -231,8 +218,7 @@ def reason_for(name: str) -> Reason | None:
     """Why the command ``name`` or a group above it is not here; None if the tables do not say so."""
     words = name.split()
     for count in range(len(words), 0, -1):
-        prefix = " ".join(words[:count])
-        reason = PLANNED.get(prefix) or NEVER.get(prefix)
+        reason = NEVER.get(" ".join(words[:count]))
         if reason is not None:
             return reason
     return None

@@ -7,10 +7,14 @@ import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from minidock.cli.session import Session
+    from minidock.config import Config
 
 DEFAULT_ROOT = "/var/lib/minidock"
 ADMINISTRATORS = "/etc/systemd/system"
+SOCKET, SERVICE, RESTORE = NAMES = ("minidock-api.socket", "minidock-api.service", "minidock.service")
 
 _RESTORE = """\
 # Starts, after a boot, the containers whose restart policy says so.
@@ -28,7 +32,8 @@ RemainAfterExit=yes
 ExecStart=-{command} system restore
 ExecStop=-{command} system stop
 TimeoutStartSec=infinity
-TimeoutStopSec=120
+# It ends by itself: a little after the longest of the containers' stop timeouts.
+TimeoutStopSec=infinity
 
 [Install]
 WantedBy=multi-user.target
@@ -41,7 +46,7 @@ _SOCKET = """\
 Description=Docker Engine API of minidock (socket)
 
 [Socket]
-ListenStream={path}
+{listen}
 SocketMode=0660
 SocketUser=root
 SocketGroup={group}
@@ -64,7 +69,7 @@ StartLimitIntervalSec=60
 [Service]
 Type=notify
 NotifyAccess=main
-ExecStart={command} serve
+ExecStart={command} serve{group}
 Restart=on-failure
 RestartSec=1
 # Containers are this process's children's children; they outlive it.
@@ -79,17 +84,38 @@ Also=minidock-api.socket
 """
 
 
-def restore_unit(session: Session) -> str:
+def configuration(session: Session, root: str = "") -> Config:
+    """The configuration that the units' program is going to find; below ``root``, that of the system there.
+
+    Raises InvalidArgument for one that it would refuse.
+    """
+    from minidock import config
+
+    named = _given(session).get("config")
+    if not root:
+        return config.load(named)
+    path = root.rstrip("/") + (named or config.DEFAULT_PATH)
+    # A system that is being made may get its configuration after its units.
+    return config.load(path) if os.path.lexists(path) else config.Config()
+
+
+def restore_unit(session: Session, config: Config) -> str:
     """The unit that starts containers after a boot."""
-    return _RESTORE.format(command=_command(session), roots=_roots(session))
+    return _RESTORE.format(command=_command(session), roots=_roots(session, config))
 
 
-def units(session: Session, path: str, group: str) -> dict[str, str]:
-    """All units by name; the API is served at ``path``, for ``group``."""
+def units(session: Session, config: Config, paths: Iterable[str], group: str, serve_group: str = "") -> dict[str, str]:
+    """All units by name; the API is served at ``paths``, for ``group``.
+
+    ``serve_group`` is the group of sockets that the server makes beside these, where it is not the configuration's.
+    """
+    listen = "\n".join(f"ListenStream={path.replace('%', '%%')}" for path in paths)
+    serve = f" --group {serve_group}" if serve_group else ""
+    command, roots = _command(session), _roots(session, config)
     return {
-        "minidock-api.socket": _SOCKET.format(path=path.replace("%", "%%"), group=group),
-        "minidock-api.service": _SERVICE.format(command=_command(session), roots=_roots(session)),
-        "minidock.service": restore_unit(session),
+        SOCKET: _SOCKET.format(listen=listen, group=group),
+        SERVICE: _SERVICE.format(command=command, roots=roots, group=serve),
+        RESTORE: restore_unit(session, config),
     }
 
 
@@ -111,8 +137,8 @@ def _command(session: Session) -> str:
     return " ".join(map(_quoted, words))
 
 
-def _roots(session: Session) -> str:
-    return _quoted(_given(session).get("data-root", DEFAULT_ROOT))
+def _roots(session: Session, config: Config) -> str:
+    return _quoted(_given(session).get("data-root") or config.data_root or DEFAULT_ROOT)
 
 
 def _quoted(word: str) -> str:

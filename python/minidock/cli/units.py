@@ -24,28 +24,6 @@ def _scale(size: float, base: float, units: tuple[str, ...], precision: int) -> 
     return f"{number:.{precision}g}{units[unit]}"
 
 
-def duration(seconds: float) -> str:
-    """A span of time in words, rounded as Docker rounds: ``About an hour``, ``3 weeks``."""
-    whole = int(seconds)
-    minutes = whole // 60
-    hours = int(seconds / 3600 + 0.5)
-    if whole < 1:
-        return "Less than a second"
-    if whole < 60:
-        return "1 second" if whole == 1 else f"{whole} seconds"
-    if minutes < 60:
-        return "About a minute" if minutes == 1 else f"{minutes} minutes"
-    if hours < 48:
-        return "About an hour" if hours == 1 else f"{hours} hours"
-    if hours < 24 * 7 * 2:
-        return f"{hours // 24} days"
-    if hours < 24 * 30 * 2:
-        return f"{hours // 24 // 7} weeks"
-    if hours < 24 * 365 * 2:
-        return f"{hours // 24 // 30} months"
-    return f"{int(seconds / 3600) // 24 // 365} years"
-
-
 def timestamp(text: str) -> float:
     """The Unix time of an RFC 3339 text such as Docker's documents hold; 0 for Go's zero time or no text."""
     if not text or text.startswith("0001-"):

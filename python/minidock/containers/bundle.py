@@ -248,4 +248,4 @@ def label(path: str, record: Record, *, common: bool = False) -> None:
     """Let a container, or all of them, have a file or directory that was made for it, where there is SELinux."""
     if lsm.host()[1]:
         with translated():
-            _native.selinux_relabel(path, record.mount_label, common)
+            _native.selinux_relabel(path, record.mount_label, common, None)

@@ -206,33 +206,3 @@ class Contents:
         if detach:
             return execs.detached(self._lifecycle, self.record.id, wanted)
         return execs.run(self._lifecycle, self.record.id, wanted, input=input, check=check, output_limit=output_limit)
-
-    def exec_attached(
-        self,
-        command: str | Sequence[str],
-        *,
-        stdin: int | None = None,
-        stdout: int | None = None,
-        stderr: int | None = None,
-        detach_keys: str | None = None,
-        **options: Unpack[ExecOptions],
-    ) -> ExecResult | None:
-        """Run one more command with its streams on these descriptors (None: ``/dev/null``), and wait for its end.
-
-        With ``tty`` and a terminal as ``stdin``, that is put into raw mode, its size is passed on, and it is restored
-        on every way out; ``detach_keys`` (``ctrl-p,ctrl-q`` unless given) typed there let the command live on, and None
-        is returned. Else it dies with this process. Raises as :meth:`exec`.
-        """
-        from minidock.containers import exec_options, execs
-
-        wanted = exec_options.config(command, **options)
-        return execs.attached(
-            self._lifecycle,
-            self.record.id,
-            wanted,
-            stdin=stdin,
-            stdout=stdout,
-            stderr=stderr,
-            detach_keys=detach_keys,
-            warnings=self.warnings,
-        )

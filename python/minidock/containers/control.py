@@ -146,10 +146,10 @@ def _stop_without_supervisor(lifecycle: Lifecycle, record: Record, number: int, 
         return
     with contextlib.suppress(Gone):
         send(file, number)
-        _thaw(lifecycle, record)
+        _thaw(record)
         if not wait_init(file, milliseconds / 1000):
             send(file, 9)
-            _thaw(lifecycle, record)
+            _thaw(record)
             wait_init(file, _KILL_SECONDS)
     lifecycle.kill_supervisor(file)
 
@@ -183,7 +183,7 @@ def kill(lifecycle: Lifecycle, key: str, signal: str | int = "KILL") -> None:
     if state.status == states.PAUSED and _ends_it(record, number):
         # What a frozen process was sent reaches it only now; Docker does the same.
         with contextlib.suppress(Conflict), _freezing(lifecycle, record):
-            _thaw(lifecycle, record)
+            _thaw(record)
             _unmark(lifecycle, record)
     if supervisor is not None:
         wait_supervisor(supervisor, _KILL_SECONDS)
@@ -193,7 +193,7 @@ def _ends_it(record: Record, number: int) -> bool:
     return number == 9 or not record.config.stop_signal or number == signals.signal(record.config.stop_signal)
 
 
-def _thaw(lifecycle: Lifecycle, record: Record) -> None:
+def _thaw(record: Record) -> None:
     with contextlib.suppress(_native.NativeError):
         _native.cgroup_thaw(cgroups_path(record))
 

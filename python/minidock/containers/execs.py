@@ -173,7 +173,12 @@ def attached(
     detach_keys: str | None = None,
     warnings: list[str] | None = None,
 ) -> ExecResult | None:
-    """Run a command with its streams on these descriptors; see :meth:`Container.exec_attached`."""
+    """Run a command with its streams on these descriptors (None: ``/dev/null``), and wait for its end.
+
+    With a terminal as ``stdin`` of a command that has one, that is put into raw mode, its size is passed on, and it is
+    restored on every way out; ``detach_keys`` (``ctrl-p,ctrl-q`` unless given) typed there let the command live on,
+    and None is returned. Else it dies with this process. Raises as :func:`run`.
+    """
     from minidock.containers.attach import Terminal
 
     checked = keyed.detach_keys(detach_keys or "")

@@ -21,6 +21,8 @@ _SHUTDOWN_SECONDS = 15
 _MORE_SECONDS = 5
 """What a container is given beyond its own stop timeout, after which its supervisor has killed it."""
 _STOP_SECONDS = 10
+_LONGEST_SECONDS = 86_400
+"""For one poll(2), whose milliseconds are an int: a stop timeout may be longer than 24 days."""
 
 
 class Halted(NamedTuple):
@@ -57,7 +59,7 @@ def halt(lifecycle: Lifecycle) -> Halted:
     end = time.monotonic() + patience
     try:
         while left and (rest := end - time.monotonic()) > 0:
-            for pidfd, _ in poll.poll(rest * 1000):
+            for pidfd, _ in poll.poll(min(rest, _LONGEST_SECONDS) * 1000):
                 poll.unregister(pidfd)
                 del left[pidfd]
     finally:

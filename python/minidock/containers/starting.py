@@ -151,6 +151,7 @@ class Starting(Planning):
             now_record.has_been_manually_stopped = False
             now_record.restart_count = 0
             now_record.usage = None
+            now_record.app_armor_profile = record.app_armor_profile
             finished = now_record.state.finished_at
             now_record.state = ContainerState(status=states.RUNNING, started_at=now(), finished_at=finished)
             try:
@@ -213,9 +214,11 @@ class Starting(Planning):
         if state.status in (states.CREATED, states.EXITED):
             self.wait_for_the_last_run(record.id)
         walls = self.walls.walls(record.host_config)
-        if record.app_armor_profile not in ("", lsm.UNCONFINED):
-            with translated():
-                _native.apparmor_ensure(record.app_armor_profile)  # gone after a boot
+        # Decided anew: the kernel may be another one than when it was made, and after a boot no profile is loaded.
+        profile, complaints = lsm.apparmor(walls.options, privileged=record.host_config.privileged)
+        if (profile or "") == record.app_armor_profile:
+            complaints = []  # it was made with these, or they were told when they were new
+        record.app_armor_profile = profile or ""
         streams = (("stdin", stdin), ("framed" if framed else "stdout", stdout), ("stderr", stderr))
         attached = tuple(name for name, fd in streams if fd is not None)
         record = self.begin(record)
@@ -246,7 +249,7 @@ class Starting(Planning):
                     supervisor.close()
                     raise
             self._tell_name(record)
-            return supervisor, warnings
+            return supervisor, [*complaints, *warnings]
         except MinidockError as error:
             self._not_started(record, error, state)
             raise

@@ -58,11 +58,6 @@ _REASONS: dict[tuple[str, str], str] = {
 }
 
 
-def legal(operation: str, state: str) -> bool:
-    """Whether ``operation`` may be done to a container in ``state``."""
-    return state in _LEGAL[operation]
-
-
 def require(operation: str, state: str, container_id: str) -> None:
     """Raise Conflict unless ``operation`` (start, kill, pause, …) is legal in ``state``."""
     if state not in _LEGAL[operation]:

@@ -40,7 +40,7 @@ def parse_time(text: str) -> float:
 
 
 def duration(seconds: float) -> str:
-    """Return a span of time in Docker's words: ``Less than a second``, ``About an hour``, ``3 weeks``."""
+    """Return a span of time in Docker's words, rounded as Docker rounds: ``About an hour``, ``3 weeks``."""
     whole = int(seconds)
     if whole < 60:
         return "Less than a second" if whole < 1 else "1 second" if whole == 1 else f"{whole} seconds"
@@ -55,7 +55,7 @@ def duration(seconds: float) -> str:
     ):
         if hours < limit:
             return "About an hour" if hours == 1 else f"{hours // size} {unit}"
-    return f"{hours // 24 // 365} years"
+    return f"{int(seconds / 3600) // 24 // 365} years"
 
 
 def status(state: ContainerState, at: float | None = None) -> str:

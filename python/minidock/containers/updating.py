@@ -143,6 +143,9 @@ class Change:
             setattr(about, name, getattr(host_config, name))
         if not self.limits:
             return None
+        if "memory" in self.limits:
+            # Version 2 of cgroups limits swap alone, by what the sum leaves of it: that changes with memory.
+            about.memory_swap = host_config.memory_swap
         found = resources(about, [], self.host)
         if "pids_limit" in self.limits:
             found.pids = Pids(host_config.pids_limit or 0)
@@ -153,7 +156,7 @@ class Change:
         memory, cpu = found.memory or Memory(), found.cpu or CPU()
         if "memory" in asked:
             memory.limit = memory.limit or -1
-        if "memory_swap" in asked:
+        if "memory" in asked or "memory_swap" in asked:
             memory.swap = memory.swap or -1
         if "memory_reservation" in asked:
             memory.reservation = memory.reservation or -1

@@ -14,7 +14,6 @@ VARIANTS = ("minbase", "apt", "buildd", "important", "standard")
 _SUITE = re.compile(r"[a-z0-9][a-z0-9.+-]{0,63}")
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]+(?::[a-z0-9-]+)?(?:=[A-Za-z0-9.+:~-]+)?")
 _COMPONENT = re.compile(r"[a-z0-9][a-z0-9+./-]*")
-_POCKETS = ("", "-updates", "-security")
 _NUMBERS = {
     "debian": {"10": "buster", "11": "bullseye", "12": "bookworm", "13": "trixie", "14": "forky"},
     "ubuntu": {"18.04": "bionic", "20.04": "focal", "22.04": "jammy", "24.04": "noble"},

@@ -31,9 +31,6 @@ class ProgressEvent(NamedTuple):
     total: int = 0
 
 
-Callback = "Callable[[ProgressEvent], None]"
-
-
 class Reporter:
     """Passes events of several threads to one callback, one at a time; numbers of a blob ten times a second.
 

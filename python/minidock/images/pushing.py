@@ -88,10 +88,10 @@ class Pusher:
                     document = index[0]
                     digest = self._put(tag, document)
                     for row in rows:
-                        self._note(row, digest, tag)
+                        self._note(row, digest)
                 else:
                     digest = self._push_image(work, rows[0], self._manifest_digest(reference, rows[0]), tag)
-                    self._note(rows[0], digest, tag)
+                    self._note(rows[0], digest)
             finally:
                 self._store.layers.release(work)
         return digest
@@ -306,7 +306,7 @@ class Pusher:
             raise Corrupt(f"push {self._name}: the registry calls {document.digest} {digest[:100]!r}")
         return digest
 
-    def _note(self, row: ImageRow, digest: str, tag: str) -> None:
+    def _note(self, row: ImageRow, digest: str) -> None:
         """Remember where the image is now."""
         store = self._store
         with store.database.transaction():

@@ -174,7 +174,7 @@ def settled(config: IPAMConfig, taken: pools.Taken, *, gateway: bool) -> Subnet:
     reserved = unusable(prefix)
     found = Subnet(str(prefix), ip_range=config.ip_range, user=True)
     if config.gateway:
-        _reserve(reserved, version, config.gateway, f"failed to allocate gateway ({config.gateway})")
+        _reserve(reserved, config.gateway, f"failed to allocate gateway ({config.gateway})")
         found.gateway = config.gateway
     elif gateway:
         wanted = parse_prefix(config.ip_range) if config.ip_range else prefix
@@ -182,7 +182,7 @@ def settled(config: IPAMConfig, taken: pools.Taken, *, gateway: bool) -> Subnet:
         reserved.add(number)
         found.gateway = addresses.show(version, number)
     for name, text in (config.auxiliary_addresses or {}).items():
-        _reserve(reserved, version, text, f"failed to allocate secondary ip address ({name}:{text})")
+        _reserve(reserved, text, f"failed to allocate secondary ip address ({name}:{text})")
     found.auxiliary = dict(config.auxiliary_addresses or {})
     if not gateway and found.gateway:
         found.auxiliary = {**found.auxiliary, "": found.gateway}  # nobody gets it, and nothing leads there
@@ -190,7 +190,7 @@ def settled(config: IPAMConfig, taken: pools.Taken, *, gateway: bool) -> Subnet:
     return found
 
 
-def _reserve(reserved: set[int], version: int, text: str, what: str) -> None:
+def _reserve(reserved: set[int], text: str, what: str) -> None:
     number = addresses.parse(text)[1]
     if number in reserved:
         raise AddressInUse(f"{what}: Address already in use")

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock import _native
+from minidock.errors import Unsupported
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,15 +30,32 @@ class Labels(msgspec.Struct, frozen=True, kw_only=True):
     warnings: tuple[str, ...] = ()
 
 
+_APPARMOR = "/sys/module/apparmor/parameters/enabled"
+
 _found: tuple[bool, bool] | None = None
 
 
 def host() -> tuple[bool, bool]:
-    """Return whether the kernel has AppArmor, and SELinux. Looked up once: neither comes or goes while it runs."""
+    """Return whether containers can have AppArmor profiles, and SELinux labels.
+
+    Looked up once: neither comes or goes while the kernel runs, but for securityfs, which may be mounted late.
+    """
     global _found  # noqa: PLW0603 - see above
-    if _found is None:
-        _found = (_native.apparmor_enabled(), _native.selinux_enabled())
-    return _found
+    if _found is not None:
+        return _found
+    found = (_native.apparmor_enabled(), _native.selinux_enabled())
+    if found[0] or not _apparmor_is_on():
+        _found = found
+    return found
+
+
+def _apparmor_is_on() -> bool:
+    """Whether the kernel enforces AppArmor, be its profiles within reach or not."""
+    try:
+        with open(_APPARMOR, "rb") as file:
+            return file.read(1) == b"Y"
+    except OSError:
+        return False
 
 
 def selinux(enabled: bool | None) -> bool:
@@ -50,23 +68,18 @@ def labels(
 ) -> Labels:
     """Return a container's profile and labels, and see to it that the kernel has the profile (:func:`ensure`).
 
-    A start after a boot needs :func:`ensure` again. ``selinux`` is the configuration's ``selinux-enabled``.
+    Every start decides of the profile again (:func:`apparmor`). ``selinux`` is the configuration's ``selinux-enabled``.
     ``used_levels`` yields the SELinux levels of the other containers and is called only where labels are made.
 
     Raises:
-        NotFound, Unsupported: as :func:`ensure`.
+        NotFound, Unsupported: as :func:`apparmor`.
         InvalidArgument: a label option that cannot be part of a label, or a label that the policy does not know.
         Unsupported: the policy has no types for containers.
     """
-    has_apparmor, has_selinux = host()
-    warnings = []
-    profile = process = mount = None
+    has_selinux = host()[1]
+    profile, warnings = apparmor(options, privileged=privileged)
+    process = mount = None
     try:
-        if has_apparmor:
-            profile = options.apparmor or (UNCONFINED if privileged else DEFAULT_PROFILE)
-            ensure(profile)
-        elif options.apparmor not in (None, UNCONFINED):
-            warnings.append(f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor")
         if has_selinux and selinux is not False:
             disable = options.label_disable or (privileged and not options.labels)
             made = _native.selinux_labels(list(options.labels.items()), disable, set() if disable else used_levels())
@@ -79,6 +92,27 @@ def labels(
 
         raise translate(e) from e
     return Labels(apparmor_profile=profile, process_label=process, mount_label=mount, warnings=tuple(warnings))
+
+
+def apparmor(options: SecurityOptions, *, privileged: bool) -> tuple[str | None, list[str]]:
+    """Return the profile of a container that starts on this host now, and warnings; the kernel has it (:func:`ensure`).
+
+    Raises:
+        NotFound, Unsupported: as :func:`ensure`.
+        Unsupported: a profile was asked for, and the kernel's are out of reach.
+    """
+    if host()[0]:
+        profile = options.apparmor or (UNCONFINED if privileged else DEFAULT_PROFILE)
+        ensure(profile)
+        return profile, []
+    if options.apparmor in (None, UNCONFINED):
+        return None, []
+    if _apparmor_is_on():
+        raise Unsupported(
+            f"use AppArmor profile {options.apparmor}: the kernel has AppArmor, but securityfs is not mounted, so its "
+            "profiles are out of reach: mount -t securityfs securityfs /sys/kernel/security"
+        )
+    return None, [f"apparmor={options.apparmor} has no effect: the kernel has no AppArmor"]
 
 
 def ensure(profile: str) -> None:

@@ -13,7 +13,7 @@ from msgspec import Struct, field
 from minidock.info import SystemInfo, VersionInfo
 from minidock.server import bodies
 from minidock.server.handlers.system import Auth
-from minidock.spec import docker, docker_events, docker_images, docker_network, docker_system, docker_volume
+from minidock.spec import docker, docker_images, docker_network, docker_system, docker_volume
 from minidock.spec.docker_exec import ExecInspect
 
 TAR = "application/x-tar"
@@ -229,6 +229,3 @@ FACTS: dict[str, Fact] = {
     "absent.plugin": _NO_PLUGIN,
     "absent.make_plugin": _NO_PLUGIN._replace(status=501),
 }
-
-EVENT = docker_events.EventMessage
-"""One line of events."""

@@ -84,18 +84,36 @@ def own(path: str, group: str | None, *, replace: bool = False) -> Listener:
     return Listener(listening, path)
 
 
-def configured(hosts: Sequence[str], group: str | None, *, replace: bool = False) -> list[Listener]:
-    """Make the sockets of the configuration's ``hosts``; the default one without any. Raises as :func:`own`.
+def unix_paths(hosts: Sequence[str]) -> list[str]:
+    """Return the paths of the configuration's ``hosts``, without those that systemd makes (``fd://``).
 
-    And InvalidArgument for what is no Unix socket.
+    Raises InvalidArgument for what is no Unix socket.
     """
     paths = []
-    for host in hosts or (f"unix://{DEFAULT}",):
+    for host in hosts:
         if host.startswith("fd://"):
-            raise InvalidArgument(f"hosts: {host}: systemd has handed over no socket (LISTEN_FDS)")
+            continue
         if not host.startswith("unix:///"):
             raise InvalidArgument(f"hosts: {host[:100]}: the API is on Unix sockets only: unix:///path")
         paths.append(host.removeprefix("unix://"))
+    return paths
+
+
+def configured(
+    hosts: Sequence[str], group: str | None, *, given: Sequence[Listener] = (), replace: bool = False
+) -> list[Listener]:
+    """Make the sockets of the configuration's ``hosts`` that systemd has not ``given``.
+
+    Without any of either, the default one. Raises as :func:`own`, and InvalidArgument for what is no Unix socket.
+    """
+    if not (given or hosts):
+        hosts = (f"unix://{DEFAULT}",)
+    for host in hosts:
+        if host.startswith("fd://") and not given:
+            raise InvalidArgument(f"hosts: {host}: systemd has handed over no socket (LISTEN_FDS)")
+    names = [listener.socket.getsockname() for listener in given]
+    theirs = {os.path.realpath(name) for name in names if isinstance(name, str)}  # an abstract one's is bytes
+    paths = [path for path in unix_paths(hosts) if os.path.realpath(path) not in theirs]
     made: list[Listener] = []
     try:
         made.extend(own(path, group, replace=replace) for path in paths)

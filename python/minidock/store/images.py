@@ -48,10 +48,6 @@ class ImageTable:
         self.layer_table = LayerTable(database)
         self.names = NameTable(database)
 
-    def has_layer(self, diff_id: str) -> bool:
-        """Whether a layer is in the store."""
-        return self.layer_table.get(diff_id) is not None
-
     def add(
         self,
         row: ImageRow,
@@ -196,16 +192,6 @@ class ImageTable:
     def layer_diff_ids(self, image_id: str) -> list[str]:
         """Digests of an image's layers, lowest first."""
         return [layer.diff_id for layer in self.layer_table.of_image(image_id)]
-
-    def unshared_size(self, image_id: str) -> int:
-        """Bytes of the layers that only this image has."""
-        row = self.database.row(
-            "SELECT coalesce(sum(size), 0) FROM layers"
-            " WHERE id IN (SELECT layer_id FROM image_layers WHERE image_id = ?1)"
-            " AND id NOT IN (SELECT layer_id FROM image_layers WHERE image_id != ?1)",
-            (image_id,),
-        )
-        return int(row[0]) if row else 0
 
     def delete(self, image_id: str, *, keep_for_containers: bool) -> Garbage | None:
         """Delete an image and its names inside the caller's transaction; pass the result to :meth:`discard` after it.

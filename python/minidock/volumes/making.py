@@ -92,12 +92,12 @@ def stage(record: Record, work: Workspace) -> str:
 
 
 def limit(record: Record, directory: str) -> None:
-    """Limit what a volume may hold, if its options say so. Raises Unsupported."""
+    """Limit what a volume that is moved to its place later may hold, if its options say so. Raises Unsupported."""
     size = rules.size(record.name, record.options or {})
     if not size:
         return
     try:
-        _native.quota_set(directory, size)
+        _native.quota_set(directory, size, renamed=True)
     except _native.NativeError as error:
         failure = translate(error)
         if isinstance(failure, Unsupported):

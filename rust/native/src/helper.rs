@@ -26,11 +26,6 @@ impl HelperFile {
 
 #[pymethods]
 impl HelperFile {
-    #[getter]
-    fn sealed(&self) -> PyResult<bool> {
-        Ok(self.get()?.is_sealed_copy())
-    }
-
     fn fileno(&self) -> PyResult<i32> {
         Ok(self.get()?.as_fd().as_raw_fd())
     }

@@ -60,8 +60,7 @@ mod _native {
     // Networks of the host.
     #[pymodule_export]
     use super::network::{
-        firewall_ensure, firewall_others, firewall_problems, host_network, network_ensure,
-        networks_remove,
+        firewall_ensure, firewall_others, firewall_problems, network_ensure, networks_remove,
     };
     // What happened.
     #[pymodule_export]

@@ -96,16 +96,3 @@ pub fn firewall_others(py: Python<'_>, table: &str) -> PyResult<Vec<(String, boo
     py.detach(|| Firewall::new(table).others())
         .map_err(|e| raise(&e))
 }
-
-/// The host's routes and interfaces, as JSON; see the stub.
-#[pyfunction]
-pub fn host_network(py: Python<'_>) -> PyResult<Vec<u8>> {
-    py.detach(|| {
-        let mut socket = Socket::open()?;
-        let routes: Vec<String> = socket.routes()?.iter().map(ToString::to_string).collect();
-        let interfaces: Vec<String> = socket.links()?.into_iter().map(|link| link.1).collect();
-        let document = serde_json::json!({"routes": routes, "interfaces": interfaces});
-        Ok(document.to_string().into_bytes())
-    })
-    .map_err(|e: Error| raise(&e))
-}

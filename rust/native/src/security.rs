@@ -35,7 +35,7 @@ pub fn seccomp_compile<'py>(
     Ok(PyBytes::new(py, &bytes))
 }
 
-/// Whether the kernel enforces AppArmor.
+/// Whether the kernel enforces AppArmor, and its profiles can be reached.
 #[pyfunction]
 pub fn apparmor_enabled() -> bool {
     apparmor::Host::default().is_enabled()
@@ -97,16 +97,23 @@ pub fn selinux_labels(
     labels().map_err(|e: Error| raise(&e))
 }
 
-/// Refuses a bind's source that must not be relabelled.
+/// Refuses `z` and `Z` for a bind's source where nothing is relabelled; see the stub.
 #[pyfunction]
-pub fn selinux_check_relabel(path: PathBuf) -> PyResult<()> {
-    selinux::check_relabel(&path).map_err(|e| raise(&e))
+pub fn selinux_check_relabel(path: PathBuf, roots: Vec<PathBuf>) -> PyResult<()> {
+    selinux::check_relabel(&path, &roots).map_err(|e| raise(&e))
 }
 
-/// Labels a bind's source and all below it.
+/// Labels a bind's source, or what is the engine's own, and all below it; see the stub.
 #[pyfunction]
-pub fn selinux_relabel(py: Python<'_>, path: PathBuf, label: &str, shared: bool) -> PyResult<()> {
-    py.detach(|| selinux::relabel(&path, label, shared))
+#[pyo3(signature = (path, label, shared, roots))]
+pub fn selinux_relabel(
+    py: Python<'_>,
+    path: PathBuf,
+    label: &str,
+    shared: bool,
+    roots: Option<Vec<PathBuf>>,
+) -> PyResult<()> {
+    py.detach(|| selinux::relabel(&path, label, shared, roots.as_deref()))
         .map_err(|e: Error| raise(&e))
 }
 

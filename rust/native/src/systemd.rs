@@ -123,8 +123,14 @@ fn start(
             ("Slice", slice.into()),
             ("PIDs", vec![pid].into()),
             ("Delegate", true.into()),
-            // It ends when its last process has; a shutdown stops containers by minidock.service, in order.
+            // It ends when its last process has, and a shutdown does not ask for its end. It asks for the slice's,
+            // though, and the scope goes with its slice: after minidock.service, which stops containers in order.
             ("DefaultDependencies", false.into()),
+            ("Before", vec!["minidock.service"].into()),
+            // Its supervisor knows how long the container may take, and kills it then.
+            ("TimeoutStopUSec", u64::MAX.into()),
+            // A container's own limit is all that counts: not DefaultTasksMax=, which is for services.
+            ("TasksMax", u64::MAX.into()),
             ("CollectMode", "inactive-or-failed".into()),
         ];
         let others: Vec<(&str, Vec<(&str, Value<'_>)>)> = Vec::new();

@@ -47,7 +47,13 @@ pub fn volume_unmount(py: Python<'_>, target: PathBuf) -> PyResult<bool> {
 
 /// Limits the size of a directory; see the stub.
 #[pyfunction]
-pub fn quota_set(py: Python<'_>, directory: PathBuf, size_bytes: u64) -> PyResult<()> {
-    py.detach(|| volume::set_quota(&directory, size_bytes))
+#[pyo3(signature = (directory, size_bytes, renamed=false))]
+pub fn quota_set(
+    py: Python<'_>,
+    directory: PathBuf,
+    size_bytes: u64,
+    renamed: bool,
+) -> PyResult<()> {
+    py.detach(|| volume::set_quota(&directory, size_bytes, renamed))
         .map_err(|e| raise(&e))
 }

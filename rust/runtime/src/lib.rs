@@ -3,6 +3,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+mod clock;
 pub mod hello;
 pub mod hold;
 pub mod network;

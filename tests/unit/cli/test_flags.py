@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from minidock.cli.commands.run import CREATE, RUN
 from minidock.cli.flags import Command, Flag, HelpWanted, parse
-from minidock.cli.surface import NETWORKS, NO_TRUST
+from minidock.cli.surface import NO_SWARM, NO_TRUST
 from minidock.cli.words import UsageError, parse_duration, parse_int
 
 COMMAND = Command(
@@ -26,8 +26,8 @@ COMMAND = Command(
         Flag("proxy", default=True),
         Flag("quiet", short="q"),
         Flag("weight", "uint16"),
-        Flag("publish", "list", short="p", reason=NETWORKS),
-        Flag("publish-all", short="P", reason=NETWORKS),
+        Flag("publish", "list", short="p", reason=NO_SWARM),
+        Flag("publish-all", short="P", reason=NO_SWARM),
         Flag("trust", reason=NO_TRUST, harmless=True, default=True),
     ],
     lambda *_: 0,
@@ -92,8 +92,8 @@ def test_accepts(argv: list[str], flags: dict[str, Any], arguments: list[str]) -
         (["--filter", "x"], 'invalid argument "x" for "-f, --filter" flag: bad format of filter (expected name=value)'),
         (["--=x"], "bad flag syntax: --=x"),
         (["---x"], "bad flag syntax: ---x"),
-        (["-p", "80:80"], "-p, --publish is not in this version of minidock: it comes with the issue 'Networks"),
-        (["-P"], "-P, --publish-all is not in this version"),
+        (["-p", "80:80"], "-p, --publish is not part of minidock: it runs containers of one host"),
+        (["-P"], "-P, --publish-all is not part of minidock"),
         (["--trust=false"], "--trust is not part of minidock"),
     ],
 )

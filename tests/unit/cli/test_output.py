@@ -7,7 +7,7 @@ import os
 import pytest
 
 from minidock.cli.output import align, printable, write
-from minidock.cli.units import decimal_size, duration, ellipsis, local_time
+from minidock.cli.units import decimal_size, ellipsis, local_time
 from minidock.cli.words import quote
 
 
@@ -17,31 +17,6 @@ from minidock.cli.words import quote
 )
 def test_sizes(size: int, text: str) -> None:
     assert decimal_size(size) == text
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.5, "Less than a second"),
-        (1, "1 second"),
-        (59.9, "59 seconds"),
-        (60, "About a minute"),
-        (119, "About a minute"),
-        (120, "2 minutes"),
-        (3599, "59 minutes"),
-        (3600, "About an hour"),
-        (5400, "2 hours"),
-        (47 * 3600, "47 hours"),
-        (48 * 3600, "2 days"),
-        (13 * 86400, "13 days"),
-        (14 * 86400, "2 weeks"),
-        (60 * 86400, "2 months"),
-        (729 * 86400, "24 months"),
-        (730 * 86400, "2 years"),
-    ],
-)
-def test_durations(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
 
 
 def test_local_time(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,8 @@ from minidock.spec.docker import ContainerState, Health
         (120, "2 minutes"),
         (3599, "59 minutes"),
         (3600, "About an hour"),
+        (5399, "About an hour"),
+        (5400, "2 hours"),
         (2 * 3600, "2 hours"),
         (47 * 3600, "47 hours"),
         (48 * 3600, "2 days"),
@@ -30,6 +32,8 @@ from minidock.spec.docker import ContainerState, Health
         (60 * 86400, "2 months"),
         (729 * 86400, "24 months"),
         (730 * 86400, "2 years"),
+        (3 * 365 * 86400 - 1, "2 years"),  # hours are rounded, but not where years are told
+        (3 * 365 * 86400, "3 years"),
     ],
 )
 def test_spans_of_time(seconds: float, text: str) -> None:

@@ -128,6 +128,20 @@ def test_resources_name_what_is_asked_for_alone() -> None:
     assert limits(asked, old, explicit=True) == {"memory": {"limit": 10, "swap": 20}, "pids": {"limit": 4}}
 
 
+def test_swap_goes_along_with_memory() -> None:
+    """Version 2 of cgroups has a file for swap alone, which follows from both: there, and back."""
+    asked = change(memory="96m")
+    old = HostConfig(memory=64 * M, memory_swap=128 * M, pids_limit=4)
+    assert limits(asked, asked.merged(old)) == {"memory": {"limit": 96 * M, "swap": 128 * M}}
+    assert limits(asked, old, explicit=True) == {"memory": {"limit": 64 * M, "swap": 128 * M}}
+    assert limits(asked, HostConfig(), explicit=True) == {"memory": {"limit": -1, "swap": -1}}
+    free = HostConfig(memory=64 * M, memory_swap=-1)
+    assert limits(asked, free, explicit=True) == {"memory": {"limit": 64 * M, "swap": -1}}
+    alone = change(memswap_limit="256m")
+    assert limits(alone, alone.merged(old)) == {"memory": {"swap": 256 * M}}
+    assert limits(alone, old, explicit=True) == {"memory": {"swap": 128 * M}}
+
+
 def test_what_takes_limits_away() -> None:
     asked = change(
         memory="64m",

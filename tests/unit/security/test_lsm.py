@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +20,9 @@ def kernel(monkeypatch: pytest.MonkeyPatch) -> Any:
         if name not in (lsm.DEFAULT_PROFILE, "docker-default"):
             raise _native.NativeError(f"use AppArmor profile {name}: it is not loaded", "not-found", "", name, None)
 
-    def have(*, apparmor: bool = False, selinux: bool = False) -> None:
+    def have(*, apparmor: bool = False, selinux: bool = False, hidden: bool = False) -> None:
         monkeypatch.setattr(lsm, "_found", (apparmor, selinux))
+        monkeypatch.setattr(lsm, "_apparmor_is_on", lambda: apparmor or hidden)
 
     monkeypatch.setattr(_native, "apparmor_ensure", ensure)
     return have
@@ -45,6 +47,35 @@ def test_apparmor(kernel: Any) -> None:
     assert labels("apparmor=unconfined").apparmor_profile == "unconfined"
     with pytest.raises(errors.NotFound, match="use AppArmor profile mine: it is not loaded"):
         labels("apparmor=mine")
+
+
+def test_apparmor_out_of_reach(kernel: Any) -> None:
+    """Without securityfs nobody can tell whether there is a profile: one that was asked for is not left out."""
+    kernel(hidden=True)
+    assert labels() == labels(privileged=True) == labels("apparmor=unconfined") == lsm.Labels()
+    with pytest.raises(errors.Unsupported, match=r"use AppArmor profile mine: .*mount -t securityfs securityfs /sys/"):
+        labels("apparmor=mine")
+
+
+def test_securityfs_may_be_mounted_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    mounted = False
+    monkeypatch.setattr(lsm, "_found", None)
+    monkeypatch.setattr(lsm, "_apparmor_is_on", lambda: True)
+    monkeypatch.setattr(_native, "apparmor_enabled", lambda: mounted)
+    assert not lsm.host()[0]
+    mounted = True
+    assert lsm.host()[0]
+    mounted = False
+    assert lsm.host()[0], "looked up once it was found"
+
+
+def test_a_start_decides_anew(kernel: Any) -> None:
+    kernel(apparmor=True)
+    assert lsm.apparmor(parse([]), privileged=False) == ("minidock-default", [])
+    kernel()
+    assert lsm.apparmor(parse([]), privileged=False) == (None, [])
+    why = "apparmor=docker-default has no effect: the kernel has no AppArmor"
+    assert lsm.apparmor(parse(["apparmor=docker-default"]), privileged=False) == (None, [why])
 
 
 def test_profile_is_looked_for_before_a_start(kernel: Any) -> None:
@@ -92,10 +123,18 @@ def test_levels_differ(kernel: Any) -> None:
         used.add(level)
 
 
-def test_cve_2021_43816_system_directories() -> None:
-    _native.selinux_check_relabel("/srv/data")
+def test_cve_2021_43816_system_directories(tmp_path: Path) -> None:
+    """Where nothing is relabelled they are refused themselves, and what is in them is not."""
+    for path in ("/srv/data", "/etc/localtime", "/run/minidock.sock", "/run/user/1000/x"):
+        _native.selinux_check_relabel(path, [])
     with pytest.raises(_native.NativeError, match="relabel /etc: relabelling it would change the host's own labels"):
-        _native.selinux_check_relabel("/etc")
+        _native.selinux_check_relabel("/etc", [])
+    link = tmp_path / "link"
+    link.symlink_to("/etc")
+    with pytest.raises(_native.NativeError, match="it is /etc, and relabelling it would change the host's own labels"):
+        _native.selinux_check_relabel(str(link), [])
+    with pytest.raises(_native.NativeError, match="minidock's own files in /var/lib/minidock"):
+        _native.selinux_check_relabel("/var/lib/minidock", ["/run/minidock", "/var/lib/minidock"])
 
 
 def test_this_hosts_modules_are_found_without_an_error() -> None:

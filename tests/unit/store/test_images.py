@@ -43,7 +43,6 @@ def test_layers_are_shared_and_counted(store: Store) -> None:
     assert store.images.layers(one) == [1, 2]
     assert store.images.layers(two) == [1, 3]
     assert store.images.layer_diff_ids(two) == ["l1", "l3"]
-    assert store.images.unshared_size(one) == 100
     assert delete(store, one) == ["l2"]
     assert sorted(os.listdir(store.paths.layers)) == ["1", "3"]
     assert delete(store, two) == ["l3", "l1"], "highest first"

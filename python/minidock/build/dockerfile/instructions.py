@@ -162,7 +162,7 @@ class Mount(Struct, frozen=True, kw_only=True):
 class Run(Instruction, frozen=True, kw_only=True):
     """``RUN``. The text of the shell form holds the heredocs' words (``<<EOF``); ``heredocs`` has their content.
 
-    :func:`minidock.build.dockerfile.config.run_argv` makes the argument vector of it.
+    :class:`minidock.build.dockerfile.config.State` makes a step with the argument vector of it.
     """
 
     command: Command

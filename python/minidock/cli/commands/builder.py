@@ -38,7 +38,7 @@ _HEADERS = {
 def _age(entry: Entry) -> str:
     import time
 
-    from minidock.cli.units import duration
+    from minidock.containers.status import duration
 
     return f"{duration(max(0.0, time.time() - entry.last_used))} ago"
 

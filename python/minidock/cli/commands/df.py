@@ -7,7 +7,8 @@ import time
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing, Row
 from minidock.cli.output import align, line, write
-from minidock.cli.units import decimal_size, duration, timestamp
+from minidock.cli.units import decimal_size, timestamp
+from minidock.containers.status import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

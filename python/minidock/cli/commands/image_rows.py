@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 
 from minidock.cli.listing import Listing
-from minidock.cli.units import decimal_size, duration, local_time
+from minidock.cli.units import decimal_size, local_time
+from minidock.containers.status import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

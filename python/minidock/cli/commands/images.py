@@ -8,8 +8,9 @@ from minidock.cli.commands.remove import confirmed, grouped
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
 from minidock.cli.output import complain, line, printable
-from minidock.cli.units import decimal_size, duration, ellipsis, local_time
+from minidock.cli.units import decimal_size, ellipsis, local_time
 from minidock.cli.words import UsageError
+from minidock.containers.status import duration
 from minidock.errors import ImageNotFound, MinidockError
 
 TYPE_CHECKING = False

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
+import shutil
 import subprocess
 
 from minidock.cli import systemd
@@ -19,6 +20,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from minidock.cli.flags import Values
     from minidock.cli.session import Session
+    from minidock.config import Config
 
 _SOCKET = "/run/minidock.sock"
 _LONGEST = 107
@@ -47,20 +49,37 @@ def _directory(values: Values) -> str:
     return root.rstrip("/") + folder
 
 
+def _sockets(values: Values, config: Config) -> list[str]:
+    """Where the API is served: the units' own socket, and the configuration's, which are there before the server is."""
+    from minidock.server import listening
+
+    paths = dict.fromkeys([values["socket"] or _SOCKET, *listening.unix_paths(config.hosts)])
+    for path in paths:
+        if not os.path.isabs(path) or len(os.fsencode(path)) > _LONGEST or not path.isprintable() or " " in path:
+            where = "--socket " if path == values["socket"] else "hosts: unix://"
+            raise InvalidArgument(
+                f"{where}{path}: an absolute path of at most {_LONGEST} bytes without spaces is needed"
+            )
+    return list(paths)
+
+
 def _units(session: Session, values: Values) -> dict[str, bytes]:
-    path, group = values["socket"] or _SOCKET, values["group"] or "root"
-    if not os.path.isabs(path) or len(os.fsencode(path)) > _LONGEST or not path.isprintable() or " " in path:
-        raise InvalidArgument(f"--socket {path}: an absolute path of at most {_LONGEST} bytes without spaces is needed")
+    config = systemd.configuration(session, values["root"] or "")
+    paths, group = _sockets(values, config), values["group"] or config.group or "root"
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", group):
-        raise InvalidArgument(f"--group {group[:60]!r}: no group can have this name")
-    if not (values["root"] or values["print"] or group.isdigit()):
+        where = "--group" if values["group"] else "the configuration's group"
+        raise InvalidArgument(f"{where} {group[:60]!r}: no group can have this name")
+    if not (values["root"] or values["print"]):
         import grp
 
         try:
-            grp.getgrnam(group)
-        except KeyError:
-            raise InvalidArgument(f"group {group!r} does not exist on this host: groupadd {group}") from None
-    return {name: _marked(text) for name, text in systemd.units(session, path, group).items()}
+            # systemd opens no socket for a number without a name either.
+            _ = grp.getgrgid(int(group)) if group.isdigit() else grp.getgrnam(group)
+        except (KeyError, OverflowError):
+            add = f"groupadd --gid {group} NAME" if group.isdigit() else f"groupadd {group}"
+            raise InvalidArgument(f"group {group!r} does not exist on this host: {add}") from None
+    texts = systemd.units(session, config, paths, group, serve_group=values["group"] or "")
+    return {name: _marked(text) for name, text in texts.items()}
 
 
 def _read(path: str) -> bytes | None:
@@ -100,15 +119,32 @@ def _write(path: str, data: bytes) -> None:
         raise from_os(error, "write", path) from error
 
 
-def _systemctl(*words: str) -> None:
+def _systemctl(*words: str, seconds: float | None = _SYSTEMCTL_SECONDS) -> str:
     try:
-        done = subprocess.run(
-            ["systemctl", *words], capture_output=True, text=True, timeout=_SYSTEMCTL_SECONDS, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
+        done = subprocess.run(["systemctl", *words], capture_output=True, text=True, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired as error:
+        why = f"no end within {seconds:.0f} s; look at: systemctl list-jobs"
+        raise SystemFailure(f"systemctl {' '.join(words)}: {why}") from error
+    except OSError as error:
         raise SystemFailure(f"systemctl {' '.join(words)}: {error}") from error
     if done.returncode:
-        raise SystemFailure(f"systemctl {' '.join(words)}: {done.stderr.strip() or done.returncode}")
+        why = "; ".join(done.stderr.split("\n")).strip("; ") or f"exit code {done.returncode}"
+        raise SystemFailure(f"systemctl {' '.join(words)}: {why}")
+    return done.stdout
+
+
+def _forget(name: str) -> None:
+    """Let systemd forget a unit whose file has gone: one that is active or failed would stay as it is.
+
+    Without its file, minidock.service has no ExecStop=: its end stops no container.
+    """
+    lines = _systemctl("show", "--property=LoadState,ActiveState", name).splitlines()
+    if "LoadState=not-found" not in lines:
+        return  # another directory has a unit of that name
+    if "ActiveState=failed" in lines:
+        _systemctl("reset-failed", name)
+    elif "ActiveState=inactive" not in lines:
+        _systemctl("stop", name)
 
 
 def _reachable(values: Values) -> bool:
@@ -119,6 +155,11 @@ def _reachable(values: Values) -> bool:
         raise Unsupported(
             "systemd does not run on this host: --print shows the units, --root DIR writes them below a directory; "
             "`minidock serve` needs none of them"
+        )
+    if shutil.which("systemctl") is None:
+        raise Unsupported(
+            "systemd runs on this host, but its command systemctl is not in PATH: add its directory, or let --root / "
+            "write or remove the files alone"
         )
     return True
 
@@ -146,12 +187,13 @@ def _install(session: Session, values: Values, arguments: list[str]) -> int:
     if changed:
         _systemctl("daemon-reload")
     if values["now"]:
-        _systemctl("enable", "--now", "minidock-api.socket")
-        _systemctl("enable", "minidock.service")
+        # Started now, so that the first shutdown finds something to stop. That starts what is to run, which may wait
+        # for the network, and lasts as long as it lasts.
+        _systemctl("enable", "--now", systemd.SOCKET, systemd.RESTORE, seconds=None)
     else:
-        complain("to begin: systemctl enable --now minidock-api.socket; systemctl enable minidock.service")
+        complain(f"to begin: systemctl enable --now {systemd.SOCKET} {systemd.RESTORE}")
     if changed:
-        complain("a server that runs already: systemctl try-restart minidock-api.service (containers go on)")
+        complain(f"a server that runs already: systemctl try-restart {systemd.SERVICE} (containers go on)")
     return 0
 
 
@@ -159,17 +201,18 @@ def _uninstall(session: Session, values: Values, arguments: list[str]) -> int:
     """Remove the units."""
     folder = _directory(values)
     here = _reachable(values)
-    paths = [f"{folder}/{name}" for name in systemd.units(session, _SOCKET, "root")]
+    paths = [f"{folder}/{name}" for name in systemd.NAMES]
     there = [path for path in paths if os.path.lexists(path)]
     _require_ours(there, force=values["force"])
     if not there:
         complain("no unit of minidock is installed there")
         return 0
+    names = [os.path.basename(path) for path in there]
     if here:
-        # Not minidock.service: stopping it would stop the containers that it has started.
-        names = [os.path.basename(path) for path in there]
+        # Not minidock.service while it has its file: stopping it would stop all containers.
         _systemctl("disable", *names)
-        _systemctl("stop", *[name for name in names if name != "minidock.service"])
+        if others := [name for name in names if name != systemd.RESTORE]:
+            _systemctl("stop", *others)
     for path in there:
         try:
             os.unlink(path)
@@ -178,6 +221,8 @@ def _uninstall(session: Session, values: Values, arguments: list[str]) -> int:
         line(f"{path}: removed")
     if here:
         _systemctl("daemon-reload")
+        for name in names:
+            _forget(name)
     return 0
 
 
@@ -192,9 +237,9 @@ INSTALL = Command(
     " this very program on the roots and the configuration of this call.",
     [
         *_WHERE,
-        Flag("group", "string", "Group that may open the socket; root alone unless given", short="G"),
+        Flag("group", "string", "Group that may open the socket; the configuration's, or root alone", short="G"),
         Flag("socket", "string", f"Where the API is served (default {_SOCKET})"),
-        Flag("now", "bool", "Enable the units, and open the socket"),
+        Flag("now", "bool", "Enable the units, open the socket, and start what is to run"),
         Flag("print", "bool", "Show the units, and write nothing"),
     ],
     _install,

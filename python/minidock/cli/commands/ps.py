@@ -6,8 +6,9 @@ import time
 
 from minidock.cli.flags import Command, Flag
 from minidock.cli.listing import Listing
-from minidock.cli.units import decimal_size, duration, ellipsis, local_time
+from minidock.cli.units import decimal_size, ellipsis, local_time
 from minidock.cli.words import quote
+from minidock.containers.status import duration
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

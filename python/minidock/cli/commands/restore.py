@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def _restore(session: Session, values: Values, arguments: list[str]) -> int:
     """Start containers and print their names, or print the unit."""
     if values["unit"]:
-        write(systemd.restore_unit(session))
+        write(systemd.restore_unit(session, systemd.configuration(session)))
         return 0
     done = session.engine.containers.restore()
     for container in done.started:

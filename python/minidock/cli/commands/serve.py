@@ -21,7 +21,8 @@ def _serve(session: Session, values: Values, arguments: list[str]) -> int:
 
     hosts = [f"unix://{os.path.abspath(values['socket'])}"] if values["socket"] else engine.config.hosts
     group = values["group"] or engine.config.group
-    listeners = listening.handed_over() or listening.configured(hosts, group, replace=bool(values["replace"]))
+    given = listening.handed_over()
+    listeners = [*given, *listening.configured(hosts, group, given=given, replace=bool(values["replace"]))]
     server = Server(engine, listeners)
     for listener in listeners:
         complain(f"minidock: serving on {listener.path or listener.socket.getsockname()}")
@@ -39,7 +40,11 @@ SERVE = Command(
         Flag(
             "replace", "bool", "Take the place of a server that listens there; it answers what it was asked, and ends"
         ),
-        Flag("socket", "string", "Where to listen (default /run/minidock.sock); not with systemd's LISTEN_FDS"),
+        Flag(
+            "socket",
+            "string",
+            "Where to listen (default /run/minidock.sock), beside the sockets of systemd's LISTEN_FDS",
+        ),
     ],
     _serve,
     maximum=0,

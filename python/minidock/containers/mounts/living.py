@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from minidock.containers.mounts.planning import is_below
 from minidock.containers.parse.mounts import clean
 from minidock.containers.runtime_spec.mounts import NETWORK_FILES
-from minidock.containers.runtime_spec.user_mounts import data, sources, writable
+from minidock.containers.runtime_spec.user_mounts import sources, writable
 from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
 from minidock.spec.docker import VolumeDriver, VolumeOptions
 from minidock.store.failures import from_os
@@ -138,13 +138,7 @@ def before_start(planning: Planning, record: Record, *, first: bool) -> None:
     if volumes:
         using.mount(planning.engine, record.id, list(dict.fromkeys(one.name for one in volumes)))
     try:
-        for one in record.mounts:
-            if one.type in ("bind", "volume"):
-                source = one.source or data(planning.paths, one.name)
-                # A volume is every container's. Docker labels those without a name at once, and not those whose mode
-                # says something else, such as ro, which then cannot read what another one has written.
-                common = bool(record.mount_label) and one.type == "volume" and "Z" not in one.mode
-                relabel.relabel(source, f"{one.mode},z" if common else one.mode, record.mount_label)
+        relabel.relabel(planning, record)
     except BaseException:
         if volumes:
             using.unmount(planning.engine, record.id)

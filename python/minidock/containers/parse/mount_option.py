@@ -53,7 +53,7 @@ class _Reader:
                 if key not in _ALONE:
                     raise InvalidArgument(f"invalid field '{field}' must be a key=value pair")
                 value = "true"
-            if not self._common(key, value) and not self._special(key, name, value):
+            if not self._common(key, value) and not self._special(key, value):
                 raise InvalidArgument(f"unexpected key '{name}' in '{field}'")
         if not made.target:
             raise InvalidArgument("target is required")
@@ -86,7 +86,7 @@ class _Reader:
             return False
         return True
 
-    def _special(self, key: str, name: str, value: str) -> bool:
+    def _special(self, key: str, value: str) -> bool:
         if key.startswith("bind-"):
             return self._bind(key, value)
         if key.startswith("volume-"):

@@ -24,7 +24,6 @@ _TEXTS = {"target": "target", "platform": "platform", "cgroup-parent": "cgroup_p
 _PREFIXES = ("vcs:", "context:", "input-metadata:", "local-sessionid:")
 _HOSTNAME = "buildkitsandbox"
 _NETWORKS = {"sandbox": "default", "default": "default", "none": "none", "host": "host"}
-_FALSE = ("", "0", "f", "false")
 _ARGUMENT_EPOCH = "SOURCE_DATE_EPOCH"
 
 
@@ -112,8 +111,3 @@ def place(kind: str, attributes: Mapping[str, str]) -> str:
             f"cache of type {kind}: minidock's server has registry and inline; --cache-to of `minidock build` more"
         )
     return ",".join((f"type={kind}", *(f"{key}={value}" for key, value in attributes.items())))
-
-
-def is_true(value: str) -> bool:
-    """Whether an attribute is set."""
-    return value.lower() not in _FALSE

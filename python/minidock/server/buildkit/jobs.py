@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from google.protobuf.message import DecodeError
 
 from minidock.build.executor import Build
 from minidock.errors import Cancelled, InvalidArgument, NotFound, Unsupported
@@ -166,9 +167,12 @@ class Solved:
 
 
 def result_of(definition: wire.Definition) -> str:
-    """The name of the result that a definition stands for. Raises Unsupported for another definition."""
+    """The name of the result that a definition stands for. Raises InvalidArgument for none, Unsupported for another."""
     for data in getattr(definition, "def"):
-        op = wire.Op.FromString(data)
+        try:
+            op = wire.Op.FromString(data)
+        except DecodeError:
+            raise InvalidArgument("a definition that is none") from None
         if op.HasField("source") and op.source.identifier.startswith(_SOURCE):
             return op.source.identifier.removeprefix(_SOURCE)
     raise Unsupported("LLB definitions are not built by minidock: it builds Dockerfiles")

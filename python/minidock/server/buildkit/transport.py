@@ -23,7 +23,7 @@ from h2.errors import ErrorCodes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-OK, CANCELLED, UNKNOWN, DEADLINE, NOT_FOUND, RESOURCES, UNIMPLEMENTED, UNAVAILABLE = 0, 1, 2, 4, 5, 8, 12, 14
+OK, CANCELLED, UNKNOWN, DEADLINE, NOT_FOUND, RESOURCES, UNAVAILABLE = 0, 1, 2, 4, 5, 8, 14
 """Codes of gRPC."""
 _CHUNK = 256 << 10
 _WINDOW, _WHOLE_WINDOW = 4 << 20, 32 << 20

@@ -156,11 +156,9 @@ pub fn unpack<'a>(
     Ok(Unpacked { digests, ..done })
 }
 
-/// Unpacks an archive from memory, on the caller's thread; for tests and fuzzers.
-///
-/// # Errors
-/// As [`unpack`].
-pub fn unpack_bytes(bytes: &[u8], target: OwnedFd, options: &Options) -> Result<u64> {
+/// Unpacks an archive from memory, on the caller's thread; errors as in [`unpack`].
+#[cfg(test)]
+pub(crate) fn unpack_bytes(bytes: &[u8], target: OwnedFd, options: &Options) -> Result<u64> {
     let control = Arc::new(Control::default());
     control.read.store(bytes.len() as u64, Relaxed);
     let unpacker = Unpacker::new(&target, options, &control)?;

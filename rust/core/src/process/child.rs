@@ -322,14 +322,15 @@ fn finish(
     Err(plan.program.execute(&path))
 }
 
+/// The AppArmor profile that the document names.
+pub(super) fn apparmor_profile<'a>(plan: &Plan<'a>) -> Option<&'a str> {
+    let named = plan.process.apparmor_profile().as_deref();
+    named.filter(|p| !p.is_empty())
+}
+
 /// AppArmor profile and SELinux label, from the `execve` on; through the private procfs (SECURITY.md R2).
 pub(super) fn confine(plan: &Plan<'_>, proc: &OwnedFd) -> Result<()> {
-    if let Some(profile) = plan
-        .process
-        .apparmor_profile()
-        .as_deref()
-        .filter(|p| !p.is_empty())
-    {
+    if let Some(profile) = apparmor_profile(plan) {
         apparmor::confine(proc.as_fd(), profile)?;
     }
     if let Some(label) = plan

@@ -25,7 +25,6 @@ const FIRST_SAFE_FD: i32 = 10;
 #[derive(Debug)]
 pub struct Helper {
     file: OwnedFd,
-    sealed: bool,
 }
 
 impl Helper {
@@ -60,21 +59,12 @@ impl Helper {
                 "its file system is mounted noexec; choose another data root or remount it with exec",
             ));
         }
-        let (file, sealed) = match read_only_mount(path, (stat.st_dev, stat.st_ino)) {
-            Ok(file) => (file, false),
-            Err(_) => (
-                sealed_copy(plain).context("copy helper into memory", subject)?,
-                true,
-            ),
+        let file = match read_only_mount(path, (stat.st_dev, stat.st_ino)) {
+            Ok(file) => file,
+            Err(_) => sealed_copy(plain).context("copy helper into memory", subject)?,
         };
         let file = fcntl_dupfd_cloexec(&file, FIRST_SAFE_FD).context("open helper", subject)?;
-        Ok(Self { file, sealed })
-    }
-
-    /// Whether it is a sealed copy in memory, not the file on a read-only mount.
-    #[must_use]
-    pub fn is_sealed_copy(&self) -> bool {
-        self.sealed
+        Ok(Self { file })
     }
 
     /// A path that leads to it, in this process and in one just cloned from it.

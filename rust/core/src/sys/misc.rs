@@ -218,6 +218,44 @@ pub fn reset_signals() {
     });
 }
 
+/// The kernel's set of all signals, 32 and 33 included, which libc's own sets lack.
+const ALL_SIGNALS: u64 = !0;
+
+/// Blocks every signal that can be blocked.
+pub fn block_signals() -> Result<()> {
+    let all = ALL_SIGNALS;
+    // SAFETY: the kernel's signal set is 8 bytes, alive during the call.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_BLOCK,
+            &raw const all,
+            std::ptr::null_mut::<u64>(),
+            8,
+        )
+    })
+    .map(drop)
+}
+
+/// Waits for a signal, real-time ones included, and takes it; all must be blocked.
+pub fn wait_signal() -> Result<i32> {
+    let all = ALL_SIGNALS;
+    let (info, limit) = (
+        std::ptr::null_mut::<libc::siginfo_t>(),
+        std::ptr::null::<libc::timespec>(),
+    );
+    // SAFETY: the kernel's signal set is 8 bytes, alive during the call; without a place for it no siginfo is written.
+    let signal =
+        check(unsafe { libc::syscall(libc::SYS_rt_sigtimedwait, &raw const all, info, limit, 8) })?;
+    Ok(i32::try_from(signal).unwrap_or(0))
+}
+
+/// kill(2) by number, real-time signals included.
+pub fn kill(pid: i32, signal: i32) -> Result<()> {
+    // SAFETY: takes integers only.
+    check(libc::c_long::from(unsafe { libc::kill(pid, signal) })).map(drop)
+}
+
 /// Sets `IFF_UP` on a network interface of the current network namespace; `socket` is any socket made in it.
 pub fn interface_up(socket: BorrowedFd<'_>, name: &str) -> Result<()> {
     // SAFETY: all-zero is a valid `ifreq`.

@@ -16,9 +16,10 @@ pub use clone::{Forked, clone3, fork};
 pub use exec::execve;
 pub use memory::{give_back, share_heap};
 pub use misc::{
-    SchedAttr, borrow_fd, close_all_but, close_from, close_range_cloexec, exit_now, interface_up,
-    ioprio_set, new_session_keyring, personality, pidfd_signal, reset_signals, sched_setattr,
-    set_domainname, set_hostname, set_mempolicy, set_rlimit, setns, take_fd, unshare,
+    SchedAttr, block_signals, borrow_fd, close_all_but, close_from, close_range_cloexec, exit_now,
+    interface_up, ioprio_set, kill, new_session_keyring, personality, pidfd_signal, reset_signals,
+    sched_setattr, set_domainname, set_hostname, set_mempolicy, set_rlimit, setns, take_fd,
+    unshare, wait_signal,
 };
 pub use mount::{AT_RECURSIVE, MountAttr, mount_setattr};
 pub use time::utc_offset;

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::error::{Context, Error, Kind, Result};
 use crate::path::text;
-use crate::sys::quota::{self, Attributes};
+use crate::sys::quota;
 
 const EXT4: u64 = 0xef53;
 const XFS: u64 = 0x5846_5342;
@@ -19,10 +19,12 @@ const FIRST: u32 = 0x4000_0000;
 const TRIES: u32 = 1024;
 
 /// Limits what may be stored in the directory and below it, of which nothing may exist yet but the directories it was made with.
+/// `renamed`: it is going to be moved to its place.
 ///
 /// # Errors
-/// `Unsupported` with what the file system or the kernel lacks, and the kernel's.
-pub fn set(directory: &Path, size: u64) -> Result<()> {
+/// `Unsupported` with what the file system or the kernel lacks, or where the directory is of a project by where it lies; and the
+/// kernel's.
+pub fn set(directory: &Path, size: u64, renamed: bool) -> Result<()> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let fd = openat(CWD, directory, flags, Mode::empty()).context("open", || text(directory))?;
     let shown = || text(directory);
@@ -48,7 +50,11 @@ pub fn set(directory: &Path, size: u64) -> Result<()> {
         other => Error::errno("limit the size of", shown(), other.raw_os_error()),
     };
     let before = quota::attributes(fd.as_fd()).map_err(failed)?;
-    let project = project(fd.as_fd(), &before).map_err(failed)?;
+    if let Some(why) = inherited(before.project, renamed) {
+        let op = "limit the size of";
+        return Err(Error::new(Kind::Unsupported, op, shown(), why));
+    }
+    let project = project(fd.as_fd()).map_err(failed)?;
     quota::set_limit(fd.as_fd(), project, size).map_err(failed)?;
     assign(fd.as_fd(), directory, project, &failed)
 }
@@ -63,13 +69,19 @@ pub struct Room {
 impl Room {
     const SIZE: u64 = 1 << 20;
 
-    /// None for a directory that has no limit of ours.
+    /// None for a directory that has no limit of ours: it is that of the directory that `directory` lies in.
     pub fn of(directory: &Path) -> Option<Self> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = openat(CWD, directory, flags, Mode::empty()).ok()?;
+        let open = |path: &Path| openat(CWD, path, flags, Mode::empty()).ok();
+        let fd = open(directory)?;
         let project = quota::attributes(fd.as_fd()).ok()?.project;
         let limit = quota::limit(fd.as_fd(), project).ok()?;
         if project < FIRST || limit == 0 {
+            return None;
+        }
+        // What begins further up is an outer engine's volume: other engines' containers would change its limit, too.
+        let above = open(directory.parent()?.parent()?)?;
+        if quota::attributes(above.as_fd()).ok()?.project == project {
             return None;
         }
         quota::set_limit(fd.as_fd(), project, limit + Self::SIZE).ok()?;
@@ -83,11 +95,23 @@ impl Drop for Room {
     }
 }
 
-/// The number of the directory, or a free one for it: that of its inode, which no other directory has at the same time.
-fn project(fd: BorrowedFd<'_>, before: &Attributes) -> rustix::io::Result<u32> {
-    if before.project >= FIRST {
-        return Ok(before.project);
+/// Why a new directory with this number can have no other one: it has it from the directory that it lies in.
+fn inherited(project: u32, renamed: bool) -> Option<String> {
+    if project >= FIRST {
+        // Of an engine whose volume this engine's files are in: the number is that volume's.
+        return Some(format!(
+            "it lies in a directory whose size is limited already: project {project} has the limit; put the data root elsewhere, or do without one"
+        ));
     }
+    (renamed && project != 0).then(|| {
+        format!(
+            "it lies in a directory of project {project}, into which the kernel moves nothing of another one: put the data root elsewhere, or let its directories inherit none (chattr -R -P)"
+        )
+    })
+}
+
+/// A free number for the directory: that of its inode, which no other directory has at the same time.
+fn project(fd: BorrowedFd<'_>) -> rustix::io::Result<u32> {
     let mut number = FIRST | (fstat(fd)?.st_ino as u32 & (FIRST - 1));
     for _ in 0..TRIES {
         // A limit may be left of a removed directory's.
@@ -129,15 +153,31 @@ mod tests {
     fn says_what_is_missing() {
         let tmp = TestDir::new();
         // Enforcement needs a file system of its own; where tests run there is none, or one without quotas.
-        if let Err(e) = set(tmp.path(), 1 << 20) {
+        if let Err(e) = set(tmp.path(), 1 << 20, true) {
             assert_eq!(e.kind, Kind::Unsupported, "{e}");
             assert!(e.to_string().contains("project quotas"), "{e}");
         }
-        let e = set(Path::new("/proc"), 1).unwrap_err();
+        let e = set(Path::new("/proc"), 1, false).unwrap_err();
         assert!(e.to_string().contains("neither ext4 nor xfs"), "{e}");
         assert_eq!(
-            set(Path::new("/nonexistent"), 1).unwrap_err().kind,
+            set(Path::new("/nonexistent"), 1, true).unwrap_err().kind,
             Kind::NotFound
+        );
+    }
+    #[test]
+    fn a_number_of_where_it_lies_is_not_taken() {
+        for renamed in [false, true] {
+            assert_eq!(inherited(0, renamed), None);
+            for project in [FIRST, FIRST | 7, u32::MAX] {
+                let why = inherited(project, renamed).unwrap();
+                assert!(why.contains("whose size is limited already"), "{why}");
+            }
+        }
+        assert_eq!(inherited(5, false), None, "an administrator's");
+        let why = inherited(FIRST - 1, true).unwrap();
+        assert!(
+            why.contains("the kernel moves nothing of another one"),
+            "{why}"
         );
     }
 }

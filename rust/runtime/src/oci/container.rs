@@ -13,9 +13,10 @@ use oci_spec::runtime::{LinuxDeviceCgroup, LinuxDeviceType};
 
 use super::Global;
 use super::bundle::{self, Bundle};
+use super::console;
 use super::process::Process;
 use super::state::{Container, Folder, Record, Status};
-use super::{clock, console};
+use crate::clock;
 
 /// How long the last processes of a container may take to be gone.
 const END: Duration = Duration::from_secs(10);

@@ -8,7 +8,8 @@ use std::path::Path;
 use minidock_core::{Context, Result};
 use serde_json::json;
 
-use super::{clock, options};
+use super::options;
+use crate::clock;
 
 /// Levels, most important first.
 const LEVELS: [&str; 4] = ["error", "warning", "info", "debug"];

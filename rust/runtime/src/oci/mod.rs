@@ -10,7 +10,6 @@ use minidock_core::process::Failure;
 use minidock_core::{Error, Kind, Result};
 
 pub(crate) mod bundle;
-mod clock;
 mod console;
 mod container;
 mod exec;

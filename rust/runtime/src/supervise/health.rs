@@ -13,6 +13,7 @@ use rustix::process::{
 use serde::{Deserialize, Serialize};
 
 use super::record;
+use crate::clock;
 use crate::supervise_exec::{Captured, Command, Request, capture};
 
 /// How many results are kept.
@@ -318,7 +319,7 @@ struct Answer {
 
 impl Probe {
     fn start(document: &HealthDocument, target: &Target, now: u64) -> Result<Self> {
-        let started_at = record::now();
+        let started_at = clock::now();
         let (answer, write) = rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC)
             .context("make pipe", String::new)?;
         rustix::io::ioctl_fionbio(&answer, true).context("make pipe", String::new)?;
@@ -357,7 +358,7 @@ impl Probe {
     fn outcome(&self, timeout_ms: u64) -> Option<Outcome> {
         let answer: Answer = serde_json::from_slice(&self.text).unwrap_or_else(|_| Answer {
             output: "the health check was killed".to_owned(),
-            end: record::now(),
+            end: clock::now(),
             ..Answer::default()
         });
         if answer.paused {
@@ -437,7 +438,7 @@ impl From<Captured> for Answer {
             timed_out: captured.timed_out,
             paused: captured.paused,
             output,
-            end: record::now(),
+            end: clock::now(),
         }
     }
 }

@@ -9,6 +9,8 @@ use minidock_core::error::{Context, Error, Kind, Result};
 use rustix::process::WaitIdStatus;
 use rustix::time::{ClockId, Timespec, clock_gettime};
 
+use crate::clock;
+
 /// How PID 1 ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Exit {
@@ -87,8 +89,8 @@ impl Ended {
             oom_killed: usage.oom_kills > 0,
             timed_out,
             usage,
-            started_at: rfc3339(start.real),
-            finished_at: rfc3339(clock_gettime(ClockId::Realtime)),
+            started_at: clock::rfc3339(start.real),
+            finished_at: clock::now(),
             lasted: Duration::from_nanos(u64::try_from(wall).unwrap_or_default()),
             error: None,
         }
@@ -109,40 +111,6 @@ impl Ended {
         })
         .to_string()
     }
-}
-
-/// The time, as RFC 3339 in UTC with nanoseconds.
-#[must_use]
-pub fn now() -> String {
-    rfc3339(clock_gettime(ClockId::Realtime))
-}
-
-/// RFC 3339 in UTC with nanoseconds.
-fn rfc3339(time: Timespec) -> String {
-    let (days, second) = (
-        time.tv_sec.div_euclid(86_400),
-        time.tv_sec.rem_euclid(86_400),
-    );
-    // Civil date of a day number: years begin in March, so that the leap day is the last of the year.
-    let z = days + 719_468;
-    let era = z.div_euclid(146_097);
-    let day_of_era = z.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_index = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_index + 2) / 5 + 1;
-    let month = if month_index < 10 {
-        month_index + 3
-    } else {
-        month_index - 9
-    };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (h, m, s) = (second / 3600, second / 60 % 60, second % 60);
-    format!(
-        "{year:04}-{month:02}-{day:02}T{h:02}:{m:02}:{s:02}.{:09}Z",
-        time.tv_nsec
-    )
 }
 
 /// Field 22 of `/proc/PID/stat`: when the process started, in clock ticks since boot.
@@ -202,7 +170,7 @@ impl PidFile {
         let start = start_time(pid)?;
         let more = format!(
             r#""status":"running","started_at":"{}","finished_at":"{}","restart_count":{restarts}"#,
-            rfc3339(started.real),
+            clock::rfc3339(started.real),
             self.finished
         );
         self.put(pid, start, &more)?;
@@ -254,21 +222,6 @@ pub fn write_renamed(path: &Path, text: &str) -> Result<()> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn dates() {
-        let at = |s| {
-            rfc3339(Timespec {
-                tv_sec: s,
-                tv_nsec: 5,
-            })
-        };
-        assert_eq!(at(0), "1970-01-01T00:00:00.000000005Z");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00.000000005Z");
-        assert_eq!(at(1_795_564_799), "2026-11-24T23:59:59.000000005Z");
-        assert_eq!(at(4_107_542_400), "2100-03-01T00:00:00.000000005Z");
-        assert_eq!(at(-1), "1969-12-31T23:59:59.000000005Z");
-    }
-
     fn ended() -> Ended {
         let (code, signal) = (137, Some(9));
         let usage = Usage {
@@ -290,7 +243,7 @@ mod tests {
             };
             let ended = Ended::now(exit, false, &start, Usage::default());
             assert!(ended.lasted < Duration::from_secs(3600), "{jump}");
-            assert_eq!(ended.started_at, rfc3339(start.real));
+            assert_eq!(ended.started_at, clock::rfc3339(start.real));
         }
     }
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 use minidock_core::cgroup::{Cgroup, Hierarchies};
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{self, CgroupEntry, Failure, LaunchRequest, Launched, Seccomp};
+use minidock_core::security::apparmor;
 use minidock_core::security::seccomp::Program;
-use oci_spec::runtime::Spec;
+use oci_spec::runtime::{Process, Spec};
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::{
     AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, listen, socket_with,
@@ -79,11 +80,9 @@ pub fn start(
         Some(group) => (group.v2_dir()?, group.join_files()?),
         None => (None, Vec::new()),
     };
-    let terminal = spec
-        .process()
-        .as_ref()
-        .and_then(oci_spec::runtime::Process::terminal)
-        .unwrap_or(false);
+    let process = spec.process().as_ref();
+    apparmor::reload(process.and_then(|p| p.apparmor_profile().as_deref()))?;
+    let terminal = process.and_then(Process::terminal).unwrap_or(false);
     let streams = Streams::make(document, terminal, mount_label(&spec))?;
     let (rootfs, user) = (document.take_rootfs(), document.take_user());
     let sources = document.take_sources();

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{self, ExecRequest, Failure, Launched, Seccomp};
+use minidock_core::security::apparmor;
 use minidock_core::security::seccomp::Program;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -161,6 +162,7 @@ fn start(
             Error::new(Kind::Conflict, "exec in container", &request.container, why).into(),
         );
     }
+    apparmor::reload(process.apparmor_profile().as_deref())?;
     let (streams, stdio) = Streams::make(request, mount_label(&spec))?;
     let seccomp = load_filter(bundle, &spec)?;
     let mut wait = |channel: BorrowedFd<'_>| starting.wait(channel, request);

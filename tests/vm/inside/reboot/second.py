@@ -25,7 +25,7 @@ def test_the_unit_did_it() -> None:
     log = subprocess.run(
         ["journalctl", "--boot", "--unit=minidock.service", "--output=cat"], check=True, capture_output=True, text=True
     )
-    assert {"always", "unless", "never-stopped"} <= set(log.stdout.split())
+    assert {"always", "unless", "never-stopped", "sliced"} <= set(log.stdout.split())
 
 
 @pytest.mark.parametrize("name", ["always", "unless"])
@@ -35,6 +35,13 @@ def test_started_again(name: str) -> None:
     assert said(name) == ["hello", "bye", "hello"]
     assert status(name) == "running 0"
     assert minidock("port", name, "80").startswith("0.0.0.0:")
+
+
+def test_a_slice_is_stopped_afterwards() -> None:
+    """The container in it has been stopped by minidock.service, with its own signal, and had the time for it."""
+    wait_for(lambda: said("sliced")[-1] == "hello", 30)
+    assert said("sliced") == ["hello", "bye", "hello"]
+    assert status("sliced") == "running 0"
 
 
 @pytest.mark.parametrize("name", ["plain", "failing"])

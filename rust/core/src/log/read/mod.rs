@@ -158,12 +158,6 @@ impl Reader {
         }
     }
 
-    /// Whether records have to be waited for still.
-    #[must_use]
-    pub fn follows(&self) -> bool {
-        self.watch.is_some() && !self.ended
-    }
-
     /// Whether the process of [`Self::open`] is there, as far as is known.
     #[must_use]
     pub fn has_process(&self) -> bool {

@@ -170,6 +170,7 @@ impl<'a> Place<'a> {
 }
 
 /// Whether all obstacles let pass what is ours.
+#[cfg(test)]
 pub fn is_open(socket: &Socket, table: &str) -> Result<bool> {
     Ok(closed(socket, table)?.is_empty())
 }

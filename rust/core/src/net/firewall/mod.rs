@@ -86,7 +86,8 @@ impl Firewall {
     }
 
     /// The table is what the live files say, and nobody else's chains are in its way that could be asked not to be.
-    pub fn verify(&self, networks: &Path) -> Result<bool> {
+    #[cfg(test)]
+    pub(crate) fn verify(&self, networks: &Path) -> Result<bool> {
         let socket = self.socket()?;
         let expected = elements::of_all(&live::all(networks)?);
         let as_expected = matches!(self.state(socket)?, State::Whole(found) if found == expected);
@@ -102,11 +103,6 @@ impl Firewall {
             }
             other => other,
         }
-    }
-
-    /// Adds networks. Fails with `NotFound` without the table, and `Conflict` if subnets overlap others': `ensure` then.
-    pub fn add_networks(&self, networks: &[Network]) -> Result<()> {
-        self.add_elements(networks, &[])
     }
 
     /// Publishes ports. What is published already is no error; a port that leads elsewhere is taken over. Fails with

@@ -99,8 +99,8 @@ fn many_ports_and_networks_at_once() {
         firewall.unpublish(&some).unwrap();
         assert_eq!(count("ports4"), 0);
         let networks: Vec<_> = (1..=200).map(network).collect();
-        firewall.add_networks(&networks).unwrap();
-        firewall.add_networks(&networks).unwrap();
+        firewall.add_elements(&networks, &[]).unwrap();
+        firewall.add_elements(&networks, &[]).unwrap();
         assert_eq!(count("bridges"), 200);
         // A subnet around another's.
         let around = Network {
@@ -108,7 +108,7 @@ fn many_ports_and_networks_at_once() {
             subnets: vec!["10.9.0.0/16".parse().unwrap()],
             ..Network::default()
         };
-        let refused = firewall.add_networks(&[around]).unwrap_err();
+        let refused = firewall.add_elements(&[around], &[]).unwrap_err();
         assert_eq!(refused.kind, Kind::Conflict);
         firewall.remove_networks(&networks[1..]).unwrap();
         firewall.remove_networks(&networks).unwrap();

@@ -99,8 +99,8 @@ impl Guard {
     }
 
     /// This process is the one that watches.
-    #[must_use]
-    pub fn is_watching(&self) -> bool {
+    #[cfg(test)]
+    pub(crate) fn is_watching(&self) -> bool {
         matches!(self.part, Part::Watching { .. })
     }
 

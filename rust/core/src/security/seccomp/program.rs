@@ -48,12 +48,6 @@ impl Program {
         self.flags
     }
 
-    /// Whether loading it yields a descriptor on which an agent must answer calls.
-    #[must_use]
-    pub fn needs_listener(&self) -> bool {
-        self.flags & crate::sys::seccomp::FLAG_NEW_LISTENER != 0
-    }
-
     /// The byte form.
     #[must_use]
     pub fn to_bytes(&self) -> Vec<u8> {

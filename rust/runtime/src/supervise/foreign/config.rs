@@ -35,6 +35,11 @@ impl Config {
         self.0["linux"]["cgroupsPath"].as_str()
     }
 
+    /// The AppArmor profile of the container's processes.
+    pub fn apparmor_profile(&self) -> Option<&str> {
+        self.0["process"]["apparmorProfile"].as_str()
+    }
+
     /// The SELinux label of the root filesystem.
     pub fn mount_label(&self) -> Option<&str> {
         let label = self.0["linux"]["mountLabel"].as_str();

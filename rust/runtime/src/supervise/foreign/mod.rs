@@ -16,6 +16,7 @@ use minidock_core::cgroup::{Cgroup, Hierarchies};
 use minidock_core::error::{Context, Error, Kind, Result};
 use minidock_core::process::{Failure, Launched, Stdio, UserNames};
 use minidock_core::rootfs::{self, BindSource, Rootfs};
+use minidock_core::security::apparmor;
 use minidock_core::{mount, sys};
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat};
 use rustix::mount::{MountPropagationFlags, mount_change};
@@ -46,6 +47,7 @@ pub(super) fn start(
         return Err(Error::new(Kind::Invalid, "start container", "", "no runtime").into());
     };
     let mut config = Config::parse(text)?;
+    apparmor::reload(config.apparmor_profile())?;
     let runtime = Runtime {
         program: given.path,
         arguments: given.args,

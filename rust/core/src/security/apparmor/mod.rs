@@ -1,10 +1,12 @@
 //! AppArmor: the default profile, loading it, confining a process (apparmor(7)).
-use std::fmt::Write as _;
+mod profile;
+
 use std::io::Write as _;
 use std::os::fd::BorrowedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use self::profile::profile;
 use super::attributes;
 use crate::{Context, Error, Kind, Result};
 
@@ -41,12 +43,17 @@ impl Default for Host {
 }
 
 impl Host {
+    /// Whether the kernel enforces AppArmor.
+    #[must_use]
+    pub fn is_on(&self) -> bool {
+        std::fs::read(&self.enabled).is_ok_and(|text| text.starts_with(b"Y"))
+    }
+
     /// Whether the kernel enforces AppArmor, and its profiles can be reached: in a container without securityfs they cannot,
     /// and whoever runs there is confined by the container's own.
     #[must_use]
     pub fn is_enabled(&self) -> bool {
-        std::fs::read(&self.enabled).is_ok_and(|text| text.starts_with(b"Y"))
-            && self.profiles.parent().is_some_and(Path::is_dir)
+        self.is_on() && self.profiles.parent().is_some_and(Path::is_dir)
     }
 
     /// Whether a profile is loaded, in whatever mode.
@@ -72,17 +79,24 @@ impl Host {
         if self.is_loaded(DEFAULT)? {
             return Ok(());
         }
-        let Some(parser) = self.parsers.iter().find(|path| path.is_file()) else {
-            let why = "it is not loaded and the host has no apparmor_parser: install apparmor, or run with \
-                       --security-opt apparmor=unconfined";
-            return Err(Error::new(
-                Kind::Unsupported,
-                "use AppArmor profile",
-                DEFAULT,
-                why,
-            ));
-        };
+        let parser = self.parser().ok_or_else(lacking)?;
         self.load(parser, &self.default_profile())
+    }
+
+    /// Whether containers can have the default profile: it is loaded, or there is a parser to load it.
+    ///
+    /// # Errors
+    /// As [`Self::ensure_default`], but that no parser is run.
+    pub fn check_default(&self) -> Result<()> {
+        if self.parser().is_some() || self.is_loaded(DEFAULT)? {
+            return Ok(());
+        }
+        Err(lacking())
+    }
+
+    fn parser(&self) -> Option<&Path> {
+        let found = self.parsers.iter().find(|path| path.is_file());
+        found.map(PathBuf::as_path)
     }
 
     /// The default profile's text for this host.
@@ -130,6 +144,31 @@ impl Host {
     }
 }
 
+fn lacking() -> Error {
+    let why = "it is not loaded and the host has no apparmor_parser: install apparmor, or run with --security-opt \
+               apparmor=unconfined";
+    Error::new(Kind::Unsupported, "use AppArmor profile", DEFAULT, why)
+}
+
+/// Loads the default profile if a process is about to come under it and it has gone: `aa-remove-unknown` unloads what is
+/// not among the host's files, and a container that is there already needs it for every exec and restart.
+///
+/// To be called where the host's files are. Costs nothing for any other profile, one look at the kernel's list for this.
+///
+/// # Errors
+/// As [`Host::ensure_default`].
+pub fn reload(profile: Option<&str>) -> Result<()> {
+    if profile != Some(DEFAULT) {
+        return Ok(());
+    }
+    let host = Host::default();
+    match host.is_loaded(DEFAULT) {
+        Ok(false) => host.ensure_default(),
+        // A list that is out of reach says nothing of the profile: who is about to come under it finds out.
+        Ok(true) | Err(_) => Ok(()),
+    }
+}
+
 /// Puts the calling thread under a profile at its next execve. `procfs` is the root of a private procfs.
 ///
 /// [`UNCONFINED`] takes off what confines the caller; where the kernel has no AppArmor there is nothing to take off.
@@ -137,80 +176,38 @@ impl Host {
 /// # Errors
 /// `not-found` if the profile is not loaded or the kernel lacks AppArmor; any error must abort the start.
 pub fn confine(procfs: BorrowedFd<'_>, name: &str) -> Result<()> {
+    change(procfs, "exec", "exec", name)
+}
+
+/// Puts the calling thread under a profile at once, as [`confine`] does later.
+///
+/// # Errors
+/// As those of [`confine`].
+pub fn confine_now(procfs: BorrowedFd<'_>, name: &str) -> Result<()> {
+    change(procfs, "current", "changeprofile", name)
+}
+
+fn change(procfs: BorrowedFd<'_>, attribute: &str, command: &str, name: &str) -> Result<()> {
+    let own = format!("apparmor/{attribute}");
     // Before Linux 5.8 there is no directory per module.
-    let names: &[&str] = if Host::default().is_enabled() {
-        &["apparmor/exec", "exec"]
+    let names = [own.as_str(), attribute];
+    let names = if Host::default().is_enabled() {
+        &names[..]
     } else {
-        &["apparmor/exec"]
+        &names[..1]
     };
-    match attributes::write(procfs, names, &format!("exec {name}")) {
-        Err(e) if name == UNCONFINED && e.kind == Kind::NotFound => Ok(()),
+    match attributes::write(procfs, names, &format!("{command} {name}")) {
+        // No such attribute, or (EINVAL) that of a module which the kernel has, but off: nothing confines the caller.
+        Err(e)
+            if name == UNCONFINED
+                && (e.kind == Kind::NotFound || e.errno == Some(libc::EINVAL)) =>
+        {
+            Ok(())
+        }
         result => {
             result.map_err(|e| Error::new(e.kind, "apply AppArmor profile", name, e.to_string()))
         }
     }
-}
-
-/// The text of a container's profile (SECURITY.md section 4), in the parser's language (apparmor.d(5)).
-fn profile(name: &str, with_base: bool) -> String {
-    // The abstraction's rules name variables that the tunables define.
-    let before = if with_base {
-        "include <tunables/global>\n"
-    } else {
-        ""
-    };
-    let mut text =
-        format!("{before}profile {name} flags=(attach_disconnected,mediate_deleted) {{\n");
-    if with_base {
-        text.push_str("  include <abstractions/base>\n");
-    }
-    text.push_str(
-        "  network,\n  deny network alg,\n  capability,\n  file,\n  umount,\n  deny mount,\n",
-    );
-    // The engine and its helper are unconfined unless the host confines them under these names.
-    for peer in [UNCONFINED, "minidock", "minidock-runtime"] {
-        let _ = writeln!(text, "  signal (receive) peer={peer},");
-    }
-    let _ = writeln!(text, "  signal (send,receive) peer={name},");
-    let _ = writeln!(text, "  ptrace (trace,read,tracedby,readby) peer={name},");
-    text.push_str("  deny /proc/kcore rwklx,\n  deny /proc/sysrq-trigger rwklx,\n");
-    // Writes below /proc: only in directories of processes and to sys/kernel/shm*.
-    text.push_str("  deny /proc/* w,\n");
-    for glob in outside("/proc/", "sys/kernel/shm", "0-9") {
-        let _ = writeln!(text, "  deny {glob} w,");
-    }
-    for glob in outside("/sys/", "fs/cgroup/", "") {
-        let _ = writeln!(text, "  deny {glob} wklx,");
-    }
-    for secret in [
-        "/sys/firmware",
-        "/sys/devices/virtual/powercap",
-        "/sys/kernel/security",
-    ] {
-        let _ = writeln!(text, "  deny {secret}/** rwklx,");
-    }
-    text.push_str("}\n");
-    text
-}
-
-/// Globs that together match every path below `base` that does not begin with `base` + `prefix`, but for names whose first
-/// character is in `but` (a range as in `[0-9]`). AppArmor has no "all but": they name the character where paths part.
-fn outside(base: &str, prefix: &str, but: &str) -> Vec<String> {
-    prefix
-        .char_indices()
-        .map(|(at, expected)| {
-            let same = &prefix[..at];
-            if at == 0 {
-                return format!("{base}[^{but}{expected}]**");
-            }
-            // A class never matches a slash, so a directory with a shorter name needs its own alternative.
-            match (expected, same.ends_with('/')) {
-                ('/', _) => format!("{base}{same}[^/]**"),
-                (_, true) => format!("{base}{same}[^{expected}]**"),
-                (_, false) => format!("{base}{same}{{,/**,[^{expected}]**}}"),
-            }
-        })
-        .collect()
 }
 
 #[cfg(test)]
@@ -218,132 +215,6 @@ mod tests {
     use super::*;
     use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
-
-    /// Matches one of AppArmor's globs, those that `outside` and `profile` use.
-    fn matches(glob: &str, path: &str) -> bool {
-        if let Some(open) = glob.find('{') {
-            let close = glob.find('}').expect("closed");
-            return glob[open + 1..close].split(',').any(|part| {
-                matches(
-                    &format!("{}{part}{}", &glob[..open], &glob[close + 1..]),
-                    path,
-                )
-            });
-        }
-        let Some(first) = glob.chars().next() else {
-            return path.is_empty();
-        };
-        if let Some(rest) = glob.strip_prefix("**") {
-            return (0..=path.len()).any(|n| path.is_char_boundary(n) && matches(rest, &path[n..]));
-        }
-        if first == '*' {
-            let end = path.find('/').unwrap_or(path.len());
-            return (0..=end).any(|n| matches(&glob[1..], &path[n..]));
-        }
-        let Some(c) = path.chars().next() else {
-            return false;
-        };
-        if let Some(class) = glob.strip_prefix("[^") {
-            let end = class.find(']').expect("closed");
-            let held = class[..end].replace("0-9", "0123456789").contains(c) || c == '/';
-            return !held && matches(&class[end + 1..], &path[1..]);
-        }
-        c == first && matches(&glob[1..], &path[1..])
-    }
-
-    /// Whether the profile's rules deny `right` on `path`.
-    fn denied(path: &str, right: char) -> bool {
-        profile(DEFAULT, true)
-            .lines()
-            .filter_map(|l| l.trim().strip_prefix("deny /"))
-            .any(|rule| {
-                let (glob, rights) = rule.trim_end_matches(',').rsplit_once(' ').expect("rights");
-                rights.contains(right) && matches(&format!("/{glob}"), path)
-            })
-    }
-
-    #[test]
-    fn writes_in_proc_are_for_processes_and_shared_memory() {
-        for path in [
-            "/proc/1/attr/exec",
-            "/proc/self/x",
-            "/proc/42/task/42/comm",
-            "/proc/sys/kernel/shmmax",
-            "/proc/sys/kernel/shm_rmid_forced",
-        ] {
-            // A path through /proc/self reaches the kernel as that of the process.
-            assert_eq!(denied(path, 'w'), path.starts_with("/proc/self"), "{path}");
-        }
-        for path in [
-            "/proc/sysrq-trigger",
-            "/proc/kcore",
-            "/proc/sys/kernel/core_pattern",
-            "/proc/sys/kernel/sh",
-            "/proc/sys/kernel/s",
-            "/proc/sys/net/ipv4/ip_forward",
-            "/proc/sys/vm/x",
-            "/proc/sys/k/x",
-            "/proc/sy/x",
-            "/proc/scsi/scsi",
-            "/proc/fs/x",
-            "/proc/irq/1/smp_affinity",
-            "/proc/acpi/x",
-            "/proc/sys/fs/binfmt_misc/register",
-            "/proc/sysvipc/x",
-            "/proc/uptime",
-        ] {
-            assert!(denied(path, 'w'), "{path}");
-        }
-        assert!(!denied("/proc/sys/kernel/core_pattern", 'r'));
-        assert!(denied("/proc/kcore", 'r') && denied("/proc/sysrq-trigger", 'r'));
-    }
-
-    #[test]
-    fn writes_in_sys_are_for_cgroups() {
-        assert!(!denied("/sys/fs/cgroup/pids/x/cgroup.procs", 'w'));
-        for path in [
-            "/sys/fs/cgroupx/y",
-            "/sys/fs/cg/x",
-            "/sys/fs/bpf/x",
-            "/sys/f/x",
-            "/sys/fsx",
-            "/sys/kernel/uevent_helper",
-            "/sys/power/state",
-            "/sys/devices/system/cpu/cpu0/online",
-            "/sys/module/x/parameters/y",
-        ] {
-            assert!(denied(path, 'w'), "{path}");
-            assert!(!denied(path, 'r'), "{path}");
-        }
-        for path in [
-            "/sys/firmware/efi/x",
-            "/sys/devices/virtual/powercap/x/y",
-            "/sys/kernel/security/apparmor/profiles",
-        ] {
-            assert!(denied(path, 'r') && denied(path, 'w'), "{path}");
-        }
-    }
-
-    #[test]
-    fn profile_holds_the_rules_of_section_4() {
-        let text = profile(DEFAULT, false);
-        for rule in [
-            "network,",
-            "deny network alg,",
-            "capability,",
-            "file,",
-            "umount,",
-            "deny mount,",
-            "signal (receive) peer=unconfined,",
-        ] {
-            assert!(text.lines().any(|line| line.trim() == rule), "{rule}");
-        }
-        assert!(text.contains("ptrace (trace,read,tracedby,readby) peer=minidock-default,"));
-        assert!(!text.contains("include"));
-        let whole = profile(DEFAULT, true);
-        assert!(whole.starts_with("include <tunables/global>\nprofile "));
-        assert!(whole.contains("  include <abstractions/base>\n"));
-    }
 
     /// A host made of files, with a parser that is a script.
     fn host(name: &str, script: Option<&str>) -> (PathBuf, Host) {
@@ -377,16 +248,20 @@ mod tests {
     #[test]
     fn loaded_profiles_are_found_by_their_whole_name() {
         let (root, host) = host("names", None);
-        assert!(host.is_enabled());
+        assert!(host.is_on() && host.is_enabled());
         assert!(host.is_loaded("docker-default").unwrap() && host.is_loaded("a (b)").unwrap());
         assert!(!host.is_loaded("docker").unwrap() && !host.is_loaded("a").unwrap());
-        assert_eq!(host.ensure_default().unwrap_err().kind, Kind::Unsupported);
+        for error in [host.ensure_default(), host.check_default()] {
+            assert_eq!(error.unwrap_err().kind, Kind::Unsupported);
+        }
         std::fs::remove_dir_all(root).unwrap();
     }
 
     #[test]
     fn parser_gets_the_profile_and_its_complaint_is_told() {
         let (root, good) = host("good", Some("echo \"$@\" > args; cat > text"));
+        good.check_default().unwrap();
+        assert!(!root.join("args").exists(), "a look runs no parser");
         good.ensure_default().unwrap();
         assert_eq!(
             std::fs::read_to_string(root.join("text")).unwrap(),
@@ -432,7 +307,27 @@ mod tests {
         let (root, host) = host("loaded", None);
         std::fs::write(root.join("profiles"), "minidock-default (enforce)\n").unwrap();
         host.ensure_default().unwrap();
+        host.check_default().unwrap();
         std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn profiles_out_of_reach() {
+        let (root, mut host) = host("hidden", None);
+        host.profiles = root.join("unmounted/profiles");
+        assert!(host.is_on() && !host.is_enabled());
+        assert_eq!(host.ensure_default().unwrap_err().kind, Kind::NotFound);
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn other_profiles_are_not_looked_for_again() {
+        for other in [None, Some(""), Some(UNCONFINED), Some("mine")] {
+            reload(other).unwrap();
+        }
+        if !Host::default().is_enabled() {
+            reload(Some(DEFAULT)).unwrap();
+        }
     }
 
     #[test]
@@ -442,21 +337,28 @@ mod tests {
         }
         let procfs = std::fs::File::open("/proc").unwrap();
         confine(procfs.as_fd(), UNCONFINED).unwrap();
-        let error = confine(procfs.as_fd(), "mine").unwrap_err();
-        assert_eq!(error.kind, Kind::NotFound);
-        assert!(
-            error
-                .to_string()
-                .starts_with("apply AppArmor profile mine: open security attribute"),
-            "{error}"
-        );
+        confine_now(procfs.as_fd(), UNCONFINED).unwrap();
+        for confine in [confine, confine_now] {
+            let error = confine(procfs.as_fd(), "mine").unwrap_err();
+            // A kernel that has the module, but off, has the attribute.
+            assert!(
+                [Kind::NotFound, Kind::from_errno(libc::EINVAL)].contains(&error.kind),
+                "{error:?}"
+            );
+            assert!(
+                error
+                    .to_string()
+                    .starts_with("apply AppArmor profile mine: "),
+                "{error}"
+            );
+        }
     }
 
     #[test]
     fn host_without_apparmor() {
         let (root, host) = host("none", None);
         std::fs::remove_file(root.join("enabled")).unwrap();
-        assert!(!host.is_enabled());
+        assert!(!host.is_on() && !host.is_enabled());
         std::fs::remove_dir_all(root).unwrap();
     }
 }
