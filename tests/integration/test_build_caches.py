@@ -14,7 +14,7 @@ from minidock.build import events
 from minidock.build.verifying import NotReproducible
 from minidock.errors import Corrupt, InvalidArgument, MinidockError, RegistryError
 from tests.conftest import Cli, roots_of_their_own
-from tests.integration.building import build, context, out, steps
+from tests.integration.building import DATE, build, context, out, steps
 from tests.registry import OCI_MANIFEST
 from tests.rootfs import busybox_tar
 
@@ -284,7 +284,7 @@ def test_words(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
 
 
 def test_cache_mounts_that_wait_for_nothing_of_their_own(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
-    """One cache twice in a RUN, locked; and one that begins with a stage that uses it."""
+    """One cache twice in a RUN, locked; and one that begins with a stage that uses it, which is another one."""
     mount = "--mount=type=cache,id=a,sharing=locked"
     text = f"""FROM {busybox} AS one
 RUN sleep 0.3; mkdir /d; echo d > /d/f
@@ -292,7 +292,7 @@ RUN {mount},target=/x {mount},target=/y touch /x/g; test -e /y/g
 FROM {busybox}
 RUN {mount},target=/x,from=one,source=/d ls /x > /names
 """
-    assert out(engine, build(engine, tmp_path, text), "cat /names") == "g\n"
+    assert out(engine, build(engine, tmp_path, text), "cat /names") == "f\n"
 
 
 def test_a_cache_mount_that_cannot_be_made(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
@@ -306,3 +306,68 @@ def test_a_cache_mount_that_cannot_be_made(engine: minidock.Engine, busybox: str
     os.makedirs(f"{directory}/data-0.new/d")
     build(engine, tmp_path, text.replace("SOURCE", "bin"))
     assert os.listdir(directory) == ["data"]
+
+
+def both(engine: minidock.Engine, directory: Path, dockerfile: str, **options: Any) -> list[str]:
+    """What a build has in ``/o`` with the first and with the second value of each option."""
+    made = []
+    for index in range(2):
+        given = {name: values[index] for name, values in options.items()}
+        made.append(out(engine, build(engine, directory, dockerfile, **given), "cat /o"))
+    return made
+
+
+def test_what_a_command_sees_is_in_the_key(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """Proxies that the Dockerfile names, limits, owners in binds; proxies that it does not name are in none."""
+    for proxy in ("http://a", "http://b"):
+        image = build(engine, tmp_path, f"FROM {busybox}\nENV http_proxy={proxy}\nRUN echo $http_proxy > /o\n")
+        assert out(engine, image, "cat /o") == f"{proxy}\n"
+    proxies = [{"HTTP_PROXY": "http://a"}, {"HTTP_PROXY": "http://b"}]
+    text = f"FROM {busybox}\nRUN echo $HTTP_PROXY > /o\n"
+    assert both(engine, tmp_path, text, args=proxies) == ["http://a\n"] * 2
+    text = f"FROM {busybox}\nARG HTTP_PROXY\nRUN echo $HTTP_PROXY > /o\n"
+    assert both(engine, tmp_path, text, args=proxies) == ["http://a\n", "http://b\n"]
+    text = f"FROM {busybox}\nRUN ulimit -n > /o; df -k /dev/shm | awk 'NR == 2 {{print $2}}' >> /o\n"
+    limits = {"ulimits": [["nofile=500"], ["nofile=500"]], "shm_size": ["1m", "2m"]}
+    assert both(engine, tmp_path, text, **limits) == ["500\n1024\n", "500\n2048\n"]
+    assert both(engine, tmp_path, text, ulimits=[["nofile=600"], ["nofile=700"]], shm_size=["1m"] * 2) == [
+        "600\n1024\n",
+        "700\n1024\n",
+    ]
+    context(tmp_path, {"f": "f"})
+    text = f"FROM {busybox}\nRUN --mount=target=/c stat -c %u /c/f > /o\n"
+    for owner in (0, 5):
+        os.chown(tmp_path / "f", owner, owner)
+        assert out(engine, build(engine, tmp_path, text), "cat /o") == f"{owner}\n"
+
+
+def test_parents_are_in_the_key(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """``COPY --parents`` makes directories like those above a file: their modes, times and owners are in the key."""
+    context(tmp_path, {"a/f": "f"})
+    text = f"FROM {busybox} AS s\nRUN mkdir /p; echo > /p/f; chown OWNER /p\nFROM {busybox}\n"
+    text += "COPY --parents a/f /\nCOPY --from=s --parents /p/f /\nRUN stat -c '%a %u' /a /p > /o\n"
+    for mode, owner in ((0o755, 0), (0o700, 0), (0o700, 5)):
+        (tmp_path / "a").chmod(mode)
+        image = build(engine, tmp_path, text.replace("OWNER", str(owner)))
+        assert out(engine, image, "cat /o") == f"{mode:o} 0\n755 {owner}\n"
+    for time in (DATE, DATE + 1):
+        os.utime(tmp_path / "a", (time, time))
+        image = build(engine, tmp_path, f"FROM {busybox}\nCOPY --parents a/f /\n", timestamps="keep")
+        assert out(engine, image, "stat -c %Y /a") == f"{time}\n"
+
+
+def test_a_cache_mount_that_begins_with_other_files_is_another_one(
+    engine: minidock.Engine, busybox: str, tmp_path: Path
+) -> None:
+    """As with Docker: a stage or a named context that comes out anew is seen, and what it was before is kept, too."""
+    mount = "--mount=type=cache,id=a,target=/c,from"
+    files = tmp_path / "files"
+    for value in ("1", "2", "1"):
+        context(files, {"x": value})
+        text = f"""FROM {busybox} AS base
+COPY x /d/x
+FROM {busybox}
+RUN {mount}=base,source=/d {mount.replace("/c", "/n")}=named sh -c 'cat /c/x /n/x > /o; ls /c | wc -l >> /o; touch /c/y'
+"""
+        image = build(engine, files, text, contexts={"named": str(files)})
+        assert out(engine, image, "cat /o") == f"{value}{value}1\n"

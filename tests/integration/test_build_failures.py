@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 from typing import TYPE_CHECKING
 
 import pytest
@@ -86,3 +88,41 @@ def test_onbuild_that_needs_what_comes_later(
     build(engine, tmp_path, f"FROM {busybox}\nONBUILD {trigger}\n", tags="base")
     with pytest.raises(DockerfileError, match=reason):
         build(engine, tmp_path, "FROM base AS one\nFROM one AS two\nRUN true\n")
+
+
+def test_names_that_no_layer_can_have(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """A file ``.wh.passwd`` is refused, as a RUN's is, and does not take ``passwd`` away where it is copied to."""
+    context(tmp_path, {"d/.wh.passwd": "", "f": ""})
+    for line in ("COPY d /etc", "COPY f /etc/.wh.passwd", "COPY <<.wh.passwd /etc/\n.wh.passwd", "COPY f /.wh.etc/f"):
+        with pytest.raises(BuildFailed, match=r"\.wh\.\w+: a name that starts with \.wh\. would delete something"):
+            build(engine, tmp_path, f"FROM {busybox}\n{line}\n")
+
+
+def test_sockets_are_no_files(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """One of the context is not found, be it named, rather than copied as a pipe or reached by a command."""
+    context(tmp_path, {"d/f": "f"})
+    with contextlib.closing(socket.socket(socket.AF_UNIX)) as listener:
+        listener.bind(str(tmp_path / "d/s"))
+        assert out(engine, build(engine, tmp_path, f"FROM {busybox}\nCOPY d /d\n"), "ls /d") == "f\n"
+        for line in ("COPY d/s /", "RUN --mount=source=d/s,target=/s true"):
+            with pytest.raises(BuildFailed, match=r'"/d/s": not found in the build context$'):
+                build(engine, tmp_path, f"FROM {busybox}\n{line}\n")
+
+
+def test_short_names_are_no_ids(
+    engine: minidock.Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of a few hexadecimal digits, such as a stage's that is misspelled, finds no image by its id."""
+    digits = engine.images.get(busybox).id.removeprefix("sha256:")
+    asked: list[str] = []
+
+    def pull(name: str, **_: object) -> None:
+        asked.append(name)
+        raise NotFound("not there")
+
+    monkeypatch.setattr(engine.images, "pull", pull)
+    for line in (f"FROM {digits[:2]}", f"FROM scratch\nCOPY --from=image{digits[0]} / /", f"FROM {digits[:11]}"):
+        with pytest.raises(BuildFailed, match="not there"):
+            build(engine, tmp_path, f"{line}\n")
+    assert asked == [f"docker.io/library/{name}:latest" for name in (digits[:2], f"image{digits[0]}", digits[:11])]
+    assert build(engine, tmp_path, f"FROM {digits[:12]}\nENV A=1\n").id

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import minidock
+from minidock.build import events
 from minidock.build.failures import BuildFailed
 from tests.integration.building import build, context, out
 
@@ -76,7 +77,9 @@ def test_binds(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     image = build(
         engine,
         tmp_path,
-        f"""FROM {busybox} AS s
+        f"""FROM {busybox} AS o
+RUN touch /owned && chown 5:6 /owned && chmod 640 /owned
+FROM {busybox} AS s
 RUN mkdir -p /d/e && echo 1 > /d/e/f
 RUN echo 2 > /d/two
 FROM {busybox}
@@ -86,9 +89,10 @@ RUN --mount=from=s,target=/s find /s/d -type f | sort > /3
 RUN --mount=from=s,source=/d,target=/s,rw cd /s; rm two; touch new; find . -type f | sort > /4
 RUN --mount=from={busybox},source=/etc/passwd,target=/pw head -c 4 /pw > /5
 RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
+RUN --mount=from=o,source=/owned,target=/f,rw stat -c '%u %g %a' /f > /7
 """,
     )
-    assert out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6; ls").split() == [
+    assert out(engine, image, "cd /; tail -n +1 1 2 3 4 5 6 7; ls").split() == [
         "==>",
         "1",
         "<==",
@@ -123,12 +127,19 @@ RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
         "6",
         "<==",
         "changed",
+        "==>",
+        "7",
+        "<==",
+        "5",
+        "6",
+        "640",
         "1",
         "2",
         "3",
         "4",
         "5",
         "6",
+        "7",
         "bin",
         "dev",
         "etc",
@@ -142,3 +153,17 @@ RUN --mount=source=f,target=/f,rw echo changed > /f; cat /f > /6
     ]
     assert (tmp_path / "f").read_text() == "f"
     assert sorted(os.listdir(tmp_path)) == [".dockerignore", "a.skip", "d", "f"]
+
+
+def test_a_context_that_changes_meanwhile(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+    """What a command has seen of files that changed while it ran is in the image, and not in the cache."""
+    context(tmp_path, {"f": "1"})
+    text = f"FROM {busybox}\nRUN --mount=target=/c cat /c/f; sleep 1; cat /c/f > /o\n"
+
+    def change(event: events.Event) -> None:
+        if isinstance(event, events.Output):
+            (tmp_path / "f").write_text("2")
+
+    assert out(engine, build(engine, tmp_path, text, progress=change), "cat /o") == "2"
+    (tmp_path / "f").write_text("1")
+    assert out(engine, build(engine, tmp_path, text), "cat /o") == "1"

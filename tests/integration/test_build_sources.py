@@ -80,17 +80,19 @@ COPY --parents x/./y /e/
 COPY --parents x/y/z/g /f
 COPY --parents x/*/f ./q/* /g/
 COPY --parents **/g **/f /h/
+COPY --parents q/../x/./y/f ./.q/../q/./k /p/
 COPY --exclude=*.md x/y /i/
 COPY --exclude=**/*.md --exclude=y/z x /j/
 """,
     )
-    made = layers(engine, image)[-7:]
+    made = layers(engine, image)[-8:]
     assert [" ".join(name for name, member in sorted(layer.items()) if member.isfile()) for layer in made] == [
         "d/q/k d/x/y/f d/x/y/r.md d/x/y/z/g",
         "e/y/f e/y/r.md e/y/z/g",
         "f/x/y/z/g",
         "g/q/k g/x/y/f",
         "h/x/y/f h/x/y/z/g",
+        "p/k p/y/f",
         "i/f i/z/g",
         "j/y/f",
     ]
@@ -113,6 +115,10 @@ def test_add_fetches(engine: minidock.Engine, busybox: str, tmp_path: Path) -> N
         assert out(engine, image, "stat -c '%n %a %u' /a/* /b /c/* /d/* /e/*; cat /b") == (
             "/a/file.txt 600 0\n/b 600 0\n/c/a.tgz 600 0\n/d/inside 644 0\n/e/f 600 0\ncontent"
         )
+        for time in (DATE, DATE + 1):
+            os.utime(web / "file.txt", (time, time))
+            image = build(engine, tmp_path, f"FROM {busybox}\nADD {url}/file.txt /\n", timestamps="keep")
+            assert out(engine, image, "stat -c %Y /file.txt") == f"{time}\n"
         context(web, {"x/index.html": "i", "y z": "", "index.html": "i"})
         names = "".join(f"ADD {url}/{path} /n/\n" for path in ("", "x/", "x/%2e%2e/", "y%20z?q=1#f", "x%2Findex.html"))
         image = build(engine, tmp_path, f"FROM {busybox}\n{names}")
@@ -134,7 +140,9 @@ def test_add_fetches(engine: minidock.Engine, busybox: str, tmp_path: Path) -> N
         build(engine, tmp_path, known)
 
 
-def test_contexts_are_fetched(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
+def test_contexts_are_fetched(
+    engine: minidock.Engine, busybox: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A tar or a Dockerfile by its URL; a repository with a branch and a directory."""
     files = context(tmp_path / "files", {"Dockerfile": f"FROM {busybox}\nCOPY . /x\n", "f": "f"})
     web = tmp_path / "web"
@@ -154,6 +162,14 @@ def test_contexts_are_fetched(engine: minidock.Engine, busybox: str, tmp_path: P
         cloned = engine.images.build(f"{url}/r.git#side:sub")
         assert cloned.id == plain.id
         assert engine.images.build(f"{url}/r.git?branch=side&subdir=sub").id == plain.id
+        # Neither the umask nor the user's configuration counts for files of a repository.
+        context(tmp_path / "home", {".gitconfig": "[core]\n\tautocrlf = true\n"})
+        monkeypatch.setenv("HOME", str(tmp_path / "home"))
+        before = os.umask(0o077)
+        try:
+            assert engine.images.build(f"{url}/r.git#side:sub").id == plain.id
+        finally:
+            os.umask(before)
         with pytest.raises(Corrupt, match="expected checksum to match abc0, got "):
             engine.images.build(f"{url}/r.git?ref=side&checksum=abc0")
         added = build(engine, files, f"FROM {busybox}\nADD {url}/r.git#side /repo\n")

@@ -104,7 +104,7 @@ def test_containers_that_do_not_run(net_busybox: minidock.Engine) -> None:
 def test_from_no_network_to_one(net_busybox: minidock.Engine) -> None:
     network = net_busybox.networks.create("web")
     container = ran(net_busybox, net.serving("x"), network="none", name="aa")
-    with pytest.raises(Conflict, match=r"one of the networks in private \(none\) mode"):
+    with pytest.raises(InvalidArgument, match=r"one of the networks in private \(none\) mode"):
         network.connect(container)
     net_busybox.networks.get("none").disconnect(container)
     assert settings(container)["Networks"] == {}
@@ -118,14 +118,14 @@ def test_what_cannot_be_connected(net_busybox: minidock.Engine) -> None:
     container = ran(net_busybox)
     with pytest.raises(ContainerNotFound):
         network.connect("nosuch")
-    with pytest.raises(Conflict, match="cannot connect container to host network"):
+    with pytest.raises(InvalidArgument, match="cannot connect container to host network"):
         net_busybox.networks.get("host").connect(container)
-    with pytest.raises(Conflict, match=r"one of the networks in private \(none\) mode"):
+    with pytest.raises(InvalidArgument, match=r"one of the networks in private \(none\) mode"):
         net_busybox.networks.get("none").connect(container)
     with pytest.raises(InvalidArgument, match="only when connecting to networks with user configured subnets"):
         network.connect(container, ipv4_address="192.0.2.1")
     on_host = ran(net_busybox, network="host")
-    with pytest.raises(Conflict, match="container sharing network namespace with another container or host"):
+    with pytest.raises(InvalidArgument, match="container sharing network namespace with another container or host"):
         network.connect(on_host)
     with pytest.raises(Conflict, match="cannot disconnect container from host network"):
         net_busybox.networks.get("host").disconnect(on_host)

@@ -66,6 +66,11 @@ def test_build(server: Served, client: docker.DockerClient) -> None:
         assert refused.value.status_code == status, options
     refusal = server("POST", "/build?remote=/etc")
     assert (refusal.status, "is no URL" in refusal.message) == (400, True)
+    # A tag that is empty is none.
+    data = server("POST", "/build?t=&t=app:2", context(Dockerfile="FROM busybox\nLABEL a=b\n")).data
+    assert data.count(b"Successfully tagged") == 1
+    assert client.images.get("app:2").labels == {"a": "b"}
+    client.images.remove("app:2")
     client.images.remove("app:1")
     pruned = client.api.prune_builds(all=True)
     assert pruned["CachesDeleted"]

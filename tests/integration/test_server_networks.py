@@ -13,6 +13,7 @@ from tests.conftest import Roots, wait_for
 from tests.serving import served
 
 _WEB = ["sh", "-c", "mkdir /w; echo page > /w/index.html; exec busybox httpd -f -p 80 -h /w"]
+_EMPTY: tuple[list[object] | None, ...] = ([], None)
 
 
 def test_networks(net_roots: Roots, net_busybox: minidock.Engine) -> None:
@@ -66,3 +67,41 @@ def test_networks(net_roots: Roots, net_busybox: minidock.Engine) -> None:
             client.networks.get("app")
         assert client.networks.prune() == {"NetworksDeleted": None}
         client.close()
+
+
+def test_what_networks_forbid(net_roots: Roots, net_busybox: minidock.Engine) -> None:
+    with served(net_roots) as server:
+        made = {"Name": "app", "IPAM": {"Config": [{"Subnet": "10.213.8.0/24"}]}}
+        assert server("POST", "/networks/create", made).status == 201
+        body = {"Image": "busybox", "Cmd": ["sleep", "100"], "HostConfig": {"NetworkMode": "app"}}
+        assert server("POST", "/containers/create?name=web", body).status == 201
+        assert server("POST", "/containers/web/start").status == 204
+        for method, target, sent, status, words in (
+            ("DELETE", "/networks/app", None, 403, "has active endpoints"),
+            ("DELETE", "/networks/bridge", None, 403, "bridge is a pre-defined network and cannot be removed"),
+            ("DELETE", "/networks/nope", None, 404, "network nope not found"),
+            ("POST", "/networks/create", {"Name": "app"}, 409, "network with name app already exists"),
+            ("POST", "/networks/create", {"Name": "none"}, 403, "operation is not permitted on predefined"),
+            ("POST", "/networks/create", {**made, "Name": "other"}, 403, "Pool overlaps with other one"),
+            ("POST", "/networks/app/connect", {"Container": "web"}, 403, "already exists in network app"),
+            ("POST", "/networks/host/connect", {"Container": "web"}, 400, "cannot connect container to host network"),
+            ("POST", "/networks/none/connect", {"Container": "web"}, 400, "in private (none) mode"),
+            ("POST", "/networks/app/connect", {"Container": "nope"}, 404, "No such container: nope"),
+        ):
+            found = server(method, target, sent)
+            assert found.status == status, (method, target, found)
+            assert words in found.message
+        assert server("DELETE", "/containers/web?force=1").status == 204
+        assert server("DELETE", "/networks/app").status == 204
+
+
+def test_a_port_without_bindings_is_not_published(net_roots: Roots, net_busybox: minidock.Engine) -> None:
+    with served(net_roots) as server:
+        for bindings in _EMPTY:
+            host = {"PortBindings": {"80/tcp": bindings}}
+            body = {"Image": "busybox", "Cmd": ["sleep", "100"], "ExposedPorts": {"80/tcp": {}}, "HostConfig": host}
+            assert server("POST", "/containers/create?name=web", body).status == 201
+            assert server("POST", "/containers/web/start").status == 204
+            ports = server("GET", "/containers/web/json").json["NetworkSettings"]["Ports"]
+            assert ports == {"80/tcp": None}
+            assert server("DELETE", "/containers/web?force=1").status == 204

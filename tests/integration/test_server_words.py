@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import functools
 import http.server
 import json
@@ -202,3 +203,108 @@ def test_import_of_a_url(server: Served) -> None:
     work = Path(server.roots.data) / "tmp"
     assert [one.name for one in server("GET", "/images/json").json if "fetched:two" in (one["RepoTags"] or ())] == []
     assert not list(work.iterdir())
+
+
+def test_entrypoint_that_is_empty(server: Served) -> None:
+    """An empty list leaves the image's command; one of an empty word, or the word, takes it away, too."""
+    changes = "&changes=".join(map(quote, ("", 'ENTRYPOINT ["echo"]', 'CMD ["image"]')))
+    assert server("POST", f"/images/create?fromSrc=-&repo=both{changes}", busybox_tar().read_bytes()).status == 200
+
+    def command(**body: Any) -> list[str]:
+        found = server("POST", "/containers/create", {"Image": "both", "HostConfig": {"NetworkMode": "none"}, **body})
+        if found.status != 201:
+            assert (found.status, found.message) == (400, "no command specified")
+            return []
+        config = server("GET", f"/containers/{found.json['Id']}/json").json["Config"]
+        return [*(config["Entrypoint"] or ()), *(config["Cmd"] or ())]
+
+    assert command(Entrypoint=None) == ["echo", "image"]
+    assert command(Entrypoint=[]) == ["image"]
+    assert command(Entrypoint=[], Cmd=["own"]) == ["own"]
+    assert command(Entrypoint=[""]) == command(Entrypoint="") == []
+    missing = server("POST", "/containers/create", {"Image": "nope", "Entrypoint": []})
+    assert (missing.status, missing.message) == (404, "No such image: nope:latest")
+
+
+def test_volumes_are_no_binds(server: Served) -> None:
+    for path in ("/etc:/x", "named:/x"):
+        found = server("POST", "/containers/create", {**BODY, "Volumes": {path: {}}})
+        assert (found.status, found.message) == (
+            400, f'invalid volume specification: "{path}": a path of Volumes has no colon'
+        )  # fmt: skip
+    assert server("GET", "/volumes").json["Volumes"] == []
+
+
+def test_zeros_that_say_something(server: Served) -> None:
+    host = {"NetworkMode": "none", "Init": False, "MemorySwappiness": 0, "PidsLimit": 50}
+    assert server("POST", "/containers/create?name=zeros", {**BODY, "HostConfig": host}).status == 201
+
+    def limits() -> dict[str, Any]:
+        return dict(server("GET", "/containers/zeros/json").json["HostConfig"])
+
+    assert limits()["Init"] is False
+    assert limits()["MemorySwappiness"] in (0, None)  # None: the kernel has no such limit
+    assert server("POST", "/containers/zeros/update", {"PidsLimit": None}).status == 200
+    assert limits()["PidsLimit"] == 50
+    assert server("POST", "/containers/zeros/update", {"PidsLimit": 0}).status == 200
+    assert not limits()["PidsLimit"]
+    refused = server("POST", "/containers/zeros/update", {"Memory": 1})
+    assert (refused.status, refused.message) == (400, "minimum memory limit allowed is 6MB")
+
+
+def test_credentials_that_are_none(server: Served) -> None:
+    """They count for nothing, as in Docker."""
+    for given in (b"null", b"[]", b'{"username":1}', b'{"auth":"/w=="}', b'{"auth":"x"}', b'{"more":{}}', b"\xff"):
+        headers = {"X-Registry-Auth": base64.urlsafe_b64encode(given).decode()}
+        found = server("POST", "/images/create?fromImage=localhost:1/x&tag=y", headers=headers)
+        assert (found.status, found.message) == (500, "connect to localhost:1: connection refused"), given
+    assert server.log.read_text().count("Traceback") == 0
+
+
+def test_a_push_is_announced_once(server: Served) -> None:
+    assert server("POST", "/images/busybox/tag?repo=localhost:1/pushed").status == 201
+    for name in ("localhost:1/pushed", "localhost:1/nope"):
+        found = server("POST", f"/images/{name}/push?tag=latest")
+        assert found.status == 200
+        lines = [json.loads(line) for line in found.data.splitlines()]
+        first = {"status": f"The push refers to repository [{name}]"}
+        assert lines[0] == first
+        assert lines.count(first) == 1
+        assert "error" in lines[-1]
+
+
+def test_commit_with_a_configuration(server: Served) -> None:
+    """It counts as it is, over the container's: no word of it is an instruction, or expanded."""
+    made = {**BODY, "Env": ["K=1", "L=2"], "Labels": {"kept": "yes"}}
+    assert server("POST", "/containers/create?name=source", made).status == 201
+    given = {
+        **{"WorkingDir": "/a $K\nUSER evil", "User": "a:b", "StopSignal": "SIGINT", "Shell": ["/bin/x"]},
+        **{"Cmd": ["x", "$K\n"], "Entrypoint": ["e"], "Env": ["K=a\nb $L \"'\\", "NEW"], "Labels": {"l m": "v\n$K"}},
+        **{"ExposedPorts": {"80": {}}, "Volumes": {"/v$K": {}}, "Healthcheck": {"Test": ["CMD", "t"], "Retries": 2}},
+    }
+
+    def config(query: str, body: object) -> dict[str, Any]:
+        found = server("POST", f"/commit?container=source{query}", body, {"Content-Type": "application/json"})
+        assert found.status == 201, found
+        return dict(server("GET", f"/images/{found.json['Id']}/json").json["Config"])
+
+    found = config("", given)
+    assert {name: found[name] for name in given} == {
+        **given,
+        **{"Env": ["K=a\nb $L \"'\\", "L=2", "NEW"], "Labels": {"kept": "yes", "l m": "v\n$K"}},
+        **{"ExposedPorts": {"80/tcp": {}}},
+    }
+    changes = quote("ENV M=1 \\\n  N=2\nUSER z")
+    for nothing in (b"", b"null", b"{}"):
+        found = config(f"&changes={changes}&changes=CMD%20id", nothing)
+        assert (found["Env"], found["User"]) == (["K=1", "L=2", "M=1", "N=2"], "z")
+        assert found["Cmd"] == ["/bin/sh", "-c", "id"]
+    for body, words in (
+        ({"Cmd": ["a\0b"]}, "NUL byte"),
+        ({"Env": ["=x"]}, "invalid environment variable: =x"),
+        ({"StopSignal": "NOPE"}, "invalid signal: NOPE"),
+        ({"ExposedPorts": {"x": {}}}, "invalid containerPort: x"),
+    ):
+        refused = server("POST", "/commit?container=source", body)
+        assert refused.status == 400
+        assert words in refused.message

@@ -36,20 +36,38 @@ class Local:
     def fact(self, *, times: bool) -> keys.Fact:
         """What the key has of them."""
         found = sources.fingerprint(self._source, self._matches, times=times)
-        return [found, self._text, [match.path for match in self._matches]] if self._parents else found
+        if not self._parents:
+            return found
+        above = [match._replace(files=self._above(match)) for match in self._matches]
+        paths = [match.path for match in self._matches]
+        return [found, self._text, paths, sources.fingerprint(self._source, above, times=times)]
 
     @property
     def _parents(self) -> bool:
         return isinstance(self._instruction, Copy) and self._instruction.parents
+
+    @property
+    def _drop(self) -> int:
+        """How many of the directories that a match is in ``--parents`` leaves out: those before ``/./``."""
+        head, pivot, _ = self._text.lstrip("./").partition("/./")
+        return len(os.path.normpath(f"/{head}").strip("/").split("/")) if pivot else 0
+
+    def _above(self, match: Match) -> list[sources.Found]:
+        """The directories that a match is in and that are made for it, with ``--parents``."""
+        tree, drop, parts = self._source.tree, self._drop, match.path.split("/")
+        found = []
+        for count in range(drop + 1, len(parts)):
+            node = tree.look(tree.resolve("/".join(parts[:count])))
+            if node is not None:
+                found.append(sources.Found("/".join(parts[drop:count]), node, self._source.xattrs(node)))
+        return found
 
     def place(self, placing: Placing, destination: str, stack: contextlib.ExitStack) -> None:
         """Put them where they belong; what is opened for that stays open as long as ``stack``."""
         unpack = isinstance(self._instruction, Add) and self._instruction.unpack is not False
         for match in self._matches:
             if self._parents:
-                head, pivot, _ = self._text.lstrip("./").partition("/./")
-                drop = len([part for part in head.split("/") if part not in ("", ".")]) if pivot else 0
-                placing.copy_with_parents(self._source, match, destination, drop=drop)
+                placing.copy_with_parents(self._source, match, destination, self._above(match), drop=self._drop)
             elif unpack and not match.is_directory and self._is_archive(match):
                 self._unpack(placing, match, destination, stack)
             else:
@@ -118,10 +136,11 @@ class Fetched:
 
     def fact(self, *, times: bool) -> keys.Fact:
         """What the key has of it."""
-        del times
         if not self._digest:
             self._fetch()
-        return ["fetched", self._digest, self._name()]
+        # With a checksum it may not have been fetched: then its time does not count, as with Docker.
+        time = [os.stat(self._path).st_mtime_ns] if times and not self._instruction.checksum else []
+        return ["fetched", self._digest, self._name(), *time]
 
     def _name(self) -> str:
         from minidock.build import fetching

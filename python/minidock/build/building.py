@@ -146,7 +146,7 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
         verify=bool(given.get("verify")),
         platform=options.platform(given.get("platform")),
         network=given.get("network") or "default",
-        epoch=options.epoch(given.get("timestamps") or "fixed"),
+        epoch=options.epoch(given.get("timestamps") or "fixed", args.get("SOURCE_DATE_EPOCH") or ""),
         secrets=_secrets(given.get("secrets") or {}),
         cache_from=_places(given.get("cache_from") or (), to=False),
         cache_to=_places(given.get("cache_to") or (), to=True),

@@ -189,7 +189,8 @@ def _stream(
     try:
         path = work.join("files")
         with translated("make", path):
-            os.mkdir(path, 0o755)
+            os.mkdir(path)
+            os.chmod(path, 0o755)  # noqa: S103 - whatever the umask is; what is above is closed
         data = _drained(source, work)
         fd = os.open(data, os.O_RDONLY | os.O_CLOEXEC)
         try:

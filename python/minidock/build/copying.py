@@ -14,13 +14,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from minidock.build.merged import Merged
-    from minidock.build.sources import Match, Source
+    from minidock.build.sources import Found, Match, Source
 
 _SMALL = 128 << 10
 """Bytes of a file that go through a buffer."""
 _DIRECTORY_MODE = 0o755
 _UMASK = 0o022
 _FILE_MODE = 0o644
+_WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
 _PIECE = 16 << 20
 """Bytes of a file that are copied between two checks."""
@@ -137,17 +138,18 @@ class Placing:
             self.items[opaque] = Item(opaque, stat.S_IFREG, 0, 0, self._now if self._date is None else self._date)
         self._replaced.add(path)
 
-    def copy_with_parents(self, source: Source, match: Match, destination: str, *, drop: int) -> None:
-        """Copy as :meth:`copy`, below directories like those that the match is in, but the first ``drop`` of them."""
+    def copy_with_parents(
+        self, source: Source, match: Match, destination: str, above: Sequence[Found], *, drop: int
+    ) -> None:
+        """Copy as :meth:`copy`, below the directories ``above``: those that the match is in, but the first ``drop``."""
         self._group += 1
         into = self._resolve(destination)
         self._make_directory(into)
         parts = match.path.split("/")
-        for count in range(drop + 1, len(parts)):
-            node = source.tree.look(source.tree.resolve("/".join(parts[:count])))
-            path = "/".join(part for part in (into, *parts[drop:count]) if part)
-            if node is not None and not self._is_directory(path):
-                self._put(path, node, source.xattrs(node), source)
+        for found in above:
+            path = "/".join(part for part in (into, found.below) if part)
+            if not self._is_directory(path):
+                self._put(path, found.node, found.xattrs, source)
         for found in match.files:
             path = "/".join(part for part in (into, *parts[drop:], found.below) if part)
             if not found.node.is_directory or not self._is_directory(path):
@@ -168,6 +170,7 @@ class Placing:
             into = f"{into}/{name}" if into else name
         self._make_directory(into.rpartition("/")[0])
         self._require(into, is_directory=False)
+        _check_name(into)
         mode = stat.S_IFREG | self._changed(mode, is_directory=False)
         uid, gid = self._owner or (0, 0)
         self.items[into] = Item(into, mode, uid, gid, self._now if self._date is None else self._date, data=data)
@@ -235,6 +238,7 @@ class Placing:
         time = self._now if self._date is None else self._date
         if not path:  # the top of no image at all
             return Item(path, stat.S_IFDIR | _DIRECTORY_MODE, 0, 0, time)
+        _check_name(path)
         uid, gid = owner or (0, 0)
         above = self._look(path.rpartition("/")[0])
         if above is not None and above[0] & stat.S_ISGID:
@@ -254,6 +258,7 @@ class Placing:
     ) -> None:
         self._make_directory(path.rpartition("/")[0])
         self._require(path, is_directory=node.is_directory)
+        _check_name(path)
         status = node.status
         mode = status.st_mode
         if change and not stat.S_ISLNK(mode):
@@ -338,6 +343,7 @@ class _Writer:
                     left -= len(data)
             if left:
                 raise InvalidArgument(f"{item.node.path}: becomes shorter while it is read for the build; build again")
+            item.source.settle(item.node, fd)
             self._tar.pad(size)
         finally:
             os.close(fd)
@@ -362,6 +368,14 @@ class _Writer:
             link=link,
             device=device,
             xattrs=() if kind == b"1" else ((os.fsencode(name), value) for name, value in item.xattrs),
+        )
+
+
+def _check_name(path: str) -> None:
+    """Raise InvalidArgument for a file that would delete another one, as a layer of RUN does."""
+    if path.rpartition("/")[2].startswith(_WHITEOUT):
+        raise InvalidArgument(
+            f"{path}: a name that starts with {_WHITEOUT} would delete something where the layer is used"
         )
 
 

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from minidock.store.layers import LayerRow
 
 _T = TypeVar("_T")
+_ID_DIGITS = 12
+"""Of an image's id, as ``images`` shows it."""
 
 
 class Stage:
@@ -367,7 +369,9 @@ class Build:
             row = None
             if not self.options.pull:
                 try:
-                    row, _ = images.resolve(name, wanted)
+                    # A short name is no id, whatever images there are: it may be a stage's that is misspelled.
+                    short = len(name) < _ID_DIGITS and references.id_digits(name) is not None
+                    row, _ = images.resolve(reference.canonical if short else name, wanted)
                 except ImageNotFound:
                     row = None
             if row is None:

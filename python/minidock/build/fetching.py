@@ -120,8 +120,18 @@ def _save(
             out.write(data)
             if progress is not None:
                 progress(size, total)
+    with contextlib.suppress(OSError, OverflowError):
+        os.utime(target, (_changed(response),) * 2)
     if stated.isdigit() and int(stated) != size:
         raise Corrupt(f"fetch {what}: the connection ended after {size} of {stated} bytes")
+
+
+def _changed(response: urllib3.BaseHTTPResponse) -> int:
+    """When the server says that a file was changed; as with Docker 1970 where it does not."""
+    import email.utils
+
+    found = email.utils.parsedate_tz(response.headers.get("Last-Modified", ""))
+    return 0 if found is None else email.utils.mktime_tz(found)
 
 
 def _reason(error: Exception) -> str:

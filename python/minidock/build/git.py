@@ -147,7 +147,8 @@ def clone(
     if git is None:
         raise Unsupported(f"git repository {where.shown}: needs the program git, which this host has not: install it")
     with translated("make", target):
-        os.mkdir(target, 0o755)
+        os.mkdir(target)
+        os.chmod(target, 0o755)  # noqa: S103 - whatever the umask is; what is above is closed
     run = _Runner(git, target, where.shown, stop)
     run("init", "--quiet", "--initial-branch=build")
     run("remote", "add", "--", "origin", where.remote)
@@ -200,6 +201,7 @@ class _Runner:
             **{name: value for name, value in os.environ.items() if not name.startswith("GIT_")},
             "GIT_TERMINAL_PROMPT": "0",
             "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": "/dev/null",  # the same files whoever builds, and no helper of theirs, as with Docker
             "GIT_ASKPASS": "true",
             "GIT_SSH_COMMAND": "ssh -oBatchMode=yes",
             "LC_ALL": "C.UTF-8",
@@ -217,6 +219,7 @@ class _Runner:
             text=True,
             errors="replace",
             process_group=0,
+            umask=0o022,  # the same files whoever builds
         )
         deadline = time.monotonic() + _SECONDS
         try:

@@ -37,7 +37,8 @@ def _near(source: Source, path: str) -> list[str]:
 
     parent, _, name = path.rpartition("/")
     names = source.tree.names(source.tree.resolve(parent))
-    close = difflib.get_close_matches(name, [one for one in names if _is_seen(source, parent, one)], _SHOWN, 0.6)
+    others = [one for one in names if one != name and _is_seen(source, parent, one)]
+    close = difflib.get_close_matches(name, others, _SHOWN, 0.6)
     if close:
         return [f"{parent}/{one}" if parent else one for one in close]
     lower = name.lower()

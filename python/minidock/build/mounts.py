@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.build import caches, keys, missing, sources
 from minidock.build.dockerfile import paths
 from minidock.build.running import Mounted
-from minidock.errors import InvalidArgument, NotFound
+from minidock.errors import InvalidArgument, MinidockError, NotFound
 from minidock.security import lsm
 from minidock.store.failures import translated
 from minidock.store.trees import remove_tree
 from minidock.store.workspace import is_alive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from minidock.build.agents import Agent
     from minidock.build.dockerfile.config import Script, Step
@@ -31,6 +31,14 @@ _READ_ONLY = ["rbind", "rprivate", "ro"]
 _WRITABLE = ["rbind", "rprivate"]
 
 
+class Sources(NamedTuple):
+    """Where the mounts of a RUN have their files from, by the number of the mount."""
+
+    binds: dict[int, Source]
+    origins: dict[int, str]
+    """What stands for the files that a cache begins with."""
+
+
 class Wanted:
     """The mounts of one RUN, before anything of them exists."""
 
@@ -40,6 +48,7 @@ class Wanted:
         self._script = script
         self.facts: list[keys.Fact] = [] if script is None else [script.path, script.content]
         self.binds: dict[int, tuple[Source, Match]] = {}
+        self.origins: dict[int, str] = {}
 
     def target(self, mount: Mount) -> str:
         """Where a mount is, absolute. Raises InvalidArgument for one on /, or below /proc or /sys."""
@@ -48,11 +57,29 @@ class Wanted:
             raise InvalidArgument(f"invalid mount target {mount.target!r}: mounts on /, /proc and /sys are refused")
         return path
 
+    def _identity(self, index: int, mount: Mount) -> str:
+        """What a cache is called by: as with Docker, one that begins with other files is another one."""
+        name, origin = mount.id or self.target(mount), self.origins.get(index)
+        return name if origin is None else f"{name}:{origin}"
+
     def note(self, build: Build) -> None:
         """Tell the build of the caches among them, whether the command runs or not. Raises as :meth:`target`."""
-        for mount in self.mounts:
+        for index, mount in enumerate(self.mounts):
             if mount.type == "cache":
-                caches.note(build, mount, mount.id or self.target(mount))
+                caches.note(build, mount, self._identity(index, mount))
+
+    def is_settled(self) -> bool:
+        """Whether the context's files that were shown are still those that the key tells of."""
+        for index, (source, match) in self.binds.items():
+            if not source.is_context:
+                continue
+            try:
+                now = source.match(self.mounts[index].source or "/")
+            except MinidockError:
+                return False
+            if [_stamps(one) for one in now] != [_stamps(match)]:
+                return False
+        return True
 
     @contextlib.contextmanager
     def ready(self, build: Build, directory: str) -> Iterator[Mounted]:
@@ -69,7 +96,7 @@ class Wanted:
                 elif mount.type == "bind":
                     self._bind(index, mount, place, made)
                 elif mount.type == "cache":
-                    path = places[mount.id or self.target(mount)]
+                    path = places[self._identity(index, mount)]
                     made.mounts.append((self.target(mount), "bind", path, _READ_ONLY if mount.readonly else _WRITABLE))
                 elif mount.type == "secret":
                     self._secret(build, mount, memory, made, variables)
@@ -87,7 +114,7 @@ class Wanted:
         """The directories of the caches among them, by id, each locked once, and in one order: no two commands wait
         for each other."""
         found: dict[str, str] = {}
-        wanted = [(mount.id or self.target(mount), mount) for mount in self.mounts if mount.type == "cache"]
+        wanted = [(self._identity(index, one), one) for index, one in enumerate(self.mounts) if one.type == "cache"]
         for identity, mount in sorted(wanted, key=lambda one: (one[0], one[1].sharing != "locked")):
             if identity not in found:
                 found[identity] = caches.prepare(build, mount, identity, stack)
@@ -154,6 +181,12 @@ class Wanted:
         path = memory.socket(agent, 0o600 if mount.mode is None else mount.mode, (mount.uid or 0, mount.gid or 0))
         made.mounts.append((target, "bind", path, [*_READ_ONLY, "nosuid", "nodev", "noexec"]))
         variables.setdefault("SSH_AUTH_SOCK", target)
+
+
+def _stamps(match: Match) -> list[tuple[object, ...]]:
+    """What tells of any change of files, and is had without reading them."""
+    every = ((found.below, found.node.status) for found in match.files)
+    return [(below, it.st_ino, it.st_mode, it.st_size, it.st_mtime_ns, it.st_ctime_ns) for below, it in every]
 
 
 def _variable(name: str, value: bytes) -> str:
@@ -258,38 +291,54 @@ def _copied(source: Source, match: Match, place: str) -> str:
     with translated("copy", node.place), os.fdopen(fd, "rb") as file, open(place, "xb") as out:
         while data := file.read(1 << 20):
             out.write(data)
+        os.fchown(out.fileno(), node.status.st_uid, node.status.st_gid)
         os.fchmod(out.fileno(), stat.S_IMODE(node.status.st_mode))
     return place
 
 
-def sources_of(build: Build, instruction: Run) -> dict[int, Source]:
-    """Return what the binds of a RUN show, by their number; waits for the stages that its mounts need."""
-    found = {}
+def sources_of(build: Build, instruction: Run) -> Sources:
+    """Return where the mounts of a RUN have their files from; waits for the stages that they need."""
+    found = Sources({}, {})
     for index, mount in enumerate(instruction.mounts):
         stage = build.names.get(mount.from_.lower())
-        if mount.type == "cache" and stage is not None:
-            build.wait(stage)  # now: it may want the cache itself, which is locked later
+        if mount.type == "cache" and mount.from_:
+            # Now: the stage may want the cache itself, which is locked later.
+            found.origins[index] = _origin(build, mount) if stage is None else build.wait(stage).chain
         if mount.type == "bind":
-            found[index] = build.source(mount.from_, instruction) if stage is None else build.stage_source(stage)
+            found.binds[index] = build.source(mount.from_, instruction) if stage is None else build.stage_source(stage)
     return found
 
 
-def wanted(instruction: Run, step: Step, found: Mapping[int, Source]) -> Wanted:
+def _origin(build: Build, mount: Mount) -> str:
+    """What stands for the files of an image or of a named context."""
+    if build.contexts.is_files(mount.from_):
+        source = build.source(mount.from_)
+        return sources.fingerprint(source, source.match(mount.source or "/"), times=False).hex()
+    _, layers = build.contexts.image(mount.from_, "")
+    return keys.chain([layer.diff_id for layer in layers])
+
+
+def wanted(instruction: Run, step: Step, found: Sources | None) -> Wanted:
     """Return the mounts of a RUN, with what of them belongs to its key. Raises what finding their sources raises."""
     made = Wanted(instruction.mounts, step.directory, step.script)
+    if found is None:
+        return made
+    made.origins = found.origins
     for index, mount in enumerate(made.mounts):
         fact: list[keys.Fact] = [mount.type, mount.target, int(mount.readonly), mount.size or 0, mount.id]
         fact += [mount.mode, mount.uid, mount.gid, mount.env, int(mount.required)]
         if mount.type == "bind":
-            source = found[index]
+            source = found.binds[index]
             matches = [] if sources.is_pattern(mount.source) else source.match(mount.source or "/")
             if not matches:
                 raise missing.not_found(source, mount.source)
             made.binds[index] = (source, matches[0])
-            fact.append(sources.fingerprint(source, matches, times=False))
+            fact.append(sources.fingerprint(source, matches, times=False, owners=True))
         else:
             fact += [mount.from_, mount.source, mount.sharing, mount.env or "", str(mount.required)]
             fact += [str(mount.mode), str(mount.uid), str(mount.gid)]
+            if index in found.origins:
+                fact.append(found.origins[index])
         # The values of secrets are no part of the key, as in Docker, nor is what a cache holds.
         made.facts.append(fact)
     return made

@@ -183,13 +183,14 @@ def platform(text: str | None) -> str | None:
     return str(platforms.parse(text))
 
 
-def epoch(timestamps: str) -> int | None:
-    """Return the time of all that is made, for ``fixed`` or ``keep``. Raises InvalidArgument."""
+def epoch(timestamps: str, argument: str = "") -> int | None:
+    """Return the time of all that is made, for ``fixed`` or ``keep``; a build's ``argument`` counts before the
+    environment. Raises InvalidArgument."""
     if timestamps == "keep":
         return None
     if timestamps != "fixed":
         raise InvalidArgument(f"timestamps {timestamps!r}: must be fixed or keep")
-    given = reproducible.source_date_epoch()
+    given = reproducible.source_date_epoch(argument)
     return FIXED_DATE if given is None else given
 
 

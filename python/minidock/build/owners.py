@@ -79,7 +79,7 @@ def _records(tree: Merged, path: str) -> list[list[str]]:
     data = tree.read(path, _MAX_FILE + 1) or b""
     if len(data) > _MAX_FILE:
         raise InvalidArgument(f"/{path}: larger than {_MAX_FILE} bytes")
-    return [line.split(":") for line in data.decode("utf-8", "surrogateescape").splitlines()]
+    return [line.split(":") for line in data.decode("utf-8", "surrogateescape").split("\n")]
 
 
 def _number(text: str, what: str) -> int:

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from minidock.build.ignore import Ignore
     from minidock.store.build_cache import BuildCache
 
-_FRESH_NS = 50_000_000
-"""A file that was changed so shortly before it was read may change again without a new time."""
+_FRESH_NS, _COARSE_NS = 50_000_000, 2_100_000_000
+"""A file that was changed so shortly before it was read may change again without a new time: where a file system keeps
+whole seconds only (ext4 with small inodes, ext3, FAT), the second is the longer one."""
 _SMALL = 64 << 10
 _FEW = 1000
 _WILD = re.compile(r"[*?\[\\]")
@@ -108,6 +109,9 @@ class Source:
             raise Conflict(f"{node.path}: changes while it is read for the build; build again")
         return fd
 
+    def settle(self, node: Node, fd: int) -> None:
+        """Make sure of a file that has been read that it is the one whose digest was taken. Raises Conflict."""
+
     def xattrs(self, node: Node) -> tuple[tuple[str, bytes], ...]:
         """Return the attributes of a file that a copy of it has, too."""
         return _xattrs(node) if self.keeps_owners else ()
@@ -153,7 +157,7 @@ class Source:
         try:
             for path in self._paths(pattern, deep=deep):
                 node = self.tree.look(self.tree.resolve(path))
-                if node is None or self._is_away(node):
+                if node is None or stat.S_ISSOCK(node.status.st_mode) or self._is_away(node):
                     self._check_link(pattern, path)
                     continue
                 matches.append(Match(path.rpartition("/")[2], list(self._walk(node, "", prune)), path))
@@ -243,10 +247,15 @@ class Context(Source):
     def open(self, node: Node) -> int:
         fd = super().open(node)
         # A directory on the way may have become a link since it was looked at.
-        if os.readlink(f"/proc/self/fd/{fd}") != node.place:
+        if os.readlink(f"/proc/self/fd/{fd}") != f"/{node.place.lstrip('/')}":
             os.close(fd)
             raise Conflict(f"{node.path}: changes while it is read for the build; build again")
         return fd
+
+    def settle(self, node: Node, fd: int) -> None:
+        now = os.fstat(fd)
+        if not _is_same(now, node.status) or now.st_ctime_ns != node.status.st_ctime_ns:
+            raise Conflict(f"{node.path}: changes while it is read for the build; build again")
 
     def digest(self, node: Node) -> bytes:
         status = node.status
@@ -257,8 +266,10 @@ class Context(Source):
         if known is not None and known[:4] == facts:
             self._seen[node.path] = known
             return known[4]
+        begun = time.time_ns()
         digest = super().digest(node)
-        if max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - _FRESH_NS:
+        coarse = status.st_mtime_ns % 10**9 == status.st_ctime_ns % 10**9 == 0
+        if max(status.st_mtime_ns, status.st_ctime_ns) < begun - (_COARSE_NS if coarse else _FRESH_NS):
             self._seen[node.path] = (*facts, digest)
             self._changed = True
         return digest
@@ -284,8 +295,11 @@ class Context(Source):
             self._changed = False
 
 
-def fingerprint(source: Source, matches: Sequence[Match], *, times: bool) -> bytes:
-    """Return the digest of all that makes up these files for a copy: names, kinds, modes, owners, contents."""
+def fingerprint(source: Source, matches: Sequence[Match], *, times: bool, owners: bool = False) -> bytes:
+    """Return the digest of all that makes up these files for a copy: names, kinds, modes, owners, contents.
+
+    ``owners``: those on the host count where a copy has not them, too.
+    """
     hashed = hashlib.sha256()
     for match in matches:
         hashed.update(b"%d\0%s\0" % (len(match.files), os.fsencode(match.name)))
@@ -293,7 +307,7 @@ def fingerprint(source: Source, matches: Sequence[Match], *, times: bool) -> byt
             status = found.node.status
             mode = status.st_mode
             facts: list[object] = [os.fsencode(found.below), mode]
-            if source.keeps_owners:
+            if source.keeps_owners or owners:
                 facts += [status.st_uid, status.st_gid]
             if times:
                 facts.append(status.st_mtime_ns)

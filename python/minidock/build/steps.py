@@ -19,9 +19,9 @@ from minidock.errors import InvalidArgument, Unsupported
 from minidock.spec.oci_image import History
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from minidock.build import running
+    from minidock.build import mounts, running
     from minidock.build.dockerfile import config as configs
     from minidock.build.dockerfile.instructions import From, Instruction
     from minidock.build.executor import Build, Stage
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 _TAIL_BYTES = 64 << 10
 _EXPORTED = "buildkit.exporter.image.v0"
 """Docker's comment on a layer that no instruction has made."""
-_PROXIES = frozenset(("http_proxy", "https_proxy", "ftp_proxy", "no_proxy", "all_proxy"))
+_LIMITS = ("ulimits", "shm_size")
+"""Options that a command sees, and that Docker's keys have, too."""
 
 
 def carry_out(build: Build, stage: Stage, instruction: Instruction, title: Callable[[Instruction], str]) -> None:
@@ -57,9 +58,19 @@ def begin_with(build: Build, stage: Stage, from_: From, name: str, title: str) -
 
 
 def _layer(
-    build: Build, stage: Stage, reported: Reported, make: Callable[[str], Unpacked | None], *, kind: str, key: str
+    build: Build,
+    stage: Stage,
+    reported: Reported,
+    make: Callable[[str], Unpacked | None],
+    *,
+    kind: str,
+    key: str,
+    settled: Callable[[], bool] = lambda: True,
 ) -> None:
-    """Put the layer of a step on the stage: that of the cache, or the one that ``make`` makes in a directory."""
+    """Put the layer of a step on the stage: that of the cache, or the one that ``make`` makes in a directory.
+
+    Where ``settled`` says afterwards that it was made of something else than the key tells of, it is not kept.
+    """
     store, work = build.store, build.work
     fresh = build.options.no_cache or _is_filtered(build, stage)
     row = None if fresh else store.build_cache.find(key, work)
@@ -76,6 +87,9 @@ def _layer(
             reported.cached = row is not None
             if row is None:
                 row = _register(build, make)
+                if not settled():
+                    stage.layers.append(row)
+                    return
                 if not build.options.namespace:
                     store.build_cache.put(key, kind, reported.step.name, row)
     build.note(key, kind, reported.step.name, row)
@@ -116,7 +130,7 @@ def _run(build: Build, stage: Stage, instruction: Run, done: configs.Step, name:
         raise Unsupported("RUN --device: a build gives no devices to commands")
     network = options.network if instruction.network == "default" else instruction.network
     network = "bridge" if network in ("", "default") else network
-    found: dict[int, sources.Source] = {}
+    found = None
     if instruction.mounts:
         from minidock.build import mounts
 
@@ -132,13 +146,13 @@ def _run_in(
     done: configs.Step,
     *,
     network: str,
-    found: Mapping[int, sources.Source],
+    found: mounts.Sources | None,
     reported: Reported,
 ) -> None:
     options = build.options
     below = build.paths(stage.layers)
     argv = list(done.argv)
-    env = [f"{name}={value}" for name, value in done.environment.items()]
+    env = [f"{name}={value}" for name, value in (done.environment | done.proxies).items()]
     wanted = None
     if instruction.mounts or done.script is not None:
         from minidock.build import mounts
@@ -149,13 +163,15 @@ def _run_in(
         "run",
         stage.chain,
         argv,
-        [entry for entry in env if entry.partition("=")[0].lower() not in _PROXIES],
+        # Proxies that ENV or ARG name count like any variable, those that are given only do not, as with Docker.
+        [f"{name}={value}" for name, value in done.environment.items()],
         done.user,
         done.directory,
         network,
         options.run.get("extra_hosts") or (),
         [] if wanted is None else wanted.facts,
         "" if build.date is None else str(build.date),
+        *({name: repr(options.run[name])} for name in _LIMITS if options.run.get(name)),
     )
 
     step = reported.step
@@ -205,7 +221,10 @@ def _run_in(
         shell = (stage.state.config.shell or ["/bin/sh"])[:1]
         build.failed(step.name, b"".join(tail), functools.partial(again, shell))
 
-    _layer(build, stage, reported, make, kind="exec", key=key)
+    def settled() -> bool:
+        return wanted is None or wanted.is_settled()
+
+    _layer(build, stage, reported, make, kind="exec", key=key, settled=settled)
 
 
 # WORKDIR

@@ -117,14 +117,16 @@ def _check(record: Record, state: ContainerState, network: Network, wanted: Want
     if state.status in (states.REMOVING, states.DEAD):
         raise Conflict(f"container {record.id} is marked for removal and cannot be connected to the network")
     if network.name == "host":
-        raise Conflict("cannot connect container to host network - container must be created in host network mode")
+        raise InvalidArgument(
+            "cannot connect container to host network - container must be created in host network mode"
+        )
     if mode == "host" or mode.startswith("container:"):
-        raise Conflict(
+        raise InvalidArgument(
             "container sharing network namespace with another container or host cannot be connected to any other "
             "network"
         )
     if "none" in record.networks or network.name == "none":
-        raise Conflict(
+        raise InvalidArgument(
             "container cannot be connected to multiple networks with one of the networks in private (none) mode"
         )
     if network.name in record.networks and state.status in states.ALIVE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import posixpath
 from collections.abc import Callable, Iterable
 
@@ -36,6 +37,44 @@ def apply(config: ExecutionConfig, changes: Iterable[str]) -> None:
             has_command = has_command or keyword.upper() == "CMD"
             if keyword.upper() == "ENTRYPOINT" and not has_command:
                 config.cmd = None
+
+
+def overlay(config: ExecutionConfig, given: ExecutionConfig) -> None:
+    """Let what a client has given as a whole configuration count over what there was, as it is: nothing is expanded.
+
+    An entrypoint without a command takes away the command that there was. Raises InvalidArgument.
+    """
+    check = given.healthcheck
+    texts = [*(given.env or ()), *(given.cmd or ()), *(given.entrypoint or ()), *(given.shell or ())]
+    texts += [*(given.volumes or ()), *itertools.chain(*(given.labels or {}).items())]
+    texts += [given.user, given.working_dir, *((check and check.test) or ())]
+    if any("\0" in text for text in texts):
+        raise InvalidArgument("invalid configuration: contains a NUL byte")
+    entries = {entry.partition("=")[0]: entry for entry in (*(config.env or ()), *(given.env or ()))}
+    if "" in entries:
+        raise InvalidArgument(f"invalid environment variable: {entries['']}")
+    config.env = list(entries.values()) or None
+    config.labels = {**(config.labels or {}), **(given.labels or {})} or None
+    config.volumes = {**(config.volumes or {}), **(given.volumes or {})} or None
+    config.exposed_ports = {
+        **(config.exposed_ports or {}),
+        **{port: {} for spec in given.exposed_ports or () for port in _ports(spec)},
+    } or None
+    if given.entrypoint:
+        config.entrypoint, config.cmd = given.entrypoint, given.cmd or None
+    elif given.cmd:
+        config.cmd = given.cmd
+    config.user = given.user or config.user
+    if given.working_dir:
+        config.working_dir = _directory(config, given.working_dir)
+    if given.stop_signal:
+        _require_signal(given.stop_signal)
+        config.stop_signal = given.stop_signal
+    if check is not None:
+        inherited = config.healthcheck or Healthcheck()
+        fields = {name: getattr(check, name) or getattr(inherited, name) for name in check.__struct_fields__}
+        config.healthcheck = Healthcheck(**fields)
+    config.shell = given.shell or config.shell
 
 
 def environment(config: ExecutionConfig) -> dict[str, str]:
@@ -175,14 +214,18 @@ def _onbuild(config: ExecutionConfig, text: str) -> None:
 
 
 def _stopsignal(config: ExecutionConfig, text: str) -> None:
+    name = _one(config, text, "STOPSIGNAL")
+    _require_signal(name)
+    config.stop_signal = name
+
+
+def _require_signal(name: str) -> None:
     import signal
 
-    name = _one(config, text, "STOPSIGNAL")
     known = name.isascii() and name.isdigit() and 0 < int(name[:6]) <= signal.SIGRTMAX
     bare = name.upper().removeprefix("SIG")
     if not known and f"SIG{bare}" not in signal.Signals.__members__ and not _is_realtime(bare):
         raise InvalidArgument(f"invalid signal: {name}")
-    config.stop_signal = name
 
 
 def _is_realtime(name: str) -> bool:
@@ -212,9 +255,12 @@ def _volume(config: ExecutionConfig, text: str) -> None:
 def _workdir(config: ExecutionConfig, text: str) -> None:
     if not text:
         raise InvalidArgument("WORKDIR needs a path")
-    path = words.expand(text, environment(config))
+    config.working_dir = _directory(config, words.expand(text, environment(config)))
+
+
+def _directory(config: ExecutionConfig, path: str) -> str:
     # normpath keeps a leading "//", which POSIX gives a meaning that Linux does not know
-    config.working_dir = "/" + posixpath.normpath(posixpath.join(config.working_dir or "/", path)).lstrip("/")
+    return "/" + posixpath.normpath(posixpath.join(config.working_dir or "/", path)).lstrip("/")
 
 
 def _healthcheck(config: ExecutionConfig, text: str) -> None:

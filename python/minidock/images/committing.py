@@ -45,15 +45,19 @@ def commit(
     author: str,
     changes: Sequence[str],
     pause: bool,
+    given: oci_image.ExecutionConfig | None = None,
 ) -> ImageRow:
-    """Make an image of a container; see :meth:`Container.commit`."""
+    """Make an image of a container; see :meth:`Container.commit`. ``given`` counts over its configuration."""
     for what, text in (("message", message), ("author", author)):
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidArgument(f"{what} {text!r}: not valid UTF-8") from error
     with still(lifecycle, container_id, pause=pause) as record:
-        return _commit(lifecycle, _committable(record), target, message, author, changes)
+        config = _defaults(record.config)
+        if given is not None:
+            dockerfile.overlay(config, given)
+        return _commit(lifecycle, _committable(record), target, message, author, config, changes)
 
 
 def _commit(  # noqa: PLR0917 - all of what an image is
@@ -62,10 +66,10 @@ def _commit(  # noqa: PLR0917 - all of what an image is
     target: Reference | None,
     message: str,
     author: str,
+    config: oci_image.ExecutionConfig,
     changes: Sequence[str],
 ) -> ImageRow:
     store = lifecycle.store
-    config = _defaults(record.config)
     dockerfile.apply(config, changes)
     _complete(config, record.config)
     epoch = reproducible.source_date_epoch()

@@ -17,9 +17,9 @@ from minidock.images.parallel import started, widen
 _T = TypeVar("_T")
 
 
-def source_date_epoch() -> int | None:
-    """``SOURCE_DATE_EPOCH`` in seconds since 1970; None without it. Raises InvalidArgument."""
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+def source_date_epoch(given: str = "") -> int | None:
+    """``SOURCE_DATE_EPOCH`` in seconds since 1970, if it is not ``given``; None without it. Raises InvalidArgument."""
+    text = given or os.environ.get("SOURCE_DATE_EPOCH", "")
     if not text:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 11):

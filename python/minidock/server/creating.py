@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from minidock.errors import ImageNotFound, InvalidArgument, MinidockError
 from minidock.spec.docker import HostConfig
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.containers.planning import Planned
     from minidock.engine import Engine
     from minidock.server.bodies import CreateBody, UpdateBody
@@ -77,14 +80,12 @@ def plan(engine: Engine, body: CreateBody, name: str | None, platform: str | Non
     options |= {"pull": "never", "name": name and name.removeprefix("/"), "platform": platform}
     command = [body.cmd] if isinstance(body.cmd, str) else body.cmd
     try:
-        planned = engine.lifecycle.plan(body.image, command or None, options, {})
+        if body.entrypoint == [] and not command:  # takes the image's entrypoint away, but not its command
+            command = engine.images.get(body.image, platform=platform).defaults.cmd
+        with their_words():
+            planned = engine.lifecycle.plan(body.image, command or None, options, {})
     except ImageNotFound as error:
         raise ImageNotFound(f"no such image: {engine.images.shown(body.image)}") from error
-    except MinidockError as error:
-        option, colon, words = str(error).partition(": ")
-        if colon and option in HANDLERS:  # our word for it, which the client has not used
-            raise type(error)(words) from error
-        raise
     config = planned.record.config
     config.attach_stdin, config.attach_stdout = body.attach_stdin, body.attach_stdout
     config.attach_stderr, config.stdin_once = body.attach_stderr, body.stdin_once
@@ -103,11 +104,23 @@ def plan(engine: Engine, body: CreateBody, name: str | None, platform: str | Non
     return planned
 
 
+@contextlib.contextmanager
+def their_words() -> Iterator[None]:
+    """Take our word for an option, which the client has not used, off what is said of it."""
+    try:
+        yield
+    except MinidockError as error:
+        option, colon, words = str(error).partition(": ")
+        if colon and option in HANDLERS:
+            raise type(error)(words) from error
+        raise
+
+
 def update_options(body: UpdateBody) -> Any:
     """Return the words of ``Container.update`` for a body."""
     found = {_PLAIN[name]: getattr(body, name) for name in _PLAIN if getattr(body, name, None) not in _EMPTY}
     if body.pids_limit is not None:
-        found["pids_limit"] = body.pids_limit
+        found["pids_limit"] = body.pids_limit or -1  # 0 is no limit here; our own 0 is no change
     if body.restart_policy is not None and body.restart_policy.name:
         found["restart_policy"] = msgspec.to_builtins(body.restart_policy)
     return found
@@ -126,7 +139,7 @@ def _process(body: CreateBody) -> dict[str, Any]:
         "tty": body.tty or None,
         "stdin_open": body.open_stdin or None,
         "expose": list(body.exposed_ports) if body.exposed_ports else None,
-        "entrypoint": [body.entrypoint] if isinstance(body.entrypoint, str) else body.entrypoint or None,
+        "entrypoint": [body.entrypoint] if isinstance(body.entrypoint, str) else body.entrypoint,
     }
     check = body.healthcheck
     if check is not None:
@@ -140,6 +153,9 @@ def _process(body: CreateBody) -> dict[str, Any]:
         }
         if any(value is not None for value in given.values()):
             options["healthcheck"] = given
+    for path in body.volumes or ():
+        if ":" in path:  # a path in the container, and nothing else: Binds have directories of the host
+            raise InvalidArgument(f'invalid volume specification: "{path}": a path of Volumes has no colon')
     volumes = [*(body.host_config.binds or ()), *(body.volumes or ())]
     for volume in volumes:
         if volume.startswith("."):
@@ -154,7 +170,11 @@ def _process(body: CreateBody) -> dict[str, Any]:
 
 def _host(asked: HostConfig) -> dict[str, Any]:
     options = {option: value for name, option in _PLAIN.items() if (value := getattr(asked, name)) not in _EMPTY}
-    if options.get("mem_swappiness") == -1:
+    if asked.init is False:
+        options["init"] = False  # whatever the configuration says
+    if asked.memory_swappiness == 0:
+        options["mem_swappiness"] = 0
+    elif asked.memory_swappiness == -1:
         del options["mem_swappiness"]
     if asked.restart_policy.name:
         options["restart_policy"] = msgspec.to_builtins(asked.restart_policy)

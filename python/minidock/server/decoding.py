@@ -14,10 +14,10 @@ T = TypeVar("T")
 
 
 def decode(data: bytes, kind: type[T]) -> T:
-    """Return a body as a struct; an empty one is ``{}``. Raises HttpError (400)."""
+    """Return a body as a struct; an empty one, and ``null``, is ``{}``. Raises HttpError (400)."""
     try:
         value = msgspec.json.decode(data) if data.strip() else {}
-        return convert(value, kind)
+        return convert({} if value is None else value, kind)
     except RecursionError:
         raise HttpError(400, "invalid JSON: too deeply nested") from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -104,7 +104,8 @@ def test_what_a_run_runs_with() -> None:
     step = _steps("FROM b\nARG B=2 C\nENV D=$A$B\nRUN echo $D\n", base, HTTP_PROXY="http://p")[-1]
     assert step.argv == ("/bin/bash", "-c", "echo $D")
     proxies = {"HTTP_PROXY": "http://p", "http_proxy": "http://p"}
-    assert step.environment == {"A": "1", "PATH": "/x", "B": "2", "D": "12"} | proxies
+    assert step.environment == {"A": "1", "PATH": "/x", "B": "2", "D": "12"}
+    assert step.proxies == proxies
     assert (step.user, step.directory, step.empty_layer) == ("me", "/w", False)
     assert step.created_by == "RUN |2 B=2 C= /bin/bash -c echo $D # buildkit"
 

@@ -42,6 +42,10 @@ def test_times(monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked({"timestamps": "keep"})[0].epoch is None
     monkeypatch.setenv("SOURCE_DATE_EPOCH", "12")
     assert checked({})[0].epoch == 12
+    assert checked({"args": ["SOURCE_DATE_EPOCH=34"]})[0].epoch == 34
+    assert checked({"buildargs": {"SOURCE_DATE_EPOCH": "34"}, "timestamps": "keep"})[0].epoch is None
+    with pytest.raises(InvalidArgument, match="SOURCE_DATE_EPOCH 'now'"):
+        checked({"args": {"SOURCE_DATE_EPOCH": "now"}})
 
 
 @pytest.mark.parametrize(

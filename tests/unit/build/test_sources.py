@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from minidock.build import ignore
+from minidock.build import ignore, owners
+from minidock.build.merged import Merged
 from minidock.build.sources import Context, fingerprint, is_pattern, matches
 from minidock.errors import Conflict, InvalidArgument
 
@@ -98,6 +100,20 @@ def test_a_file_that_changes_is_noticed(directory: Path) -> None:
         source.open(match.files[0].node)
 
 
+def test_a_file_that_changes_behind_its_time_is_noticed(directory: Path) -> None:
+    source = context(directory)
+    node = source.match("a.txt")[0].files[0].node
+    fd = source.open(node)
+    try:
+        source.settle(node, fd)
+        (directory / "a.txt").write_text("A.txt")
+        os.utime(directory / "a.txt", ns=(0, node.status.st_mtime_ns))
+        with pytest.raises(Conflict, match="changes while it is read"):
+            source.settle(node, fd)
+    finally:
+        os.close(fd)
+
+
 def test_a_directory_that_becomes_a_link_is_noticed(directory: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     source = context(directory)
@@ -114,3 +130,37 @@ def test_bad_patterns() -> None:
     for pattern in ("[", "[a", "a\\"):
         with pytest.raises(InvalidArgument, match="syntax error"):
             matches(pattern, "a")
+
+
+def test_a_context_may_be_everything(directory: Path) -> None:
+    source = Context("/", "the build context", None, None)
+    (match,) = source.match(f"{directory}/a.txt")
+    os.close(source.open(match.files[0].node))
+    assert match.name == "a.txt"
+
+
+@pytest.mark.parametrize(("age", "changed_ns", "kept"), [(1, 0, False), (3, 0, True), (1, 1, True), (0, 1, False)])
+def test_digests_are_kept_of_what_has_settled(directory: Path, age: int, changed_ns: int, kept: bool) -> None:
+    """Where a file system keeps whole seconds only, a file may change within one: its digest is read again."""
+    source = context(directory)
+    node = source.match("a.txt")[0].files[0].node
+    now = time.time_ns()
+    changed = now if not age else (now // 10**9 - age) * 10**9 + changed_ns
+    facts = node.status
+    status = os.stat_result(
+        facts[:10], {"st_mtime_ns": changed, "st_ctime_ns": changed, "st_rdev": 0, "st_nlink": facts.st_nlink}
+    )
+    source.open = lambda _: os.open(node.place, os.O_RDONLY)  # type: ignore[method-assign]
+    source.digest(node._replace(status=status))
+    assert (node.path in source._seen) is kept
+
+
+def test_lines_of_user_files_end_with_newlines_only(directory: Path) -> None:
+    (directory / "etc").mkdir()
+    (directory / "etc/passwd").write_text("root:x:0:0:Root\u2028evil:x:7:7::/:\na:x:3:4:A\x85:/:\n")
+    told: list[str] = []
+    tree = Merged([str(directory)])
+    assert owners.owner(tree, "a", told.append) == (3, 4)
+    assert not told
+    assert owners.owner(tree, "evil", told.append) == (0, 0)
+    assert told

@@ -48,7 +48,7 @@ class Step(Struct, frozen=True, kw_only=True):
 
     ``instruction`` is expanded. ``created_by`` is for the history, empty where it has no entry (ONBUILD);
     ``empty_layer``: nothing is written. ``user`` and ``directory`` are those before this instruction; ``argv``,
-    ``environment`` and ``script`` are a RUN's.
+    ``environment``, ``proxies`` (build arguments that reach it besides) and ``script`` are a RUN's.
     """
 
     instruction: Instruction
@@ -57,6 +57,7 @@ class Step(Struct, frozen=True, kw_only=True):
     user: str
     directory: str
     environment: dict[str, str] = {}
+    proxies: dict[str, str] = {}
     argv: tuple[str, ...] = ()
     script: Script | None = None
 
@@ -256,14 +257,14 @@ class State:
         if given.heredocs:
             text, script = _heredoc_command(text, given.heredocs)
         argv = self._shell_argv(text) if given.command.shell else list(given.command.words)
-        environment = self._variables | self._proxies()
         shown = [f"{name}={self._variables.get(name, value)}" for name, value in self._args.items()]
         counted = [f"|{len(shown)}", *shown] if shown else []
         return Step(
             instruction=replace(given, mounts=found),
             created_by=f"RUN {' '.join((*counted, *argv))} # buildkit",
             empty_layer=False,
-            environment=environment,
+            environment=dict(self._variables),
+            proxies=self._proxies(),
             user=self.config.user,
             directory=self.config.working_dir or "/",
             argv=tuple(argv),

@@ -76,7 +76,7 @@ def build(request: Request) -> None:
                 told.line({"stream": f"{image.id}\n"})
                 return
             told.line({"stream": f"Successfully built {image.id.removeprefix('sha256:')[:12]}\n"})
-            for name in query.all("t"):
+            for name in options["tags"]:
                 told.line({"stream": f"Successfully tagged {_familiar(name)}\n"})
 
         told.run(work, _traced_detail if traced else _detail)
@@ -211,7 +211,7 @@ def _options(request: Request) -> BuildOptions:
     if query.text("session"):
         raise HttpError(501, "sessions of /build are not served; BuildKit's own routes have them (docker 23 and newer)")
     options: dict[str, Any] = {
-        "tags": query.all("t"),
+        "tags": [tag for tag in query.all("t") if tag],
         "args": {name: value for name, value in _mapping(request, "buildargs").items() if value is not None},
         "labels": {name: value or "" for name, value in _mapping(request, "labels").items()},
         "no_cache": query.flag("nocache"),

@@ -181,7 +181,9 @@ def resize(request: Request) -> None:
 def update(request: Request) -> None:
     """``POST /containers/{id}/update``."""
     container = container_of(request)
-    warnings = container.update(**creating.update_options(request.json(UpdateBody)))
+    options = creating.update_options(request.json(UpdateBody))
+    with creating.their_words():
+        warnings = container.update(**options)
     request.answer({"Warnings": warnings or None})
 
 

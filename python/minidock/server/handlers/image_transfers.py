@@ -14,6 +14,7 @@ from minidock.errors import InvalidArgument
 from minidock.images import references
 from minidock.images.progress import ProgressEvent
 from minidock.registry.cancel import Cancel
+from minidock.server.decoding import decode
 from minidock.server.failures import HttpError, Vanished, message_of
 from minidock.server.handlers.images import platform_of
 from minidock.server.http import JSON
@@ -29,23 +30,26 @@ _BAR = 50
 _TOLD_SECONDS = 0.1
 
 
+class _Credentials(msgspec.Struct):
+    username: str = ""
+    password: str = ""
+    auth: str = ""
+    identitytoken: str = ""
+    registrytoken: str = ""
+
+
 def auth_of(request: Request) -> dict[str, str] | None:
-    """The credentials of ``X-Registry-Auth``; None for none. Raises HttpError (400)."""
+    """The credentials of ``X-Registry-Auth``; None for none, and for a header that is none, as in Docker."""
     text = request.headers.get("x-registry-auth", "")
-    if not text:
-        return None
     try:
-        padded = text + "=" * (-len(text) % 4)
-        found = msgspec.json.decode(base64.urlsafe_b64decode(padded), type=dict[str, str | None])
-    except (ValueError, msgspec.DecodeError):
-        raise HttpError(400, "invalid X-Registry-Auth header: it is no JSON in base64") from None
-    given = {name.lower(): value for name, value in found.items() if value}
-    if "auth" in given and "username" not in given:
-        user, _, password = base64.b64decode(given.pop("auth")).decode().partition(":")
-        given |= {"username": user, "password": password}
-    given.pop("serveraddress", None)
-    given.pop("email", None)
-    return given or None
+        given = decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), _Credentials)
+        if given.auth and not given.username:
+            user, _, password = base64.b64decode(given.auth).decode().partition(":")
+            given = _Credentials(user, password, identitytoken=given.identitytoken, registrytoken=given.registrytoken)
+    except (ValueError, HttpError):
+        return None
+    found: dict[str, str] = msgspec.to_builtins(given)
+    return {name: value for name, value in found.items() if value and name != "auth"} or None
 
 
 def failure(error: Exception) -> dict[str, Any]:
@@ -154,7 +158,7 @@ def _import(request: Request) -> None:
                 tar,  # type: ignore[arg-type]
                 query.text("repo") or None,
                 query.text("tag") or None,
-                changes=[line for text in query.all("changes") for line in text.splitlines() if line],
+                changes=query.all("changes"),
                 message=query.text("message") or f"Imported from {told_of}",
                 platform=platform_of(query.text("platform")),
             )
@@ -198,16 +202,21 @@ def push(request: Request) -> None:
     auth, told, cancel = auth_of(request), Told(request), Cancel(None)
     platform = platform_of(query.text("platform"))
     reference = references.parse(name)
+    first = f"The push refers to repository [{reference.name}]"
+
+    def progress(event: ProgressEvent) -> None:
+        if event.status != first:  # it has been said
+            told(event)
 
     def work() -> None:
-        told.line({"status": f"The push refers to repository [{reference.name}]"})
+        told.line({"status": first})  # before anything can fail
         images.push(
             name,
             tag,
             all_tags=tag is None and reference.tag is None,
             platform=platform,
             auth_config=auth,
-            progress=told,
+            progress=progress,
             cancel=cancel,
         )
 

@@ -11,6 +11,7 @@ from minidock.images import filters as filtering
 from minidock.server.bodies import CreateBody
 from minidock.server.failures import HttpError
 from minidock.spec.docker_images import ImageSummary
+from minidock.spec.oci_image import ExecutionConfig
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -51,32 +52,41 @@ def image_of(request: Request) -> Image:
     return request.engine.images.get(request.names["name"], platform=platform_of(request.query.text("platform")))
 
 
+def with_virtual_sizes(images: list[dict[str, object]]) -> list[dict[str, object]]:
+    """Add what API 1.43 and older have."""
+    return [{**one, "VirtualSize": one["Size"]} for one in images]
+
+
 def listed(request: Request) -> None:
     """``GET /images/json``."""
     query, collection = request.query, request.engine.images
     images = filtering.select(collection.list(query.text("filter") or None), _filters(request), collection)
+    counted = not request.before(1, 51)
     used: dict[str, int] = {}
-    for row in request.engine.store.containers.all():
+    for row in request.engine.store.containers.all() if counted else ():
         if row.image_id:
             used[row.image_id] = used.get(row.image_id, 0) + 1
-    shared = query.flag("shared-size")
+    shared = query.flag("shared-size") and not request.before(1, 42)
     sizes = {one.id: one.shared_size for one in request.engine.df().images} if shared else {}
-    request.answer(
-        [
-            ImageSummary(
-                id=image.id,
-                parent_id=image.config.parent,
-                repo_tags=image.tags,
-                repo_digests=image.repo_digests,
-                created=image.row.created,
-                size=image.size,
-                shared_size=sizes.get(image.id, -1),
-                labels=image.labels or None,
-                containers=used.get(image.id, 0) if shared else -1,
-            )
-            for image in images
-        ]
-    )
+    found = [
+        ImageSummary(
+            id=image.id,
+            parent_id=image.config.parent,
+            repo_tags=image.tags,
+            repo_digests=image.repo_digests,
+            created=image.row.created,
+            size=image.size,
+            shared_size=sizes.get(image.id, -1),
+            labels=image.labels or None,
+            containers=used.get(image.id, 0) if counted else -1,
+        )
+        for image in images
+    ]
+    if request.before(1, 43):
+        for one in found:
+            if not (one.repo_tags or one.repo_digests):
+                one.repo_tags, one.repo_digests = ["<none>:<none>"], ["<none>@<none>"]
+    request.answer(with_virtual_sizes(msgspec.to_builtins(found)) if request.before(1, 44) else found)
 
 
 def inspect(request: Request) -> None:
@@ -148,39 +158,32 @@ def search(request: Request) -> None:
 
 def commit(request: Request) -> None:
     """``POST /commit``."""
+    from minidock.images.committing import commit as make
+
     query = request.query
     body = request.json(CreateBody)
     container = request.engine.containers.get(query.text("container"))
     repository, name = query.text("repo") or None, query.text("tag") or None
-    image = container.commit(
-        repository,
-        name if repository else None,
+    row = make(
+        request.engine.lifecycle,
+        container.id,
+        request.engine.images.target(repository, name if repository else None),
         message=query.text("comment"),
         author=query.text("author"),
-        changes=[*_changes(body), *[line for text in query.all("changes") for line in text.splitlines() if line]],
+        changes=query.all("changes"),
         pause=query.flag("pause", default=True),
+        given=ExecutionConfig(
+            user=body.user,
+            exposed_ports=body.exposed_ports,
+            env=body.env,
+            entrypoint=[body.entrypoint] if isinstance(body.entrypoint, str) else body.entrypoint,
+            cmd=[body.cmd] if isinstance(body.cmd, str) else body.cmd,
+            volumes=body.volumes,
+            working_dir=body.working_dir,
+            labels=body.labels,
+            stop_signal=body.stop_signal,
+            healthcheck=body.healthcheck,
+            shell=body.shell,
+        ),
     )
-    request.answer({"Id": image.id}, 201)
-
-
-def _changes(body: CreateBody) -> list[str]:
-    """A configuration that replaces the container's, as Dockerfile instructions."""
-    found = []
-    encode = msgspec.json.encode
-    for word, value in (("CMD", body.cmd), ("ENTRYPOINT", body.entrypoint)):
-        if value:
-            found.append(f"{word} {encode([value] if isinstance(value, str) else value).decode()}")
-    found += [f"{word} {value}" for word, value in (("USER", body.user), ("WORKDIR", body.working_dir)) if value]
-    for entry in body.env:
-        name, _, value = entry.partition("=")
-        found.append(f"ENV {name}={_quoted(value)}")
-    found += [f"LABEL {_quoted(name)}={_quoted(value)}" for name, value in body.labels.items()]
-    found += [f"EXPOSE {port}" for port in body.exposed_ports or ()]
-    found += [f"VOLUME {encode([path]).decode()}" for path in body.volumes or ()]
-    return found
-
-
-def _quoted(text: str) -> str:
-    for mark in ("\\", '"', "$"):
-        text = text.replace(mark, "\\" + mark)
-    return f'"{text}"'
+    request.answer({"Id": row.id}, 201)

@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import UNSET
 
-from minidock.errors import InvalidArgument
+from minidock.errors import Conflict, InvalidArgument, NameInUse
 from minidock.server.bodies import ConnectBody, DisconnectBody, NetworkBody
+from minidock.server.failures import HttpError, message_of
+from minidock.spec.docker import EndpointSettings
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from minidock.server.http import Request
+
+
+@contextlib.contextmanager
+def _forbidding() -> Iterator[None]:
+    """Docker's status for what a network's state excludes, unless its name is taken."""
+    try:
+        yield
+    except NameInUse:
+        raise
+    except Conflict as error:
+        raise HttpError(403, message_of(error)) from error
 
 
 def listed(request: Request) -> None:
@@ -31,21 +47,22 @@ def create(request: Request) -> None:
     body = request.json(NetworkBody)
     if not body.name:
         raise InvalidArgument("network name is required")
-    made = request.engine.networks.create(
-        body.name,
-        body.driver,
-        options=body.options,
-        ipam={} if body.ipam is UNSET else msgspec.to_builtins(body.ipam),
-        internal=body.internal,
-        labels=body.labels,
-        enable_ipv6=body.enable_ipv6,
-        attachable=body.attachable,
-        scope=body.scope or None,
-        ingress=body.ingress,
-        enable_ipv4=body.enable_ipv4,
-        config_only=body.config_only,
-        config_from=body.config_from.network or None,
-    )
+    with _forbidding():
+        made = request.engine.networks.create(
+            body.name,
+            body.driver,
+            options=body.options,
+            ipam={} if body.ipam is UNSET else msgspec.to_builtins(body.ipam),
+            internal=body.internal,
+            labels=body.labels,
+            enable_ipv6=body.enable_ipv6,
+            attachable=body.attachable,
+            scope=body.scope or None,
+            ingress=body.ingress,
+            enable_ipv4=body.enable_ipv4,
+            config_only=body.config_only,
+            config_from=body.config_from.network or None,
+        )
     request.answer({"Id": made.id, "Warning": "\n".join(made.warnings)}, 201)
 
 
@@ -53,11 +70,9 @@ def connect(request: Request) -> None:
     """``POST /networks/{id}/connect``."""
     body = request.json(ConnectBody)
     network = request.engine.networks.get(request.names["id"])
-    endpoint = body.endpoint_config
-    if endpoint is None:
-        network.connect(body.container)
-    else:
-        ipam = endpoint.ipam_config
+    endpoint = body.endpoint_config or EndpointSettings()
+    ipam = endpoint.ipam_config
+    with _forbidding():
         network.connect(
             body.container,
             aliases=endpoint.aliases,
@@ -81,7 +96,8 @@ def disconnect(request: Request) -> None:
 
 def remove(request: Request) -> None:
     """``DELETE /networks/{id}``."""
-    request.engine.networks.get(request.names["id"]).remove()
+    with _forbidding():
+        request.engine.networks.get(request.names["id"]).remove()
     request.empty()
 
 

@@ -9,6 +9,7 @@ import msgspec
 from minidock.errors import RegistryUnauthorized
 from minidock.server.buildkit import is_available
 from minidock.server.failures import HttpError
+from minidock.server.handlers.images import with_virtual_sizes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -52,6 +53,8 @@ def info(request: Request) -> None:
 def df(request: Request) -> None:
     """What takes up the disk; ``type`` chooses among the kinds."""
     found = msgspec.to_builtins(request.engine.df())
+    if request.before(1, 44):
+        found["Images"] = with_virtual_sizes(found["Images"] or [])
     kinds = request.query.all("type")
     names = {"container": "Containers", "image": "Images", "volume": "Volumes", "build-cache": "BuildCache"}
     for kind in kinds:

@@ -39,4 +39,5 @@ def remove(request: Request) -> None:
 
 def prune(request: Request) -> None:
     """``POST /volumes/prune``."""
-    request.answer(request.engine.volumes.prune(request.query.filters()))
+    # Older clients mean every volume, not those without a name alone.
+    request.answer(request.engine.volumes.prune(request.query.filters(), all=request.before(1, 42)))

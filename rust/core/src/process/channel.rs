@@ -118,13 +118,15 @@ impl ChildEnd {
 
     pub(super) fn fail(&self, failure: &Failure) {
         let e = &failure.error;
+        // A command may be longer than a message: what is wrong with it has room behind it.
+        let subject = &e.subject[..e.subject.floor_char_boundary(LONGEST / 2)];
         let mut text = format!(
             "F{}\0{}\0{}\0{}\0{}\0",
             failure.exit_code,
             e.kind.name(),
             e.errno.unwrap_or(0),
             e.op,
-            e.subject
+            subject
         );
         if let Some(source) = &e.source {
             text.push_str(&source.to_string());
@@ -291,6 +293,23 @@ mod tests {
         };
         assert_eq!(w.len(), LONGEST - 1);
         assert!(receive(parent.as_fd()).unwrap().is_none());
+    }
+
+    #[test]
+    fn failures_of_long_commands_cross() {
+        let (parent, child) = pair().unwrap();
+        let child = ChildEnd(child);
+        let long = "ö".repeat(LONGEST);
+        child.fail(&Failure::execute(Error::errno(
+            "execute",
+            long,
+            libc::ENAMETOOLONG,
+        )));
+        let Some(Message::Failed(f)) = receive(parent.as_fd()).unwrap() else {
+            panic!()
+        };
+        assert_eq!(f.error.errno, Some(libc::ENAMETOOLONG));
+        assert_eq!(f.error.subject.len(), LONGEST / 2);
     }
 
     #[test]
