@@ -17,7 +17,10 @@ CMDLINE = (
 )
 """For every machine: emulated, page tables that change with every system call cost half of the time."""
 
-HOSTS = "tests/hosts/test_limits.py tests/hosts/test_systemd.py tests/hosts/test_nested.py tests/hosts/test_doctor.py"
+HOSTS = (
+    "tests/hosts/test_limits.py tests/hosts/test_systemd.py tests/hosts/test_nested.py tests/hosts/test_doctor.py "
+    "tests/hosts/test_macvlan.py"
+)
 """What is true of a host, and nowhere else to be tried."""
 
 WHOLE = f"{HOSTS} tests/security tests/integration"

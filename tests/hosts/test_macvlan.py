@@ -1,0 +1,134 @@
+"""Networks of the drivers macvlan and ipvlan: containers are hosts of the parent's network."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+import minidock
+from tests import net
+from tests.leaks import SLOWNESS
+from tests.neighbours import HERE, THERE, Stranger, neighbour, who_comes
+
+SUBNET, OURS, OTHER = "198.51.100.0/24", "198.51.100.9", "198.51.100.10"
+
+
+def lacks(kind: str) -> bool:
+    """Whether the kernel has no such interfaces; nothing is made, as none is named that it would be on."""
+    done = subprocess.run(["ip", "link", "add", "mdt-none", "type", kind], check=False, capture_output=True, text=True)
+    return "Unknown device type" in done.stderr or "not supported" in done.stderr.lower()
+
+
+needs_macvlan = pytest.mark.skipif(lacks("macvlan"), reason="the kernel has no macvlan")
+needs_ipvlan = pytest.mark.skipif(lacks("ipvlan"), reason="the kernel has no ipvlan")
+needs_vlan = pytest.mark.skipif(lacks("macvlan") or lacks("vlan"), reason="the kernel has no macvlan or no VLANs")
+EITHER = [pytest.param("macvlan", marks=needs_macvlan), pytest.param("ipvlan", marks=needs_ipvlan)]
+
+
+@pytest.fixture
+def stranger(net_busybox: minidock.Engine) -> Iterator[Stranger]:
+    """Another host on the parent's network."""
+    with neighbour() as it:
+        yield it
+
+
+def web(engine: minidock.Engine, network: str, ip: str, name: str = "web") -> minidock.Container:
+    """A web server that says ``web``."""
+    made = engine.containers.run("busybox", net.serving("web"), detach=True, name=name, network=network, ip=ip)
+    made.wait_for_port(80, timeout=10)
+    return made
+
+
+def fetched(container: minidock.Container, host: str) -> bytes:
+    """What a container gets from a web server, in so many seconds at most."""
+    return container.exec(["wget", "-q", "-T", str(int(2 * SLOWNESS)), "-O-", f"http://{host}/"]).stdout
+
+
+@pytest.mark.parametrize("driver", EITHER)
+def test_a_host_of_the_parent_s_network(net_busybox: minidock.Engine, stranger: Stranger, driver: str) -> None:
+    """Others reach it and are reached without any port or translation; this host does not, as the kernel has it."""
+    options = {"parent": stranger.interface}
+    net_busybox.networks.create("lan", driver, options, subnet=SUBNET, gateway=THERE)
+    container = web(net_busybox, "lan", OURS)
+    assert stranger.get(OURS, 80) == "web\n"
+    with who_comes(stranger) as seen:
+        container.exec(["nc", "-w", "2", THERE, "7777"], input=b"")
+        assert seen() == OURS
+    assert f"default via {THERE} dev eth0" in container.exec(["ip", "route"]).stdout.decode()
+    with pytest.raises(OSError):  # noqa: PT011 - refused, unreachable or timed out, by the kernel's state
+        net.get(OURS, 80, timeout=1)
+    other = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="lan", ip=OTHER)
+    assert fetched(other, "web") == fetched(other, OURS) == b"web\n"
+    assert stranger.get(OURS, 80) == "web\n"
+
+
+@needs_macvlan
+def test_private_containers(net_busybox: minidock.Engine, stranger: Stranger) -> None:
+    """The mode `private`: the world, but not one another."""
+    options = {"parent": stranger.interface, "macvlan_mode": "private"}
+    net_busybox.networks.create("lan", "macvlan", options, subnet=SUBNET, gateway=THERE)
+    web(net_busybox, "lan", OURS)
+    other = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="lan", ip=OTHER)
+    assert fetched(other, OURS) == b""
+    assert stranger.get(OURS, 80) == "web\n"
+
+
+@needs_ipvlan
+@pytest.mark.parametrize("mode", ["l3", "l3s"])
+def test_routed_containers(net_busybox: minidock.Engine, stranger: Stranger, mode: str) -> None:
+    """The modes `l3` and `l3s`: a subnet of their own behind this host, whose address others route it to."""
+    options = {"parent": stranger.interface, "ipvlan_mode": mode}
+    net_busybox.networks.create("behind", "ipvlan", options, subnet="10.213.77.0/24")
+    container = web(net_busybox, "behind", "10.213.77.9")
+    stranger.ip("route", "add", "10.213.77.0/24", "via", HERE)
+    assert stranger.get("10.213.77.9", 80) == "web\n"
+    with who_comes(stranger) as seen:
+        container.exec(["nc", "-w", "2", THERE, "7777"], input=b"")
+        assert seen() == "10.213.77.9"
+
+
+@needs_vlan
+def test_a_vlan(net_busybox: minidock.Engine, stranger: Stranger) -> None:
+    """`NAME.7` is made with the first network on it, tags what is sent, and goes with the last."""
+    stranger.ip("link", "add", "link", "eth0", "name", "eth0.7", "type", "vlan", "id", "7")
+    stranger.ip("address", "add", "203.0.113.2/24", "dev", "eth0.7")
+    stranger.ip("link", "set", "eth0.7", "up")
+    parent = f"{stranger.interface}.7"
+    made = [
+        net_busybox.networks.create(name, "macvlan", {"parent": parent}, subnet=subnet)
+        for name, subnet in (("tagged", "203.0.113.0/24"), ("another", "192.0.2.0/24"))
+    ]
+    assert parent in net.interfaces()
+    container = web(net_busybox, "tagged", "203.0.113.9")
+    assert stranger.get("203.0.113.9", 80) == "web\n"
+    stranger.ip("link", "set", "eth0.7", "down")
+    assert stranger.refused("203.0.113.9", 80)
+    container.remove(force=True)
+    made[0].remove()
+    assert parent in net.interfaces()
+    made[1].remove()
+    assert parent not in net.interfaces()
+
+
+@needs_vlan
+def test_a_vlan_of_the_host_s_own(net_busybox: minidock.Engine, stranger: Stranger) -> None:
+    """It was there before, and stays."""
+    parent = f"{stranger.interface}.8"
+    link = ["ip", "link", "add", "link", stranger.interface, "name", parent, "type", "vlan", "id", "8"]
+    subprocess.run(link, check=True)
+    network = net_busybox.networks.create("tagged", "macvlan", {"parent": parent}, subnet="203.0.113.0/24")
+    network.remove()
+    assert parent in net.interfaces()
+
+
+@pytest.mark.parametrize("driver", EITHER)
+def test_a_network_that_leads_nowhere(net_busybox: minidock.Engine, driver: str) -> None:
+    """Without a parent containers have one another, and nothing else."""
+    net_busybox.networks.create("alone", driver, subnet="10.213.78.0/24")
+    web(net_busybox, "alone", "10.213.78.9")
+    other = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="alone")
+    assert fetched(other, "web") == b"web\n"
+    with pytest.raises(OSError):  # noqa: PT011 - as above
+        net.get("10.213.78.9", 80, timeout=1)
