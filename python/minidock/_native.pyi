@@ -157,7 +157,10 @@ def networks_remove(documents: list[bytes], networks: str) -> None:
     """
 
 def firewall_ensure(table: str, networks: str) -> bool:
-    """Make the nf_tables table what the files in ``networks`` say; True if it was not. Releases the GIL."""
+    """Make the nf_tables table what the files in ``networks`` say, none without any; True if it was made or changed.
+
+    Releases the GIL.
+    """
 
 def firewall_others(table: str) -> list[tuple[str, bool]]:
     """Return others' chains that drop what is forwarded, in words, and whether they let pass what is ours."""

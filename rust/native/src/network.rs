@@ -53,14 +53,15 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
             .map(|document| parse(document))
             .collect::<Result<_, _>>()?;
         bridge::remove(&mut Socket::open()?, &all)?;
+        // Networks without a bridge have nothing in it, but containers on them may have had it made.
+        let empty = live::all(&networks)?.is_empty();
         let mut tables: Vec<&str> = all
             .iter()
-            .filter(|network| network.driver == "bridge")
+            .filter(|network| empty || network.driver == "bridge")
             .map(|network| network.table.as_str())
             .collect();
         tables.sort_unstable();
         tables.dedup();
-        let empty = live::all(&networks)?.is_empty();
         tables.into_iter().try_for_each(|table| {
             let firewall = Firewall::new(table);
             if empty {
@@ -79,8 +80,14 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
 /// Makes the firewall what the live files say; see the stub.
 #[pyfunction]
 pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResult<bool> {
-    py.detach(|| Firewall::new(table).ensure(&networks))
-        .map_err(|e| raise(&e))
+    py.detach(|| {
+        let firewall = Firewall::new(table);
+        if live::all(&networks)?.is_empty() {
+            return firewall.remove().map(|()| false);
+        }
+        firewall.ensure(&networks)
+    })
+    .map_err(|e: Error| raise(&e))
 }
 
 /// What keeps packets of containers from being forwarded; see the stub.

@@ -1,4 +1,6 @@
 //! Bridges of the host, one a network; and the interfaces below macvlan and ipvlan networks.
+use std::os::fd::AsFd;
+
 use super::live::Network;
 use super::route::{self, Socket};
 use crate::error::{Error, Kind, Result};
@@ -100,16 +102,24 @@ fn parent(socket: &mut Socket, network: &Network) -> Result<u32> {
             why,
         ));
     };
+    // Nothing but the containers is on it. (A pair with an end that nobody uses: an empty bridge has no carrier, without which
+    // they would not reach one another, and not every kernel has dummy interfaces.)
+    let here = super::endpoint::own_namespace()?;
+    let mut peer = None;
     let request = match vlan(name) {
         Some((base, id)) => route::new_vlan(name, found(base)?, id),
-        // Nothing but the containers is on it. (A bridge: not every kernel has dummy interfaces.)
-        None => route::new_bridge(name, mac(&network.id), network.mtu),
+        None => {
+            let other = peer.insert(name.replacen("dm-", "dn-", 1));
+            route::new_veth(name, other, here.as_fd(), None, network.mtu)
+        }
     };
     match socket.one(request) {
         Err(error) if error.kind == Kind::Conflict => {}
         other => other?,
     }
-    socket.one(route::up(name))?;
+    for end in std::iter::once(name).chain(peer.as_deref()) {
+        socket.one(route::up(end))?;
+    }
     found(name)
 }
 
@@ -172,7 +182,6 @@ pub fn forward(v6: bool) -> Vec<&'static str> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
 
     use super::*;
     use crate::net::in_new_namespace;
