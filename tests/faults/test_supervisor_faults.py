@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import threading
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -174,6 +177,24 @@ def test_killed_supervisor_between_two_runs(engine: minidock.Engine, busybox: st
     assert (found["Status"], found["Restarting"]) == ("exited", False)
     container.remove()
     assert_clean(cli, roots)
+
+
+def test_the_log_is_whole_when_there_is_a_record(engine: minidock.Engine, busybox: str) -> None:
+    """Who finds the record of an end, and asks for the log then, must not be faster than the supervisor."""
+    strace = shutil.which("strace")
+    assert strace, "strace is missing: apt-get install strace (just setup does it)"
+    container = started(engine, ["sh", "-c", "until [ -e /go ]; do sleep 0.02; done; echo last words"])
+    record = Path(engine.data_root, "containers", container.id, "exit.json")
+    assert record.parent.is_dir()
+    slow = "rename,renameat,renameat2:delay_exit=2000000"
+    command = [strace, "-qq", "-e", f"inject={slow}", "-p", str(supervisor(container, engine))]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as tracer:
+        status = Path(f"/proc/{supervisor(container, engine)}/status")
+        wait_for(lambda: f"TracerPid:\t{tracer.pid}\n" in status.read_text())
+        Path(f"/proc/{container.state.pid}/root/go").touch()
+        wait_for(record.exists)
+        assert container.logs() == b"last words\n"
+    assert container.wait() == 0
 
 
 def _attach_and_go(engine: minidock.Engine, container: minidock.Container, number: int) -> None:

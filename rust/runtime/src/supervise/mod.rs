@@ -340,7 +340,10 @@ impl Life {
             usage = self.traces.cgroup.as_ref().map(|group| group.usage());
         }
         self.watch.run = run;
-        Ended::now(exit, timed_out, begun, usage.unwrap_or_default())
+        let ended = Ended::now(exit, timed_out, begun, usage.unwrap_or_default());
+        // Before there is a record: who finds one finds the whole log.
+        self.watch.drain();
+        ended
     }
 
     /// Tells the host's events how it ended.
@@ -355,9 +358,8 @@ impl Life {
         events.add("die", &[("execDuration", lasted), ("exitCode", code)]);
     }
 
-    /// Sends the last output and `text` to everybody; who reads slowly gets it from a process of its own.
+    /// Sends what is left and `text` to everybody; who reads slowly gets it from a process of its own.
     fn tell(&mut self, text: &str) {
-        self.watch.drain();
         let slow = self.watch.clients.finish(text);
         if slow.is_empty() {
             return;
