@@ -136,7 +136,7 @@ def test_started_again_at_once(engine: minidock.Engine, busybox: str, cli: Cli, 
 
 def test_a_container_that_fills_the_disk_keeps_its_exit_code_and_can_be_removed(cli: Cli, roots: Roots) -> None:
     roots.data.mkdir(mode=0o700)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=12m,mode=700", "tmpfs", str(roots.data)], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=30m,mode=700", "tmpfs", str(roots.data)], check=True)
     try:
         from tests.rootfs import busybox_tar
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
+import struct
 import subprocess
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -133,3 +136,41 @@ def test_a_network_that_leads_nowhere(net_busybox: minidock.Engine, driver: str)
     other = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="alone")
     assert fetched(other, "10.213.78.9") == "web\n"
     assert b"default" not in other.exec(["ip", "route"]).stdout
+
+
+def _datagram(source: bytes, target: bytes, port: int) -> bytes:
+    """A frame with a datagram from 10.213.78.9 to the host's own address there."""
+    udp = struct.pack(">HHHH", 9, port, 13, 0) + b"enter"
+    header = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 20 + len(udp), 1, 0, 64, 17, 0, source, target)
+    total = sum(struct.unpack(">10H", header))
+    total = (total & 0xFFFF) + (total >> 16)
+    return header[:10] + struct.pack(">H", ~total & 0xFFFF) + header[12:] + udp
+
+
+@needs_macvlan
+def test_nothing_of_a_network_without_a_parent_enters_the_host(net_busybox: minidock.Engine) -> None:
+    """What its containers send, raw frames to the host's interfaces among it, is for nobody here (CVE-2020-13401)."""
+    made = net_busybox.networks.create("alone", "macvlan", subnet="10.213.78.0/24", enable_ipv6=True)
+    one = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="alone", ip="10.213.78.9")
+    ends = [f"dm-{made.id[:12]}", f"dn-{made.id[:12]}"]
+    macs = [bytes.fromhex(Path(f"/sys/class/net/{end}/address").read_text().strip().replace(":", "")) for end in ends]
+    ours = bytes.fromhex(one.attrs["NetworkSettings"]["Networks"]["alone"]["MacAddress"].replace(":", ""))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("0.0.0.0", 0))
+        port = server.getsockname()[1]
+
+        def send() -> None:
+            with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
+                raw.bind(("eth0", 0))
+                for mac in (*macs, b"\xff" * 6):
+                    for target in ("127.0.0.1", "10.213.78.255", "255.255.255.255", str(net.host_addresses()[0])):
+                        packet = _datagram(socket.inet_aton("10.213.78.9"), socket.inet_aton(target), port)
+                        raw.send(mac + ours + b"\x08\x00" + packet)
+
+        net.in_namespace(one.state.pid, send)
+        server.settimeout(1)
+        with pytest.raises(TimeoutError):
+            server.recv(100)
+    addresses = Path("/proc/net/if_inet6")
+    assert not addresses.exists() or not any(end in addresses.read_text() for end in ends)
+    assert one.exec(["arping", "-c", "1", "-w", "1", "-I", "eth0", str(net.host_addresses()[0])]).exit_code != 0

@@ -81,11 +81,12 @@ COPY --parents x/y/z/g /f
 COPY --parents x/*/f ./q/* /g/
 COPY --parents **/g **/f /h/
 COPY --parents q/../x/./y/f ./.q/../q/./k /p/
+COPY --parents q/.././x/y/f /r/
 COPY --exclude=*.md x/y /i/
 COPY --exclude=**/*.md --exclude=y/z x /j/
 """,
     )
-    made = layers(engine, image)[-8:]
+    made = layers(engine, image)[-9:]
     assert [" ".join(name for name, member in sorted(layer.items()) if member.isfile()) for layer in made] == [
         "d/q/k d/x/y/f d/x/y/r.md d/x/y/z/g",
         "e/y/f e/y/r.md e/y/z/g",
@@ -93,6 +94,7 @@ COPY --exclude=**/*.md --exclude=y/z x /j/
         "g/q/k g/x/y/f",
         "h/x/y/f h/x/y/z/g",
         "p/k p/y/f",
+        "r/x/y/f",
         "i/f i/z/g",
         "j/y/f",
     ]

@@ -294,6 +294,16 @@ def test_commit_with_a_configuration(server: Served) -> None:
         **{"Env": ["K=a\nb $L \"'\\", "L=2", "NEW"], "Labels": {"kept": "yes", "l m": "v\n$K"}},
         **{"ExposedPorts": {"80/tcp": {}}},
     }
+    assert server("POST", "/containers/create?name=entered", {**made, "Entrypoint": ["e"], "Cmd": ["c"]}).status == 201
+    for body, expected in (
+        ({"Entrypoint": []}, (None, ["c"])),
+        ({"Entrypoint": [], "Cmd": ["own"]}, (None, ["own"])),
+        ({"Cmd": ["own"]}, (["e"], ["own"])),
+        ({"Entrypoint": ["f"]}, (["f"], None)),
+    ):
+        image = server("POST", "/commit?container=entered", body).json["Id"]
+        found = server("GET", f"/images/{image}/json").json["Config"]
+        assert (found.get("Entrypoint"), found.get("Cmd")) == expected
     changes = quote("ENV M=1 \\\n  N=2\nUSER z")
     for nothing in (b"", b"null", b"{}"):
         found = config(f"&changes={changes}&changes=CMD%20id", nothing)

@@ -50,7 +50,7 @@ class Local:
     def _drop(self) -> int:
         """How many of the directories that a match is in ``--parents`` leaves out: those before ``/./``."""
         head, pivot, _ = self._text.lstrip("./").partition("/./")
-        return len(os.path.normpath(f"/{head}").strip("/").split("/")) if pivot else 0
+        return len([part for part in os.path.normpath(f"/{head}").split("/") if part]) if pivot else 0
 
     def _above(self, match: Match) -> list[sources.Found]:
         """The directories that a match is in and that are made for it, with ``--parents``."""
@@ -90,6 +90,7 @@ class Local:
         fd = self._source.open(match.files[0].node)
         try:
             unpacked = unpacking.unpacked(fd, self._directory, match.name, stack)
+            self._source.settle(match.files[0].node, fd)
         finally:
             os.close(fd)
         if unpacked is None:

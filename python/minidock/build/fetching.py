@@ -120,7 +120,7 @@ def _save(
             out.write(data)
             if progress is not None:
                 progress(size, total)
-    with contextlib.suppress(OSError, OverflowError):
+    with contextlib.suppress(OSError, OverflowError):  # of times that no file can have
         os.utime(target, (_changed(response),) * 2)
     if stated.isdigit() and int(stated) != size:
         raise Corrupt(f"fetch {what}: the connection ended after {size} of {stated} bytes")
@@ -131,7 +131,10 @@ def _changed(response: urllib3.BaseHTTPResponse) -> int:
     import email.utils
 
     found = email.utils.parsedate_tz(response.headers.get("Last-Modified", ""))
-    return 0 if found is None else email.utils.mktime_tz(found)
+    try:
+        return 0 if found is None else email.utils.mktime_tz(found)
+    except ValueError:
+        return 0
 
 
 def _reason(error: Exception) -> str:

@@ -75,7 +75,7 @@ class Wanted:
                 continue
             try:
                 now = source.match(self.mounts[index].source or "/")
-            except MinidockError:
+            except (MinidockError, OSError):
                 return False
             if [_stamps(one) for one in now] != [_stamps(match)]:
                 return False

@@ -27,8 +27,8 @@ _LOOK_SECONDS = 0.02
 def connect(lifecycle: Lifecycle, key: str, network: Network, wanted: Wanted | None = None) -> None:
     """Connect a container to a network: at once if it runs, else when it is started.
 
-    Raises ContainerNotFound, InvalidArgument for settings that make no sense there, AddressInUse, PoolExhausted, and
-    Conflict for a container that cannot have the network, or has it.
+    Raises ContainerNotFound, InvalidArgument for settings that make no sense there and for a container that cannot have
+    the network, AddressInUse, PoolExhausted, and Conflict for one that has it.
     """
     wanted = wanted or Wanted()
     record, state = _still(lifecycle, key)
@@ -63,11 +63,14 @@ def connect(lifecycle: Lifecycle, key: str, network: Network, wanted: Wanted | N
 def disconnect(lifecycle: Lifecycle, key: str, network: Network, *, force: bool = False) -> None:
     """Disconnect a container from a network; with ``force`` also one whose supervisor does not answer.
 
-    Raises ContainerNotFound, Conflict for a container that is not on it, or was created in the host's network.
+    Raises ContainerNotFound, Conflict for a container that is not on it, InvalidArgument for one that was created in
+    the host's network.
     """
     record, state = _still(lifecycle, key)
     if network.name == "host" and record.host_config.network_mode == "host":
-        raise Conflict("cannot disconnect container from host network - container was created in host network mode")
+        raise InvalidArgument(
+            "cannot disconnect container from host network - container was created in host network mode"
+        )
     if network.name not in record.networks:
         raise Conflict(f"container {record.id} is not connected to network {network.name}")
     runs = state.status in states.ALIVE and network.name in record.endpoints

@@ -62,6 +62,8 @@ def overlay(config: ExecutionConfig, given: ExecutionConfig) -> None:
     } or None
     if given.entrypoint:
         config.entrypoint, config.cmd = given.entrypoint, given.cmd or None
+    elif given.entrypoint is not None:  # an empty one takes away what there was, but not the command
+        config.entrypoint, config.cmd = [], given.cmd or config.cmd
     elif given.cmd:
         config.cmd = given.cmd
     config.user = given.user or config.user

@@ -162,10 +162,13 @@ def _defaults(config: ContainerConfig) -> oci_image.ExecutionConfig:
 
 
 def _complete(config: oci_image.ExecutionConfig, container: ContainerConfig) -> None:
-    """Give back what changes have emptied: as in Docker, only a new entrypoint lets an image have no command."""
+    """Give back what changes have emptied: as in Docker, only a new entrypoint lets an image have no command.
+
+    An entrypoint that is empty, not None, was taken away on purpose.
+    """
     if config.entrypoint:
         return
-    config.entrypoint = list(container.entrypoint or ()) or None
+    config.entrypoint = (list(container.entrypoint or ()) or None) if config.entrypoint is None else None
     config.cmd = config.cmd or list(container.cmd or ()) or None
 
 

@@ -96,8 +96,8 @@ class Network:
         ``aliases`` are more names for it there; ``links`` maps names of containers to names that only this one has for
         them, or is a list of ``CONTAINER:ALIAS``. The network with the highest ``gw_priority`` has the default route.
 
-        Raises ContainerNotFound, NetworkNotFound, Conflict when it is connected already or has the network of the host
-        or none, AddressInUse, PoolExhausted, InvalidArgument.
+        Raises ContainerNotFound, NetworkNotFound, Conflict when it is connected already, AddressInUse, PoolExhausted,
+        InvalidArgument, also when it has the network of the host or none.
         """
         self._collection.lifecycle.connect_network(
             self.id,
@@ -117,7 +117,7 @@ class Network:
         """Take a container, running or not, off the network.
 
         ``force`` does so even if its supervisor does not answer. Raises ContainerNotFound, NetworkNotFound, Conflict
-        when it is not connected.
+        when it is not connected, InvalidArgument for the host's network of a container that was created in it.
         """
         self._collection.lifecycle.disconnect_network(
             self.id, container if isinstance(container, str) else container.id, force=force

@@ -1,5 +1,5 @@
 //! Networks of the host: bridges and the packet filter.
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use minidock_core::net::firewall::Firewall;
 use minidock_core::net::live::{self, Network};
@@ -65,7 +65,7 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
         tables.into_iter().try_for_each(|table| {
             let firewall = Firewall::new(table);
             if empty {
-                return firewall.remove();
+                return settle(&firewall, &networks).map(drop);
             }
             // Without a table there is nothing to take out of it.
             match firewall.remove_networks(&all) {
@@ -80,14 +80,20 @@ pub fn networks_remove(py: Python<'_>, documents: Vec<Vec<u8>>, networks: PathBu
 /// Makes the firewall what the live files say; see the stub.
 #[pyfunction]
 pub fn firewall_ensure(py: Python<'_>, table: &str, networks: PathBuf) -> PyResult<bool> {
-    py.detach(|| {
-        let firewall = Firewall::new(table);
-        if live::all(&networks)?.is_empty() {
-            return firewall.remove().map(|()| false);
+    py.detach(|| settle(&Firewall::new(table), &networks))
+        .map_err(|e: Error| raise(&e))
+}
+
+/// Makes the firewall what the live files say: without a network there is none. True if it had to be made.
+fn settle(firewall: &Firewall, networks: &Path) -> Result<bool, Error> {
+    if live::all(networks)?.is_empty() {
+        firewall.remove()?;
+        // Who makes a network meanwhile writes its file before the table, of which that has taken its part away.
+        if live::all(networks)?.is_empty() {
+            return Ok(false);
         }
-        firewall.ensure(&networks)
-    })
-    .map_err(|e: Error| raise(&e))
+    }
+    firewall.ensure(networks)
 }
 
 /// What keeps packets of containers from being forwarded; see the stub.

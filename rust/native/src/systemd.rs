@@ -164,7 +164,7 @@ fn refused(unit: &str, error: &zbus::Error) -> Error {
 
 fn wait(deadline: Instant, unit: &str) -> Result<(), Error> {
     if Instant::now() > deadline {
-        let why = "systemd has not made it within 20 s; look at: systemctl status";
+        let why = "systemd has not made it within 20 s; if minidock.service is just stopping, try again when it has; look at: systemctl list-jobs";
         return Err(Error::new(Kind::Timeout, "make scope", unit, why));
     }
     sleep(PAUSE);

@@ -174,13 +174,13 @@ def _install(session: Session, values: Values, arguments: list[str]) -> int:
     here = _reachable(values)
     paths = {f"{folder}/{name}": data for name, data in units.items()}
     _require_ours(list(paths), force=values["force"])
-    changed = False
+    changed = []
     for path, data in paths.items():
         if _read(path) == data:
             line(f"{path}: unchanged")
             continue
         _write(path, data)
-        changed = True
+        changed.append(path)
         line(f"{path}: written")
     if not here:
         return 0
@@ -193,7 +193,10 @@ def _install(session: Session, values: Values, arguments: list[str]) -> int:
     else:
         complain(f"to begin: systemctl enable --now {systemd.SOCKET} {systemd.RESTORE}")
     if changed:
-        complain(f"a server that runs already: systemctl try-restart {systemd.SERVICE} (containers go on)")
+        # An open socket keeps its path and its group; with it the server starts again, too.
+        of_socket = any(path.endswith(f"/{systemd.SOCKET}") for path in changed)
+        unit = systemd.SOCKET if of_socket else systemd.SERVICE
+        complain(f"a server that runs already: systemctl try-restart {unit} (containers go on)")
     return 0
 
 

@@ -24,7 +24,6 @@ _TEXTS = {"target": "target", "platform": "platform", "cgroup-parent": "cgroup_p
 _PREFIXES = ("vcs:", "context:", "input-metadata:", "local-sessionid:")
 _HOSTNAME = "buildkitsandbox"
 _NETWORKS = {"sandbox": "default", "default": "default", "none": "none", "host": "host"}
-_ARGUMENT_EPOCH = "SOURCE_DATE_EPOCH"
 
 
 class _Cache(msgspec.Struct, rename="pascal"):
@@ -70,10 +69,7 @@ def options(attributes: Mapping[str, str], cache_to: Sequence[tuple[str, Mapping
                 raise Unsupported(f"hostname {value!r}: commands of a build are on the host {_HOSTNAME}")
         elif key not in _NOTHING and not key.startswith(_PREFIXES):
             raise Unsupported(f"unsupported option {key!r}: not part of minidock's builds")
-    epoch = given["args"].get(_ARGUMENT_EPOCH, "")
     made, _ = building.checked(given)  # type: ignore[arg-type]
-    if epoch:
-        made.epoch = _number(_ARGUMENT_EPOCH, epoch)
     return made
 
 

@@ -19,7 +19,7 @@ mod syslog;
 mod testdir;
 #[cfg(test)]
 mod tests;
-mod time;
+pub mod time;
 
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};

@@ -54,7 +54,8 @@ impl Clock {
 }
 
 /// `YYYY-MM-DDThh:mm:ss` of a second since 1970.
-pub(super) fn date(second: i64) -> [u8; 19] {
+#[must_use]
+pub fn date(second: i64) -> [u8; 19] {
     let (days, rest) = (second.div_euclid(86_400), second.rem_euclid(86_400));
     let (year, month, day) = civil(days);
     let mut text = *b"0000-00-00T00:00:00";

@@ -19,6 +19,13 @@ pub fn namespace() -> OwnedFd {
     })
 }
 
+/// The names of all interfaces.
+pub fn interfaces() -> Vec<String> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/dev").unwrap();
+    let names = text.lines().filter_map(|line| line.split_once(':'));
+    names.map(|(name, _)| name.trim().to_owned()).collect()
+}
+
 /// A directory `networks`, removed at the end.
 pub struct Files(pub PathBuf);
 

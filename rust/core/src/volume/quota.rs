@@ -50,7 +50,10 @@ pub fn set(directory: &Path, size: u64, renamed: bool) -> Result<()> {
         other => Error::errno("limit the size of", shown(), other.raw_os_error()),
     };
     let before = quota::attributes(fd.as_fd()).map_err(failed)?;
-    if let Some(why) = inherited(before.project, renamed) {
+    if let Some(why) = inherited(
+        before.project,
+        renamed && before.flags & quota::INHERIT != 0,
+    ) {
         let op = "limit the size of";
         return Err(Error::new(Kind::Unsupported, op, shown(), why));
     }
@@ -96,14 +99,14 @@ impl Drop for Room {
 }
 
 /// Why a new directory with this number can have no other one: it has it from the directory that it lies in.
-fn inherited(project: u32, renamed: bool) -> Option<String> {
+fn inherited(project: u32, moved_from_it: bool) -> Option<String> {
     if project >= FIRST {
         // Of an engine whose volume this engine's files are in: the number is that volume's.
         return Some(format!(
             "it lies in a directory whose size is limited already: project {project} has the limit; put the data root elsewhere, or do without one"
         ));
     }
-    (renamed && project != 0).then(|| {
+    moved_from_it.then(|| {
         format!(
             "it lies in a directory of project {project}, into which the kernel moves nothing of another one: put the data root elsewhere, or let its directories inherit none (chattr -R -P)"
         )
@@ -166,8 +169,8 @@ mod tests {
     }
     #[test]
     fn a_number_of_where_it_lies_is_not_taken() {
+        assert_eq!(inherited(0, false), None);
         for renamed in [false, true] {
-            assert_eq!(inherited(0, renamed), None);
             for project in [FIRST, FIRST | 7, u32::MAX] {
                 let why = inherited(project, renamed).unwrap();
                 assert!(why.contains("whose size is limited already"), "{why}");

@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use minidock_core::supervisor::Keys;
 use rustix::io::Errno;
-use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, accept_with, recvmsg, send,
-};
-use rustix::net::{SocketFlags, sockopt};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SocketFlags};
+use rustix::net::{accept_with, recvmsg, sockopt};
 
+use super::attached::{Source, Typed, Writer};
 use super::control::{self, Received, Request};
-use super::relay::{Kind, private};
+use super::relay::private;
 
 /// More at a time wait until others go: each has descriptors here.
 const MOST: usize = 200;
@@ -20,97 +19,6 @@ const MOST: usize = 200;
 const LONGEST: usize = 16384;
 /// Descriptors that one request may carry.
 const FDS: usize = 4;
-
-/// A stream towards a client.
-pub struct Writer {
-    fd: OwnedFd,
-    kind: Kind,
-    pending: Vec<u8>,
-}
-
-impl Writer {
-    /// Sends `data` after what is pending; false when nobody reads it any more.
-    fn push(&mut self, data: &[u8]) -> bool {
-        if !self.pending.is_empty() {
-            self.pending.extend_from_slice(data);
-            return true;
-        }
-        match write(&self.fd, self.kind, data) {
-            Ok(n) => {
-                self.pending.extend_from_slice(&data[n..]);
-                true
-            }
-            Err(Errno::AGAIN | Errno::INTR) => {
-                self.pending.extend_from_slice(data);
-                true
-            }
-            Err(_) => false,
-        }
-    }
-
-    /// Sends what is pending, as far as it goes; false when nobody reads it any more.
-    fn flush(&mut self) -> bool {
-        while !self.pending.is_empty() {
-            match write(&self.fd, self.kind, &self.pending) {
-                Ok(n) => drop(self.pending.drain(..n)),
-                Err(Errno::AGAIN | Errno::INTR) => return true,
-                Err(_) => return false,
-            }
-        }
-        self.pending = Vec::new();
-        true
-    }
-}
-
-fn write(fd: &OwnedFd, kind: Kind, data: &[u8]) -> rustix::io::Result<usize> {
-    if kind == Kind::Socket {
-        send(fd, data, SendFlags::NOSIGNAL | SendFlags::DONTWAIT)
-    } else {
-        rustix::io::write(fd, data)
-    }
-}
-
-/// A client's input.
-pub struct Source {
-    fd: OwnedFd,
-    kind: Kind,
-    keys: Option<Keys>,
-}
-
-/// What a read of a client's input gave.
-pub enum Typed {
-    /// Bytes for the container.
-    Bytes(Vec<u8>),
-    /// Bytes for the container; then the detach keys.
-    Detached(Vec<u8>),
-    /// Nothing yet.
-    Nothing,
-    /// The input has ended.
-    End,
-}
-
-impl Source {
-    fn read(&mut self, buffer: &mut [u8]) -> Typed {
-        let got = if self.kind == Kind::Socket {
-            rustix::net::recv(&self.fd, &mut *buffer, RecvFlags::DONTWAIT).map(|(n, _)| n)
-        } else {
-            rustix::io::read(&self.fd, &mut *buffer)
-        };
-        match got {
-            Ok(0) => Typed::End,
-            Ok(n) => match &mut self.keys {
-                None => Typed::Bytes(buffer[..n].to_vec()),
-                Some(keys) => match keys.filter(&buffer[..n]) {
-                    (bytes, true) => Typed::Detached(bytes),
-                    (bytes, false) => Typed::Bytes(bytes),
-                },
-            },
-            Err(Errno::AGAIN | Errno::INTR) => Typed::Nothing,
-            // A terminal that has hung up, a connection that was reset: an end, too.
-            Err(_) => Typed::End,
-        }
-    }
-}
 
 /// One connection.
 pub struct Client {
@@ -154,17 +62,11 @@ impl Client {
             let Some((fd, kind)) = private(*fd, write) else {
                 continue;
             };
-            let writer = |fd| {
-                Some(Writer {
-                    fd,
-                    kind,
-                    pending: Vec::new(),
-                })
-            };
+            let writer = |fd| Some(Writer::new(fd, kind));
             match name {
                 StreamName::Stdin => {
                     let keys = keys.take();
-                    self.source = Some(Source { fd, kind, keys });
+                    self.source = Some(Source::new(fd, kind, keys));
                 }
                 StreamName::Stdout => self.writers[0] = writer(fd),
                 StreamName::Stderr => self.writers[1] = writer(fd),
@@ -201,7 +103,7 @@ impl Client {
 
     /// Whether something waits to be sent.
     fn is_pending(&self) -> bool {
-        self.writers.iter().flatten().any(|w| !w.pending.is_empty())
+        self.writers.iter().flatten().any(|w| w.is_pending())
     }
 
     /// Reads one request and the descriptors that came with it.
@@ -343,7 +245,7 @@ impl Clients {
         self.list.iter().any(|client| {
             client.writers[client.slot(stream)]
                 .as_ref()
-                .is_some_and(|w| !w.pending.is_empty())
+                .is_some_and(|w| w.is_pending())
         })
     }
 
@@ -435,13 +337,13 @@ impl Clients {
             let socket = std::iter::once((Interest::Socket(at), client.socket.as_fd()));
             let writers = client.writers.iter().enumerate();
             let writers = writers.filter_map(move |(slot, writer)| {
-                let writer = writer.as_ref().filter(|w| !w.pending.is_empty())?;
-                Some((Interest::Writer(at, slot), writer.fd.as_fd()))
+                let writer = writer.as_ref().filter(|w| w.is_pending())?;
+                Some((Interest::Writer(at, slot), writer.fd()))
             });
             let source = client.source.as_ref().filter(|_| input);
             socket
                 .chain(writers)
-                .chain(source.map(|source| (Interest::Source(at), source.fd.as_fd())))
+                .chain(source.map(|source| (Interest::Source(at), source.fd())))
         })
     }
 }
@@ -474,8 +376,8 @@ pub fn serve_slow(mut slow: Vec<Client>, ended: &str) {
             // A client that goes is seen by its socket; what it still says is not answered.
             fds.push(PollFd::new(&client.socket, PollFlags::RDHUP));
             for writer in client.writers.iter().flatten() {
-                if !writer.pending.is_empty() {
-                    fds.push(PollFd::new(&writer.fd, PollFlags::OUT));
+                if writer.is_pending() {
+                    fds.push(PollFd::from_borrowed_fd(writer.fd(), PollFlags::OUT));
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! `minidock-runtime supervise`: starts one container and stays its parent (docs/supervisor.md).
 
+mod attached;
 mod clients;
 pub mod control;
 pub mod document;

@@ -322,6 +322,12 @@ impl Network {
             self.firewall.unpublish(&self.published)?;
             self.take(Vec::new());
         }
+        // The table goes with the last network: nobody makes it again who is on none.
+        if !self.endpoints.iter().any(|e| e.network.driver == "bridge")
+            && let Some(guard) = self.guard.take()
+        {
+            guard.end();
+        }
         self.changed()
     }
 

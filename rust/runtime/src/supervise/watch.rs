@@ -8,7 +8,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
-use super::clients::{Clients, Interest, Typed};
+use super::attached::Typed;
+use super::clients::{Clients, Interest};
 use super::events::Events;
 use super::health::Health;
 use super::network::Network;

@@ -112,6 +112,9 @@ impl Watch<'_> {
 
     /// Lets every stream move; what each waits for, outputs first.
     fn turn_all(&mut self) -> Vec<Want> {
+        // What was asked for before the input was written happens before the process reads it: a terminal's new size. And
+        // before all else: a client that goes changes what the outputs wait for.
+        while self.input.is_some() && self.answer() {}
         let mut wants = Vec::with_capacity(3);
         let mut outputs = Vec::with_capacity(self.outputs.len());
         for mut output in std::mem::take(&mut self.outputs) {
@@ -125,8 +128,6 @@ impl Watch<'_> {
             }
         }
         self.outputs = outputs;
-        // What was asked for before the input was written happens before the process reads it: a terminal's new size.
-        while self.input.is_some() && self.answer() {}
         if let Some(input) = &mut self.input {
             match input.turn() {
                 Want::Nothing => self.input = None,

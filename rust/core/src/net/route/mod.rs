@@ -2,16 +2,12 @@
 mod address;
 mod link;
 
-use std::net::IpAddr;
-
-use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::RouteNetlinkMessage;
-use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo, LinkMessage};
-use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use netlink_packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
 use netlink_sys::{Socket as Raw, SocketAddr, protocols::NETLINK_ROUTE};
 use rustix::io::Errno;
 
-use super::live::Prefix;
 use crate::error::{Context, Error, Kind, Result};
 
 pub use address::{add_address, default_route};
@@ -115,54 +111,6 @@ impl Socket {
         Ok(found)
     }
 
-    fn dump(&mut self, message: RouteNetlinkMessage) -> Result<Vec<RouteNetlinkMessage>> {
-        const OP: &str = "list network";
-        self.send(Request {
-            message,
-            flags: NLM_F_DUMP,
-            op: OP,
-            subject: String::new(),
-        })?;
-        let mut found = Vec::new();
-        loop {
-            for answer in self.receive(OP, "")? {
-                if answer.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match answer.payload {
-                    NetlinkPayload::Done(_) => return Ok(found),
-                    NetlinkPayload::Error(error) => {
-                        let code = error.code.map_or(0, |code| -code.get());
-                        return Err(Errno::from_raw_os_error(code)).context(OP, String::new);
-                    }
-                    NetlinkPayload::InnerMessage(message) => found.push(message),
-                    _ => {}
-                }
-            }
-        }
-    }
-
-    /// All interfaces: index, name, index of the bridge that they are a port of.
-    pub fn links(&mut self) -> Result<Vec<(u32, String, Option<u32>)>> {
-        let all = self.dump(RouteNetlinkMessage::GetLink(LinkMessage::default()))?;
-        let read = |message| {
-            let RouteNetlinkMessage::NewLink(link) = message else {
-                return None;
-            };
-            let mut name = None;
-            let mut controller = None;
-            for attribute in link.attributes {
-                match attribute {
-                    LinkAttribute::IfName(text) => name = Some(text),
-                    LinkAttribute::Controller(index) => controller = Some(index),
-                    _ => {}
-                }
-            }
-            Some((link.header.index, name?, controller))
-        };
-        Ok(all.into_iter().filter_map(read).collect())
-    }
-
     /// Whether there is a bridge of this name.
     pub fn is_bridge(&mut self, name: &str) -> Result<bool> {
         self.send(Request {
@@ -179,35 +127,6 @@ impl Socket {
             }
             _ => false,
         }))
-    }
-
-    /// The networks that the main and local routing tables lead to, without the default routes.
-    pub fn routes(&mut self) -> Result<Vec<Prefix>> {
-        let all = self.dump(RouteNetlinkMessage::GetRoute(RouteMessage::default()))?;
-        let read = |message| {
-            let RouteNetlinkMessage::NewRoute(route) = message else {
-                return None;
-            };
-            let length = route.header.destination_prefix_length;
-            if route.header.kind != RouteType::Unicast || length == 0 {
-                return None;
-            }
-            route
-                .attributes
-                .iter()
-                .find_map(|attribute| match attribute {
-                    RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(Prefix {
-                        address: IpAddr::V4(*ip),
-                        length,
-                    }),
-                    RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(Prefix {
-                        address: IpAddr::V6(*ip),
-                        length,
-                    }),
-                    _ => None,
-                })
-        };
-        Ok(all.into_iter().filter_map(read).collect())
     }
 }
 

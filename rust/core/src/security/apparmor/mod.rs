@@ -189,14 +189,7 @@ pub fn confine_now(procfs: BorrowedFd<'_>, name: &str) -> Result<()> {
 
 fn change(procfs: BorrowedFd<'_>, attribute: &str, command: &str, name: &str) -> Result<()> {
     let own = format!("apparmor/{attribute}");
-    // Before Linux 5.8 there is no directory per module.
-    let names = [own.as_str(), attribute];
-    let names = if Host::default().is_enabled() {
-        &names[..]
-    } else {
-        &names[..1]
-    };
-    match attributes::write(procfs, names, &format!("{command} {name}")) {
+    match attributes::write(procfs, &[own.as_str()], &format!("{command} {name}")) {
         // No such attribute, or (EINVAL) that of a module which the kernel has, but off: nothing confines the caller.
         Err(e)
             if name == UNCONFINED
