@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+import pytest
+
 if TYPE_CHECKING:
     import minidock
     from tests.conftest import Roots
@@ -24,6 +26,13 @@ _REQUEST_DUMP = 0x301
 _NAME = 1
 _DONE = 3
 _NEW_NETWORK = 0x40000000
+
+
+HAS_IPV6 = Path("/proc/sys/net/ipv6").exists()
+needs_ipv6 = pytest.mark.skipif(not HAS_IPV6, reason="the kernel has no IPv6")
+LOOPBACKS = ["127.0.0.1", "::1"] if HAS_IPV6 else ["127.0.0.1"]
+EVERYWHERE = ["0.0.0.0", "::"] if HAS_IPV6 else ["0.0.0.0"]
+"""The host's addresses that a port without one is published on."""
 
 
 def mark(run_root: Path | str) -> str:

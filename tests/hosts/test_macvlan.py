@@ -154,6 +154,7 @@ def test_nothing_of_a_network_without_a_parent_enters_the_host(net_busybox: mini
     one = net_busybox.containers.run("busybox", ["sleep", "1000"], detach=True, network="alone", ip="10.213.78.9")
     ends = [f"dm-{made.id[:12]}", f"dn-{made.id[:12]}"]
     macs = [bytes.fromhex(Path(f"/sys/class/net/{end}/address").read_text().strip().replace(":", "")) for end in ends]
+    own = [*net.host_addresses(), "192.0.2.1"][0]
     ours = bytes.fromhex(one.attrs["NetworkSettings"]["Networks"]["alone"]["MacAddress"].replace(":", ""))
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("0.0.0.0", 0))
@@ -163,7 +164,7 @@ def test_nothing_of_a_network_without_a_parent_enters_the_host(net_busybox: mini
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as raw:
                 raw.bind(("eth0", 0))
                 for mac in (*macs, b"\xff" * 6):
-                    for target in ("127.0.0.1", "10.213.78.255", "255.255.255.255", str(net.host_addresses()[0])):
+                    for target in ("127.0.0.1", "10.213.78.255", "255.255.255.255", own):
                         packet = _datagram(socket.inet_aton("10.213.78.9"), socket.inet_aton(target), port)
                         raw.send(mac + ours + b"\x08\x00" + packet)
 
@@ -173,4 +174,4 @@ def test_nothing_of_a_network_without_a_parent_enters_the_host(net_busybox: mini
             server.recv(100)
     addresses = Path("/proc/net/if_inet6")
     assert not addresses.exists() or not any(end in addresses.read_text() for end in ends)
-    assert one.exec(["arping", "-c", "1", "-w", "1", "-I", "eth0", str(net.host_addresses()[0])]).exit_code != 0
+    assert one.exec(["arping", "-c", "1", "-w", "1", "-I", "eth0", own]).exit_code != 0

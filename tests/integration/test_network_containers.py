@@ -54,7 +54,7 @@ def test_the_plain_picture(net_busybox: minidock.Engine) -> None:
         assert web.ip.endswith(f".{number + 2}")
         assert web.wait_for_port(80, timeout=10) == port
         assert web.wait_for_http("/") == port
-        for host in ("127.0.0.1", "::1", *net.host_addresses()):
+        for host in (*net.LOOPBACKS, *net.host_addresses()):
             assert net.get(host, port) == f"web{number}\n", host
         assert net.get(web.ip, 80) == f"web{number}\n"
     assert fetched(webs[0], webs[2].ip) == "web2\n"
@@ -82,7 +82,7 @@ def test_inspect_as_docker_has_it(net_busybox: minidock.Engine) -> None:
     container.start()
     now = settings(container)
     bridge = now["Networks"]["bridge"]
-    assert now["Ports"]["80/tcp"] == [{"HostIp": host, "HostPort": str(port)} for host in ("0.0.0.0", "::")]
+    assert now["Ports"]["80/tcp"] == [{"HostIp": host, "HostPort": str(port)} for host in net.EVERYWHERE]
     [binding] = now["Ports"]["81/udp"]
     assert binding["HostIp"] == "127.0.0.1"
     assert int(binding["HostPort"]) > 1023
@@ -217,6 +217,7 @@ def test_addresses_that_are_asked_for(net_busybox: minidock.Engine) -> None:
     assert len(net_busybox.containers.list(all=True)) == 4  # two could not be started
 
 
+@net.needs_ipv6
 def test_ipv6(net_busybox: minidock.Engine) -> None:
     net_busybox.networks.create("six", enable_ipv6=True)
     container = ran(net_busybox, net.serving("six"), network="six", name="aa")
@@ -240,7 +241,7 @@ def test_any_port_and_all_ports(net_busybox: minidock.Engine) -> None:
     assert port == int(binding["HostPort"])
     assert port.address == ("127.0.0.1", port)
     assert port.url == f"http://127.0.0.1:{port}"
-    assert {one["HostIp"] for one in ports["81/tcp"]} == {"0.0.0.0", "::"}
+    assert {one["HostIp"] for one in ports["81/tcp"]} == set(net.EVERYWHERE)
     assert len({one["HostPort"] for one in ports["81/tcp"]}) == 1
 
 
@@ -400,6 +401,7 @@ def test_links_on_a_network_of_the_users_own(net_busybox: minidock.Engine) -> No
     assert look_up(near, "store") == set()
 
 
+@net.needs_ipv6
 def test_ps_and_port(net_cli: Cli) -> None:
     port = net.free_port()
     net_cli.ok(

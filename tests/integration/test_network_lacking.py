@@ -40,6 +40,15 @@ def test_a_host_without_ipv6(net_roots: Roots, net_busybox: minidock.Engine) -> 
     assert b"failed to bind host port [::1]:0/tcp: the kernel has no IPv6" in done.stderr
 
 
+@pytest.mark.skipif(Path("/proc/sys/net/ipv6").exists(), reason="the kernel has IPv6")
+def test_a_network_with_ipv6_where_there_is_none(net_roots: Roots, net_busybox: minidock.Engine) -> None:
+    done = Cli(net_roots)("network", "create", "--ipv6", "six")
+    assert done.returncode == 1
+    assert b"the kernel has no IPv6" in done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert net_busybox.networks.create("four").record.enable_ipv6 is False
+
+
 def test_a_host_without_nf_tables(net_roots: Roots, net_busybox: minidock.Engine) -> None:
     cli = LackingCli(net_roots, "nftables")
     assert cli.ok("run", "--rm", "--network", "none", "busybox", "echo", "apart") == "apart\n"

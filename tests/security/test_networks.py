@@ -46,6 +46,7 @@ def _send(frame: bytes) -> None:
             raw.send(frame)
 
 
+@net.needs_ipv6
 @pytest.mark.parametrize("ipv6", [False, True])
 def test_cve_2020_13401_2024_32473_forged_router_advertisement(net_busybox: minidock.Engine, ipv6: bool) -> None:
     net_busybox.networks.create("here", enable_ipv6=ipv6)

@@ -10,8 +10,15 @@ const DOOMED: u32 = 0x6d64_0000;
 
 /// Makes what the containers of a network are connected by, unless it is there, and returns its interface's index.
 ///
-/// Fails with `Conflict` if another kind of interface has the name, with `NotFound` if the parent of a macvlan does not exist.
+/// Fails with `Conflict` if another kind of interface has the name, with `NotFound` if the parent of a macvlan does not exist,
+/// with `Unsupported` for IPv6 that the kernel does not have.
 pub fn ensure(socket: &mut Socket, network: &Network) -> Result<u32> {
+    let v6 = network.subnets.iter().any(|s| s.address.is_ipv6());
+    if v6 && !route::has_ipv6() {
+        let name = network.bridge.as_str();
+        let why = "the kernel has no IPv6 (it may be booted with ipv6.disable=1): make the network without --ipv6";
+        return Err(Error::new(Kind::Unsupported, "make network", name, why));
+    }
     if network.driver != "bridge" {
         return parent(socket, network);
     }
@@ -31,7 +38,6 @@ pub fn ensure(socket: &mut Socket, network: &Network) -> Result<u32> {
     }
     let index = found(name)?;
     // Routers are not learned from containers (CVE-2020-13401), and IPv6 is off where the network has none.
-    let v6 = network.addresses.iter().any(|a| a.address.is_ipv6());
     set("ipv6", name, "accept_ra", "0");
     // Its own address is not looked for on the network first: nothing would be forwarded meanwhile.
     set("ipv6", name, "accept_dad", "0");

@@ -37,6 +37,10 @@ fn size(message: &mut LinkMessage, mtu: u32) {
 
 /// No link-local IPv6 address appears by itself.
 fn no_link_local(message: &mut LinkMessage) {
+    // Without IPv6 the kernel refuses the attribute.
+    if !super::has_ipv6() {
+        return;
+    }
     let inet6 = AfSpecUnspec::Inet6(vec![AfSpecInet6::AddrGenMode(In6AddrGenMode::None)]);
     message
         .attributes

@@ -130,6 +130,11 @@ impl Socket {
     }
 }
 
+/// Whether the kernel has IPv6: it can be booted without (`ipv6.disable=1`).
+pub fn has_ipv6() -> bool {
+    std::path::Path::new("/proc/sys/net/ipv6").exists()
+}
+
 /// The index of an interface of the current namespace.
 #[must_use]
 pub fn index_of(name: &str) -> Option<u32> {
