@@ -105,7 +105,7 @@ def route(record: Record, networks: Mapping[str, Network]) -> None:
         able = [
             (-record.networks[name].gw_priority, name, gateway)
             for name, one in record.endpoints.items()
-            if (gateway := gateway_of(networks[name], one.ipv4 if version == 4 else one.ipv6))
+            if (gateway := _way_out(networks[name], one.ipv4 if version == 4 else one.ipv6))
         ]
         if able:
             _, name, gateway = min(able)
@@ -113,6 +113,17 @@ def route(record: Record, networks: Mapping[str, Network]) -> None:
             serving = serving or name
     if serving:
         record.endpoints[serving].serves_ports = True
+
+
+def _way_out(network: Network, address: str) -> str:
+    """Return what the default route of who has ``address`` leads to; nothing if there is no way out.
+
+    In the modes ``l3`` of ipvlan that is the interface alone, with no router: the unspecified address stands for it.
+    """
+    routed = network.driver == "ipvlan" and network.options.get("ipvlan_mode", "").startswith("l3")
+    if address and routed and not network.internal:
+        return "::" if ":" in address else "0.0.0.0"  # noqa: S104 - nothing is bound
+    return gateway_of(network, address)
 
 
 def gateway_of(network: Network, address: str) -> str:

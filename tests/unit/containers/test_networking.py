@@ -64,6 +64,15 @@ def test_one_endpoint() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("mode", "internal", "expected"), [("l2", False, ""), ("l3", False, "0.0.0.0"), ("l3s", True, "")]
+)
+def test_a_routed_network_has_a_default_route_without_a_router(mode: str, internal: bool, expected: str) -> None:
+    made = network("far", driver="ipvlan", gateway="", options={"ipvlan_mode": mode}, internal=internal)
+    found = leased(container("far"), far=made).endpoints["far"]
+    assert (found.router4, found.gateways) == ("", [expected] if expected else [])
+
+
 def test_interfaces_are_in_the_order_of_names_and_the_default_network_is_first() -> None:
     nets = {name: network(name, f"10.{number}.0.0/24") for number, name in enumerate(("app", "bridge", "web"))}
     record = leased(container("web", "app", "bridge"), **nets)
