@@ -22,9 +22,9 @@ SOAK = os.environ.get("MINIDOCK_SOAK") == "1"
 
 @pytest.fixture
 def small_disk(roots: Roots, request: pytest.FixtureRequest) -> Iterator[Path]:
-    """The data root on a tmpfs of 16 MiB, or as many as the test's parameter says."""
+    """The data root on a tmpfs of 24 MiB, or as many as the test's parameter says."""
     roots.data.mkdir(mode=0o700)
-    size = getattr(request, "param", 16)
+    size = getattr(request, "param", 24)
     subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}m,mode=700", "tmpfs", str(roots.data)], check=True)
     yield roots.data
     subprocess.run(["umount", str(roots.data)], check=True)
