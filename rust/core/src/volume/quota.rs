@@ -98,15 +98,16 @@ impl Drop for Room {
     }
 }
 
-/// Why a new directory with this number can have no other one: it has it from the directory that it lies in.
-fn inherited(project: u32, moved_from_it: bool) -> Option<String> {
+/// Why a new directory with this number can have no other one: it has it from the directory that it lies in. `fixed` if it is to
+/// be moved to a place that takes nothing of another number.
+fn inherited(project: u32, fixed: bool) -> Option<String> {
     if project >= FIRST {
         // Of an engine whose volume this engine's files are in: the number is that volume's.
         return Some(format!(
             "it lies in a directory whose size is limited already: project {project} has the limit; put the data root elsewhere, or do without one"
         ));
     }
-    moved_from_it.then(|| {
+    fixed.then(|| {
         format!(
             "it lies in a directory of project {project}, into which the kernel moves nothing of another one: put the data root elsewhere, or let its directories inherit none (chattr -R -P)"
         )
@@ -170,9 +171,10 @@ mod tests {
     #[test]
     fn a_number_of_where_it_lies_is_not_taken() {
         assert_eq!(inherited(0, false), None);
-        for renamed in [false, true] {
+        assert!(inherited(0, true).is_some(), "none is a number, too");
+        for fixed in [false, true] {
             for project in [FIRST, FIRST | 7, u32::MAX] {
-                let why = inherited(project, renamed).unwrap();
+                let why = inherited(project, fixed).unwrap();
                 assert!(why.contains("whose size is limited already"), "{why}");
             }
         }
