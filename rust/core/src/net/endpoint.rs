@@ -226,6 +226,10 @@ mod tests {
                 id: "ab".repeat(32),
                 bridge: "mdn-test".to_owned(),
                 icc,
+                subnets: vec![
+                    "10.9.8.0/24".parse().unwrap(),
+                    "fd00:9::/64".parse().unwrap(),
+                ],
                 addresses: vec![
                     "10.9.8.1/24".parse().unwrap(),
                     "fd00:9::1/64".parse().unwrap(),
