@@ -74,7 +74,7 @@ test: tools
     checks=$!
     just build-dev
     code=0
-    python -m pytest -n 2 --dist loadscope --strict-skips tests || code=$?
+    python -m pytest -n 3 --dist loadscope --strict-skips tests || code=$?
     # pytest's summary is the last line where all is well.
     if ! { wait "$checks" && { just stubs && just test-rust; } >>target/checks.log 2>&1; }; then
         cat target/checks.log

@@ -74,9 +74,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
             return _group(config.rootpath / nodeid.split("::", maxsplit=1)[0])
 
         def _assign_work_unit(self, node: Any) -> None:
-            # Machines and the compiler work for minutes while the others' tests wait: not at the end, for nobody.
-            for scope in [scope for scope in self.workqueue if "/packaging/" in scope or "/vm/" in scope]:
-                self.workqueue.move_to_end(scope, last=False)
+            # What takes minutes and can't be divided comes first, or all would wait for it in the end.
+            for part in ("/packaging/", "/network/", "/vm/"):
+                for scope in [scope for scope in self.workqueue if part in scope]:
+                    self.workqueue.move_to_end(scope, last=False)
             super()._assign_work_unit(node)
 
     return Scheduler(config, log)
@@ -84,7 +85,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @cache
 def _group(path: Path) -> str:
-    return "network" if NETWORKED.search(path.name) or NETWORK_FIXTURES.search(path.read_text()) else str(path)
+    return "/network/" if NETWORKED.search(path.name) or NETWORK_FIXTURES.search(path.read_text()) else str(path)
 
 
 class _Host:
