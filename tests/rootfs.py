@@ -10,6 +10,7 @@ import subprocess
 import tarfile
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 CACHE = Path(os.environ.get("MINIDOCK_TEST_CACHE", Path.home() / ".cache" / "minidock-tests"))
 
@@ -34,13 +35,16 @@ def _publish(made: Path, target: Path) -> Path:
 
 
 @cache
-def busybox_tar() -> Path:
-    """A tar of a root filesystem around Debian's busybox-static, byte for byte the same each time."""
+def busybox_tar(links: Literal["hard", "symbolic"] = "hard") -> Path:
+    """A tar of a root filesystem around Debian's busybox-static, byte for byte the same each time.
+
+    Its commands are hard links, as in Docker Hub's image: an inode each would be most of an import's time.
+    """
     program = shutil.which("busybox")
     assert program, "busybox is missing: apt-get install busybox-static (just setup does it)"
     binary = Path(program).read_bytes()
     applets = subprocess.run([program, "--list"], capture_output=True, text=True, check=True).stdout.split()
-    recipe = hashlib.sha256(binary + _PASSWD.encode() + _GROUP.encode() + b"2").hexdigest()[:16]
+    recipe = hashlib.sha256(binary + _PASSWD.encode() + _GROUP.encode() + links.encode()).hexdigest()[:16]
     target = CACHE / f"busybox-{recipe}.tar"
     if target.exists():
         return target
@@ -51,7 +55,7 @@ def busybox_tar() -> Path:
         info = tarfile.TarInfo(name)
         info.mode = mode
         if link is not None:
-            info.type, info.linkname = tarfile.SYMTYPE, link
+            info.type, info.linkname = (tarfile.LNKTYPE if links == "hard" else tarfile.SYMTYPE), link
             tar.addfile(info)
         elif data is None:
             info.type = tarfile.DIRTYPE
@@ -80,7 +84,10 @@ def busybox_tar() -> Path:
         add(tar, "bin/busybox", data=binary, mode=0o755)
         for applet in applets:
             if applet != "busybox":
-                add(tar, f"bin/{applet}", mode=0o777, link="busybox")
+                if links == "hard":
+                    add(tar, f"bin/{applet}", mode=0o755, link="bin/busybox")
+                else:
+                    add(tar, f"bin/{applet}", mode=0o777, link="busybox")
         add(tar, "etc/passwd", data=_PASSWD.encode(), mode=0o644)
         add(tar, "etc/group", data=_GROUP.encode(), mode=0o644)
     return _publish(made, target)

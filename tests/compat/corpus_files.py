@@ -211,7 +211,7 @@ def odd_archive() -> bytes:
 @functools.cache
 def base_tar() -> bytes:
     """The base image ``corpus-tree``: busybox's files, and links, odd modes and directories to be changed."""
-    out = io.BytesIO(busybox_tar().read_bytes())
+    out = io.BytesIO(busybox_tar("symbolic").read_bytes())
     with tarfile.open(fileobj=out, mode="a", format=tarfile.PAX_FORMAT) as tar:
         _member(tar, "run", 0o755, kind=tarfile.DIRTYPE)
         _member(tar, "var/run", 0o777, kind=tarfile.SYMTYPE, link="/run")

@@ -79,7 +79,7 @@ def expected_layers() -> dict[str, list[list[str]]]:
 
 def base_tar(name: str) -> bytes:
     """The files of a base image."""
-    return corpus_files.base_tar() if name == "corpus-tree" else busybox_tar().read_bytes()
+    return corpus_files.base_tar() if name == "corpus-tree" else busybox_tar("symbolic").read_bytes()
 
 
 @contextmanager

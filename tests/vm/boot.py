@@ -41,7 +41,8 @@ def accelerator() -> str:
     """How QEMU runs code: by KVM where a guest really runs with it, else by emulation."""
     if os.environ.get("MINIDOCK_VM_ACCEL"):
         return os.environ["MINIDOCK_VM_ACCEL"]
-    return "tcg,thread=multi"
+    # One thread for all processors: with more, a kernel that changes its own code (jump labels) panics at times.
+    return "tcg,thread=single"
 
 
 CPU = "Westmere"
