@@ -159,10 +159,12 @@ def test_aarch64_is_emulated(tmp_path: Path) -> None:
         with zipfile.ZipFile(wheel) as z:
             z.extractall(site)
     (site / "minidock/_bin/minidock-runtime").chmod(0o755)
+    files = root(ARM)
+    (files / "mnt").mkdir(exist_ok=True)
     done = subprocess.run(
         ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c", EMULATED],
         capture_output=True, text=True, check=False,
-        env={**os.environ, "HANDLER": HANDLER, "SITE": str(site), "ROOT": str(root(ARM))},
+        env={**os.environ, "HANDLER": HANDLER, "SITE": str(site), "ROOT": str(files)},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr + done.stdout
     assert "aarch64 0." in done.stdout
