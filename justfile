@@ -88,7 +88,7 @@ soak: setup
 
 # the suites inside virtual machines, all of them or those named: `just vm debian13,debian12`
 vm names="all": setup
-    MINIDOCK_VM={{names}} MINIDOCK_VM_SECONDS=86400 python -m pytest -rs tests/vm
+    MINIDOCK_VM={{names}} MINIDOCK_VM_SECONDS=86400 python -m pytest -n {{num_cpus()}} --dist loadscope -rs tests/vm
 
 # the benchmarks beside today's engines, into benches/RESULTS.md (needs the peers script, see benches/README.md)
 bench *args: setup

@@ -51,7 +51,11 @@ def _cached(name: str, make: Callable[[Path], None]) -> Path:
             inner = folder / "made"
             inner.mkdir()
             make(inner)
-            inner.rename(target)
+            try:
+                inner.rename(target)
+            except OSError:  # another process has made it meanwhile
+                if not target.exists():
+                    raise
     return target
 
 
