@@ -15,6 +15,7 @@ import msgspec
 
 from minidock import helper
 from minidock.errors import MinidockError, SystemFailure, Timeout
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ def doctor(engine: Engine | str | os.PathLike[str] = "/var/lib/minidock") -> lis
     except MinidockError:
         return checks
     try:
-        found = msgspec.json.decode(_output([path, "probe", "--json", "--data-root", data_root]), type=list[Check])
+        found = decoding.decode(_output([path, "probe", "--json", "--data-root", data_root]), list[Check])
     except msgspec.DecodeError as error:
         raise SystemFailure(f"run {path} probe: unreadable report: {error}; install minidock again") from error
     if not labels:

@@ -13,6 +13,7 @@ import msgspec
 
 from minidock.errors import Corrupt, InvalidArgument, Unsupported
 from minidock.images import references
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -167,7 +168,7 @@ def decode(data: bytes, what: str) -> Index:
     if len(data) > MAX_INDEX:
         raise Corrupt(f"cache {what}: its index has more than {MAX_INDEX >> 20} MiB")
     try:
-        index = msgspec.json.decode(data, type=Index)
+        index = decoding.decode(data, Index)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Corrupt(f"cache {what}: {error}") from error
     if index.version != _VERSION:

@@ -22,7 +22,7 @@ from minidock.errors import Corrupt, ImageNotFound, NotFound, RegistryError, Reg
 from minidock.images import fetching, manifests, platforms, pulling, pushing, references
 from minidock.images.parallel import run_all
 from minidock.images.progress import Reporter
-from minidock.spec import oci_image
+from minidock.spec import decoding, oci_image
 from minidock.spec.oci_image import Descriptor, Manifest
 from minidock.store.failures import translated
 from minidock.store.workspace import Workspace
@@ -179,7 +179,7 @@ def _index(repository: Repository, reference: Reference, platform: platforms.Pla
 def _cache(data: bytes) -> Descriptor | None:
     """The index that a manifest names; None for one that is no cache of minidock's."""
     try:
-        manifest = msgspec.json.decode(data, type=Manifest)
+        manifest = decoding.decode(data, Manifest)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     config = manifest.config

@@ -14,6 +14,7 @@ from minidock.containers import document, networking, states
 from minidock.containers.draft.network import is_user_defined
 from minidock.containers.liveness import read
 from minidock.errors import Conflict, ContainerNotFound, MinidockError, NetworkNotFound, Unsupported
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -138,7 +139,7 @@ def reserve_ports(base: Base, record: Record, networks: Mapping[str, Network]) -
             if one.excludes(other):
                 raise Conflict(f"Bind for {_shown(one)} failed: port is already allocated (by this container)")
     for container_id, kept in base.store.networks.kept(record.id):
-        for held in msgspec.json.decode(kept, type=list[HostPort]):
+        for held in decoding.decode(kept, list[HostPort]):
             for one in fixed:
                 if one.excludes(held) and (name := _running(base, container_id)):
                     raise Conflict(f"Bind for {_shown(one)} failed: port is already allocated (by container {name})")
@@ -288,7 +289,7 @@ def real_ports(run_dir: str) -> list[RealPort]:
     if text is None:
         return []
     try:
-        return msgspec.json.decode(text, type=_Live).ports
+        return decoding.decode(text, _Live).ports
     except msgspec.DecodeError:
         return []
 

@@ -14,6 +14,7 @@ from minidock.containers.liveness import read
 from minidock.containers.parse import keyvalues, signals
 from minidock.containers.runtime_spec import Inputs, runtime_spec
 from minidock.security import lsm
+from minidock.spec import decoding
 from minidock.spec.oci_runtime import IDMapping, Seccomp
 from minidock.store.failures import from_os
 
@@ -144,7 +145,7 @@ def _seccomp(walls: Walls) -> Seccomp | None:
         return None
     from minidock.security import seccomp
 
-    return msgspec.json.decode(seccomp.document(walls.seccomp_profile, walls.capabilities), type=Seccomp)
+    return decoding.decode(seccomp.document(walls.seccomp_profile, walls.capabilities), Seccomp)
 
 
 def supervisor_document(start: Start, paths: Paths) -> bytes:

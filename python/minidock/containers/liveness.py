@@ -7,6 +7,8 @@ from typing import Any
 
 import msgspec
 
+from minidock.spec import decoding
+
 
 class PidFile(msgspec.Struct):
     """``run_dir/pid``; start times in clock ticks since boot (field 22 of /proc/PID/stat). No PID 1 yet: ``pid`` 0."""
@@ -43,8 +45,8 @@ class ExitRecord(msgspec.Struct):
     """Why it could not be started again."""
 
 
-_decode_pid = msgspec.json.Decoder(PidFile).decode
-decode_exit = msgspec.json.Decoder(ExitRecord).decode
+_decode_pid = decoding.decoder(PidFile).decode
+decode_exit = decoding.decoder(ExitRecord).decode
 
 
 def start_time(pid: int) -> int | None:

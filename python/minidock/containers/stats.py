@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import msgspec
 
 from minidock.errors import ContainerNotFound, InvalidArgument
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -339,7 +340,7 @@ class Sampler:
 
     def __init__(self) -> None:
         self._before: dict[str, CpuLook] = {}
-        self._decode = msgspec.json.Decoder(_Look).decode
+        self._decode = decoding.decoder(_Look).decode
 
     def look(self, containers: Iterable[Container]) -> list[Stats]:
         """Return one look at these containers, in their order, by the states that they have.

@@ -13,6 +13,7 @@ from minidock.containers.parse.times import SECOND, point
 from minidock.errors import InvalidArgument, Timeout
 from minidock.events.event import Event
 from minidock.events.filtering import chooser
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from minidock.store.paths import Paths
 
 _LAST = (1 << 64) - 1
-_decoder = msgspec.json.Decoder(Event)
+_decoder = decoding.decoder(Event)
 
 
 class Events:

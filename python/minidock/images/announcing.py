@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from minidock import events
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from minidock.images.references import Reference
@@ -58,7 +59,7 @@ def _append(store: Store, action: str, id: str, name: str, labels: dict[str, str
 
 def _labels(row: ImageRow) -> dict[str, str]:
     try:
-        config = msgspec.json.decode(row.config, type=_Image).config
+        config = decoding.decode(row.config, _Image).config
     except (msgspec.DecodeError, UnicodeDecodeError):  # whoever wants to use the image is told
         return {}
     return (config.labels if config is not None else None) or {}

@@ -369,7 +369,7 @@ def _blob(digest: str) -> str:
 def _convert(document: Any, kind: Any, what: str) -> Any:
     decoding.decoder(kind)  # made by one thread at a time
     try:
-        return msgspec.convert(document, kind)
+        return decoding.convert(document, kind)
     except msgspec.ValidationError as error:
         raise Corrupt(f"{what}: {_short(error)}") from error
 

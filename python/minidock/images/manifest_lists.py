@@ -15,6 +15,7 @@ import msgspec
 
 from minidock.errors import Conflict, Corrupt, ImageNotFound, InvalidArgument, NotFound
 from minidock.images import content, manifests, references
+from minidock.spec import decoding
 from minidock.spec.oci_image import DOCKER_INDEX, INDEX, MANIFEST, Descriptor, Index, Platform
 from minidock.store.failures import translated
 from minidock.store.paths import make_directory
@@ -252,7 +253,7 @@ class ManifestLists:
     def _load(self, path: str) -> Entry | None:
         try:
             with open(path, "rb") as file:
-                return msgspec.json.decode(file.read(), type=Entry)
+                return decoding.decode(file.read(), Entry)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (msgspec.DecodeError, msgspec.ValidationError) as error:

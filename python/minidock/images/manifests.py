@@ -241,7 +241,7 @@ def _load(data: bytes, what: str) -> dict[str, Any]:
 def _convert(document: dict[str, Any], kind: type[T], what: str) -> T:
     decoding.decoder(kind)  # made by one thread at a time
     try:
-        return msgspec.convert(document, kind)
+        return decoding.convert(document, kind)
     except msgspec.ValidationError as error:
         raise Corrupt(f"read {what}: {_short(error)}") from error
 

@@ -20,6 +20,7 @@ from minidock.errors import Conflict, InvalidArgument, MinidockError, NameInUse,
 from minidock.networks import live, naming
 from minidock.networks.addresses import pack, parse_prefix
 from minidock.networks.record import DEFAULT, PREDEFINED, Record, decode, encode
+from minidock.spec import decoding
 from minidock.store.networks import NetworkRow
 from minidock.store.recovery import boot_id
 
@@ -273,7 +274,7 @@ class Keeper:
         documents = []
         kept = set()
         for content in contents:
-            said = msgspec.json.decode(content, type=live.Interface)
+            said = decoding.decode(content, live.Interface)
             shared = said.parent and any(said.parent == other.options.get("parent") for other in self._others())
             if said.borrowed or shared:
                 kept.add(said.table)
@@ -352,7 +353,7 @@ class Keeper:
         """
         paths = self.table.paths
         for network_id in live.shown(paths):
-            said = msgspec.json.decode(live.read(paths, network_id) or b"{}", type=live.Interface)
+            said = decoding.decode(live.read(paths, network_id) or b"{}", live.Interface)
             if said.bridge == record.bridge and not said.borrowed:
                 raise Conflict(
                     f"network bridge: its interface {record.bridge} is that of data root {said.data_root}; use a run "

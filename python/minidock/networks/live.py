@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from minidock.networks import addresses, naming, options
+from minidock.spec import decoding
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def is_of(paths: Paths, content: bytes | None) -> bool:
     if content is None:
         return True
     try:
-        root = msgspec.json.decode(content, type=Interface).data_root
+        root = decoding.decode(content, Interface).data_root
         return root in ("", paths.data) or not os.path.exists(root)
     except msgspec.DecodeError:
         return True
@@ -167,7 +168,7 @@ def leaving(networks: str, network_id: str, holders: Collection[str]) -> dict[tu
         path = f"{networks}/{network_id}/endpoints/{name}"
         try:
             with open(path, "rb") as file:
-                endpoint = msgspec.json.decode(file.read(), type=Endpoint)
+                endpoint = decoding.decode(file.read(), Endpoint)
             for text in endpoint.addresses:
                 found[addresses.parse(text)] = path
         except (OSError, ValueError):

@@ -9,6 +9,7 @@ import msgspec
 from msgspec import inspect
 
 from minidock.server.failures import HttpError
+from minidock.spec import decoding
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ def decode(data: bytes, kind: type[T]) -> T:
 def convert(value: object, kind: type[T]) -> T:
     """Return a decoded value as a struct. Raises msgspec.ValidationError."""
     info: Any = _info(kind)  # type: ignore[arg-type]
-    return msgspec.convert(_fitted(value, info), kind)
+    return decoding.convert(_fitted(value, info), kind)
 
 
 @functools.cache

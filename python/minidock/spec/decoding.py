@@ -31,3 +31,9 @@ def decoder(kind: type[T]) -> msgspec.json.Decoder[T]:
 def decode(text: bytes | str, kind: type[T]) -> T:
     """Return the ``kind`` that the JSON ``text`` holds. Raises msgspec.DecodeError, msgspec.ValidationError."""
     return decoder(kind).decode(text)
+
+
+def convert(value: object, kind: type[T]) -> T:
+    """Return the ``kind`` that a decoded value is. Raises msgspec.ValidationError."""
+    decoder(kind)
+    return msgspec.convert(value, kind)

@@ -12,6 +12,7 @@ import msgspec
 
 from minidock.errors import CommandNotFound, InvalidArgument, MinidockError
 from minidock.server.failures import Vanished
+from minidock.spec import decoding
 from minidock.ui.channel import Channel
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _hear(made: Exec, ours: socket.socket, message: str | bytes) -> None:
         if isinstance(message, bytes):
             ours.sendall(message)
         else:
-            told = msgspec.json.decode(message, type=Told)
+            told = decoding.decode(message, Told)
             made.resize(*_size(told.rows, told.columns))
 
 

@@ -12,6 +12,7 @@ from minidock.containers.parse.mount_option import mount
 from minidock.containers.parse.mounts import host_path
 from minidock.containers.parse.sizes import size
 from minidock.errors import InvalidArgument
+from minidock.spec import decoding
 from minidock.spec.docker import (
     BindOptions,
     ImageOptions,
@@ -117,7 +118,7 @@ def request(value: Any) -> MountRequest:
     if not isinstance(value, Mapping):
         raise TypeError
     try:
-        return msgspec.convert(dict(value), MountRequest)
+        return decoding.convert(dict(value), MountRequest)
     except msgspec.ValidationError as error:
         raise InvalidArgument(f"a mount: {error}") from error
 

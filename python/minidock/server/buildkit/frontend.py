@@ -9,6 +9,7 @@ import msgspec
 
 from minidock.build import building, named
 from minidock.errors import InvalidArgument, Unsupported
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -95,7 +96,7 @@ def _number(key: str, value: str) -> int:
 
 def _caches(value: str) -> list[_Cache]:
     try:
-        return msgspec.json.decode(value, type=list[_Cache])
+        return decoding.decode(value, list[_Cache])
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"cache-imports: {error}") from None
 

@@ -13,7 +13,7 @@ from minidock.errors import Corrupt, InvalidArgument, LimitExceeded
 from minidock.images import manifests
 from minidock.server.buildkit import wire_pb2 as wire
 from minidock.server.buildkit.sessions import translated
-from minidock.spec import oci_image
+from minidock.spec import decoding, oci_image
 from minidock.store.failures import translated as on_disk
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class Store:
         with on_disk("read", self._place(digest)), open(self._place(digest), "rb") as file:
             data = file.read()
         try:
-            found = msgspec.json.decode(data, type=_Document)
+            found = decoding.decode(data, _Document)
         except msgspec.DecodeError as error:
             raise Corrupt(f"{digest}: {error}") from error
         is_index = found.manifests is not None

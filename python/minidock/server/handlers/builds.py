@@ -20,6 +20,7 @@ from minidock.server.buildkit import is_available
 from minidock.server.failures import HttpError, message_of
 from minidock.server.handlers.image_transfers import Told
 from minidock.server.handlers.images import platform_of
+from minidock.spec import decoding
 from minidock.spec.docker import Ulimit
 
 if TYPE_CHECKING:
@@ -243,7 +244,7 @@ def _mapping(request: Request, name: str) -> Mapping[str, str | None]:
 
 def _json(text: str, name: str, kind: Any) -> Any:
     try:
-        return msgspec.json.decode(text, type=kind)
+        return decoding.decode(text, kind)
     except (msgspec.DecodeError, RecursionError) as error:
         raise HttpError(400, f"{name}: {error}") from None
 
