@@ -158,10 +158,10 @@ fn forwarding(report: &mut Report) {
     if read("/proc/sys/net/ipv6/conf/all/disable_ipv6").is_none_or(|t| t == "1") {
         report.add(
             "IPv6",
-            Status::Ok,
+            Status::Warn,
             "off on this host",
-            "containers have IPv4 only",
-            "",
+            "containers have IPv4 only, and networks with --ipv6 are refused where the kernel has none",
+            "boot without ipv6.disable=1, and set net.ipv6.conf.all.disable_ipv6 to 0",
         );
     } else {
         report.ok("IPv6", "on");
