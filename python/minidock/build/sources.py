@@ -17,7 +17,6 @@ from minidock._errors import translate
 from minidock.build.dockerfile import paths
 from minidock.build.merged import Merged, Node
 from minidock.errors import Conflict, InvalidArgument, LimitExceeded, MinidockError
-from minidock.spec import decoding
 from minidock.store.failures import from_os
 
 if TYPE_CHECKING:
@@ -280,7 +279,6 @@ class Context(Source):
         if stored is None:
             return {}
         try:
-            decoding.decoder(_Known)
             return msgspec.msgpack.decode(stored, type=_Known)
         except msgspec.DecodeError:
             return {}

@@ -367,7 +367,6 @@ def _blob(digest: str) -> str:
 
 
 def _convert(document: Any, kind: Any, what: str) -> Any:
-    decoding.decoder(kind)  # made by one thread at a time
     try:
         return decoding.convert(document, kind)
     except msgspec.ValidationError as error:

@@ -239,7 +239,6 @@ def _load(data: bytes, what: str) -> dict[str, Any]:
 
 
 def _convert(document: dict[str, Any], kind: type[T], what: str) -> T:
-    decoding.decoder(kind)  # made by one thread at a time
     try:
         return decoding.convert(document, kind)
     except msgspec.ValidationError as error:
