@@ -21,12 +21,13 @@ from tests.faults.state import assert_clean
 from tests.integration.verbs import ready, started, state, trapping
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """The engine waits less long for a supervisor's answer than users have it."""
     monkeypatch.setattr("minidock.containers.control.ANSWER_SECONDS", 0.5)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stopped_supervisor_can_be_looked_at(engine: minidock.Engine, busybox: str, cli: Cli) -> None:
     container = started(engine, name="one")
     with stopped(supervisor(container, engine)):
@@ -51,6 +52,7 @@ def test_stopped_supervisor_can_be_looked_at(engine: minidock.Engine, busybox: s
     assert actions(engine, container.id)[-1][1]["name"] == "two"
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stopped_supervisor_and_signals(engine: minidock.Engine, busybox: str) -> None:
     container = trapping(engine)
     with stopped(supervisor(container, engine)):
@@ -60,6 +62,7 @@ def test_stopped_supervisor_and_signals(engine: minidock.Engine, busybox: str) -
     assert engine.containers.get(container.id).wait(timeout=30) == 8
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("paused", [False, True])
 def test_stopped_supervisor_and_stop(engine: minidock.Engine, busybox: str, paused: bool) -> None:
     container = trapping(engine, restart="always")
@@ -77,6 +80,7 @@ def test_stopped_supervisor_and_stop(engine: minidock.Engine, busybox: str, paus
     assert state(container)["ExitCode"] == 7
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("paused", [False, True])
 def test_stopped_supervisor_and_removal(
     engine: minidock.Engine, busybox: str, cli: Cli, roots: Roots, paused: bool
@@ -100,6 +104,7 @@ def test_stopped_supervisor_and_removal(
     assert_clean(cli, roots)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_stopped_supervisor_with_many_who_asked_in_vain(engine: minidock.Engine, busybox: str) -> None:
     """Its socket takes no more connections then; nobody waits there for ever."""
     container = started(engine)
@@ -118,6 +123,7 @@ def test_stopped_supervisor_with_many_who_asked_in_vain(engine: minidock.Engine,
         engine.containers.get(container.id).remove(force=True)
 
 
+@pytest.mark.usefixtures("impatient")
 def test_more_clients_than_a_supervisor_serves(engine: minidock.Engine, busybox: str) -> None:
     """Who finds no place is not told that the container has ended."""
     container = trapping(engine)
@@ -195,6 +201,27 @@ def test_the_log_is_whole_when_there_is_a_record(engine: minidock.Engine, busybo
         wait_for(record.exists)
         assert container.logs() == b"last words\n"
     assert container.wait() == 0
+
+
+def test_a_slow_disk_holds_up_no_answer(engine: minidock.Engine, busybox: str) -> None:
+    """A line of one letter is forty times as long in the log, and each write of that can wait for a busy disk."""
+    strace = shutil.which("strace")
+    assert strace, "strace is missing: apt-get install strace (just setup does it)"
+    container = started(engine, ["yes"])
+    log = Path(engine.data_root, "containers", container.id, f"{container.id}-json.log")
+    wait_for(log.exists)
+    pid = supervisor(container, engine)
+    slow = ["-P", str(log), "-e", "trace=write", "-e", "inject=write:delay_enter=30000"]
+    with subprocess.Popen([strace, "-qq", *slow, "-p", str(pid)], stderr=subprocess.DEVNULL) as tracer:
+        status = Path(f"/proc/{pid}/status")
+        wait_for(lambda: f"TracerPid:\t{tracer.pid}\n" in status.read_text())
+        try:
+            for _ in range(3):
+                container.attach_streams().close()
+            container.stop(timeout=0)
+        finally:
+            tracer.terminate()
+    assert (container.status, container.wait()) == ("exited", 137)
 
 
 def _attach_and_go(engine: minidock.Engine, container: minidock.Container, number: int) -> None:

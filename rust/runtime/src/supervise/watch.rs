@@ -20,6 +20,12 @@ use super::streams::{CHUNK, Got, Input};
 
 /// How much one turn moves at most: a busy stream must not starve the others or the control sockets.
 const TURN: usize = 1 << 18;
+/// And how long it takes: a disk that others keep busy holds up every write to the log, and who asks waits for the turn.
+const TURN_MS: u64 = 20;
+/// What a log gets at once, about: short lines become forty times as long in it.
+const LOGGED: usize = 48 << 10;
+/// What a record has besides its line, about.
+const RECORD: usize = 64;
 /// What the streams of an ended container may still hold at most.
 const REST: usize = 1 << 22;
 
@@ -68,6 +74,8 @@ pub struct Watch {
     pub run: Option<Run>,
     /// Nobody is to start it again.
     pub(super) stopped: bool,
+    /// How much is read at once; see [`LOGGED`].
+    piece: usize,
 }
 
 impl Watch {
@@ -96,6 +104,7 @@ impl Watch {
             stop_timeout_ms: 10_000,
             run: None,
             stopped: false,
+            piece: 1 << 10,
         }
     }
 
@@ -351,8 +360,9 @@ impl Watch {
     #[inline(never)] // as for `drain`
     fn pump(&mut self, at: usize) {
         let mut buffer = [0; CHUNK];
+        let end = now_ms() + TURN_MS;
         let mut moved = 0;
-        while moved < TURN {
+        while moved < TURN && now_ms() <= end {
             let Some(output) = self.run.as_ref().and_then(|run| run.outputs.get(at)) else {
                 return;
             };
@@ -360,9 +370,13 @@ impl Watch {
             if self.clients.is_blocked(stream) || self.is_log_full() {
                 return;
             }
-            let keep = match output.read(&mut buffer) {
+            let keep = match output.read(&mut buffer[..self.piece]) {
                 Got::Bytes(n) => {
                     moved += n;
+                    self.piece = match &self.log {
+                        Some(_) => piece_after(&buffer[..n]),
+                        None => CHUNK,
+                    };
                     self.take_output(stream, &buffer[..n])
                 }
                 Got::Nothing => return,
@@ -444,4 +458,11 @@ impl Watch {
             self.stop(self.stop_signal, self.stop_timeout_ms);
         }
     }
+}
+
+/// How much to read after `data`, if what follows has lines of the same length.
+fn piece_after(data: &[u8]) -> usize {
+    let lines = memchr::memchr_iter(b'\n', data).count();
+    let logged = data.len() + lines * RECORD;
+    (data.len() * LOGGED / logged.max(1)).clamp(512, CHUNK)
 }
