@@ -195,7 +195,9 @@ class Database:
             connection = sqlite3.connect(fresh, isolation_level=None)
             try:
                 connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("BEGIN")  # each statement by itself would be waited for until it is on the disk
                 _run_steps(connection, 0)
+                connection.execute("COMMIT")
             finally:
                 connection.close()
             os.rename(fresh, self.paths.database)
