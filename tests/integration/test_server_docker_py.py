@@ -254,6 +254,36 @@ def test_a_client_that_goes_takes_nothing_along(client: docker.DockerClient) -> 
     box.remove()
 
 
+def test_all_who_attached_before_the_start_have_its_streams(client: docker.DockerClient) -> None:
+    wanted = {"stdout": 1, "stderr": 1, "stream": 1}
+    box = client.containers.create("busybox", "sh -c 'sleep 0.5; echo one; sleep 0.5; echo two'", tty=True, **NONE)
+    socks = [box.attach_socket(params=wanted)._sock for _ in range(3)]
+    box.start()
+    assert [read_all(sock) for sock in socks] == [b"one\r\ntwo\r\n"] * 3
+    for sock in socks:
+        sock.close()
+    assert box.wait()["StatusCode"] == 0
+    box.remove()
+
+
+def test_starts_at_once_with_a_client_attached(client: docker.DockerClient) -> None:
+    """Each says that it runs, whoever has started it, and the client has its streams."""
+    for _ in range(5):
+        box = client.containers.create("busybox", "sh -c 'sleep 0.3; echo out'", tty=True, **NONE)
+        sock = box.attach_socket(params={"stdout": 1, "stream": 1})._sock
+        statuses: list[int] = []
+        url = client.api._url("/containers/{0}/start", box.id)
+        starts = [threading.Thread(target=lambda: statuses.append(client.api._post(url).status_code)) for _ in range(4)]
+        for one in starts:
+            one.start()
+        for one in starts:
+            one.join()
+        assert sorted(statuses) == [204, 304, 304, 304]
+        assert read_all(sock) == b"out\r\n"
+        sock.close()
+        box.remove(force=True)
+
+
 def test_exec(client: docker.DockerClient) -> None:
     box = client.containers.run("busybox", "sleep 60", detach=True, **NONE)
     assert box.exec_run("sh -c 'echo o; echo e >&2; exit 3'", demux=True) == (3, (b"o\n", b"e\n"))

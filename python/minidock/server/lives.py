@@ -42,7 +42,9 @@ class Arrival:
         self.ready = False
         """It has been told that its streams follow; before that, nothing may be sent to it."""
         self.taken = False
-        """The container has its streams, or could not be started."""
+        """The container has its streams, or could not be started; until then a start may be about to use them."""
+        self.supervisor: _native.Supervisor | None = None
+        """What its streams last as long as, if the container was not started with them."""
 
 
 class Life:
@@ -122,29 +124,48 @@ class Lives:
         lifecycle = self._engine.lifecycle
         record, state = lifecycle.settle(lifecycle.store.containers.get(container_id))
         if state.status in (states.RUNNING, states.RESTARTING):
+            self._join(record, arrivals)
             return False
-        if arrivals:
-            channels = arrivals[0].channels
-            supervisor, _ = lifecycle.start(
-                container_id,
-                stdin=channels.stdin,
-                stdout=channels.stdout,
-                stderr=channels.stderr,
-                framed=channels.framed,
-                detach_keys=arrivals[0].detach_keys or detach_keys,
-            )
-        else:
-            supervisor, _ = lifecycle.start(container_id)
-        reader = self._read_nothing(record) if arrivals and not record.config.tty else None
-        with self.changed:
-            life.users += 1
-            life.following = True
-        arguments = (container_id, life, supervisor, reader, bool(arrivals))
-        threading.Thread(target=self._follow, args=arguments, name="minidock-life", daemon=True).start()
-        for arrival in arrivals[1:]:
+        rest = arrivals[1:]
+        try:
+            supervisor = self._spawn(container_id, arrivals, detach_keys)
+        except Conflict:
+            row = lifecycle.store.containers.find(container_id)
+            if row is None or row.state != states.RUNNING:
+                raise
+            # Somebody else starts it at the same time, and that is waited for.
+            rest = arrivals
+            supervisor, _ = control.start(lifecycle, container_id)
+        if supervisor is not None:
+            reader = self._read_nothing(record) if len(rest) < len(arrivals) and not record.config.tty else None
+            with self.changed:
+                life.users += 1
+                life.following = True
+            arguments = (container_id, life, supervisor, reader, bool(arrivals))
+            threading.Thread(target=self._follow, args=arguments, name="minidock-life", daemon=True).start()
+        self._join(record, rest)
+        return supervisor is not None
+
+    def _spawn(self, container_id: str, arrivals: list[Arrival], detach_keys: str | None) -> _native.Supervisor:
+        """Start it with the streams of the first of these."""
+        if not arrivals:
+            return self._engine.lifecycle.start(container_id)[0]
+        channels = arrivals[0].channels
+        supervisor, _ = self._engine.lifecycle.start(
+            container_id,
+            stdin=channels.stdin,
+            stdout=channels.stdout,
+            stderr=channels.stderr,
+            framed=channels.framed,
+            detach_keys=arrivals[0].detach_keys or detach_keys,
+        )
+        return supervisor
+
+    def _join(self, record: Record, arrivals: list[Arrival]) -> None:
+        """Connect clients to a container that runs."""
+        for arrival in arrivals:
             with contextlib.suppress(MinidockError, _native.NativeError):
-                attach(self._engine, record, arrival.channels, arrival.detach_keys).close()
-        return True
+                arrival.supervisor = attach(self._engine, record, arrival.channels, arrival.detach_keys)
 
     def _read_nothing(self, record: Record) -> _native.Supervisor | None:
         """Attach a reader who throws everything away: the container is not to end because its first client goes."""

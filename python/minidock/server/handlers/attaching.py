@@ -91,8 +91,11 @@ class Client:
             supervisor = lives.attach(self.request.engine, self.container.record, channels, self.keys)
         except MinidockError:
             return
+        channels.give()
+        self._stay(supervisor)
+
+    def _stay(self, supervisor: _native.Supervisor) -> None:
         with supervisor:
-            channels.give()
             poll = select.poll()
             poll.register(supervisor.fileno(), select.POLLIN)
             poll.register(self.connection, 0)
@@ -118,9 +121,21 @@ class Client:
                     shared.changed.notify_all()
                 self._wait(life, arrival)
             finally:
+                self._leave(life, arrival)
+                # A start that is about to use its streams has them to its end: their numbers would be another's soon.
                 with shared.changed:
-                    if arrival in life.arrivals:
-                        life.arrivals.remove(arrival)
+                    shared.changed.wait_for(lambda: arrival.taken)
+                if arrival.supervisor is not None:
+                    arrival.supervisor.close()
+
+    def _leave(self, life: lives.Life, arrival: lives.Arrival) -> bool:
+        """Expect a start no more; False when one has begun."""
+        with self.request.server.lives.changed:
+            if arrival not in life.arrivals:
+                return False
+            life.arrivals.remove(arrival)
+            arrival.taken = True
+            return True
 
     def _wait(self, life: lives.Life, arrival: lives.Arrival) -> None:
         shared = self.request.server.lives
@@ -128,20 +143,19 @@ class Client:
             with shared.changed:
                 if not arrival.taken:
                     shared.changed.wait(_LOOK)
-                if arrival.taken:
-                    arrival.channels.give()
-                    return
+                taken = arrival.taken
+            if taken:
+                arrival.channels.give()
+                if arrival.supervisor is not None:
+                    self._stay(arrival.supervisor)
+                return
             if self.request.server.stopping or streams.has_gone(self.connection):
                 return
             try:
                 self.container.reload()
             except ContainerNotFound:
                 return
-            if self.container.state.status == states.RUNNING:
-                with shared.changed:
-                    if arrival.taken or arrival not in life.arrivals:
-                        continue
-                    life.arrivals.remove(arrival)
+            if self.container.state.status == states.RUNNING and self._leave(life, arrival):
                 self._join(arrival.channels)
                 return
 
