@@ -7,6 +7,7 @@ import socket
 import tarfile
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
@@ -271,13 +272,9 @@ def test_starts_at_once_with_a_client_attached(client: docker.DockerClient) -> N
     for _ in range(5):
         box = client.containers.create("busybox", "sh -c 'sleep 0.3; echo out'", tty=True, **NONE)
         sock = box.attach_socket(params={"stdout": 1, "stream": 1})._sock
-        statuses: list[int] = []
-        url = client.api._url("/containers/{0}/start", box.id)
-        starts = [threading.Thread(target=lambda: statuses.append(client.api._post(url).status_code)) for _ in range(4)]
-        for one in starts:
-            one.start()
-        for one in starts:
-            one.join()
+        with ThreadPoolExecutor(4) as pool:
+            url = client.api._url("/containers/{0}/start", box.id)
+            statuses = [one.status_code for one in pool.map(client.api._post, [url] * 4)]
         assert sorted(statuses) == [204, 304, 304, 304]
         assert read_all(sock) == b"out\r\n"
         sock.close()

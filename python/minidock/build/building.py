@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import queue
 import threading
 from typing import TYPE_CHECKING, Any, BinaryIO, TypedDict
 
 from minidock.build import contexts, docker_py, named, options
+from minidock.build.backlog import Backlog
 from minidock.build.executor import Build
+from minidock.build.stopping import Stop
 from minidock.errors import InvalidArgument
 from minidock.images.parallel import started
 
@@ -158,13 +159,13 @@ def checked(given: BuildOptions) -> tuple[options.Options, Any]:
 
 
 def opened(
-    engine: Engine, context: Context | None, given: BuildOptions
+    engine: Engine, context: Context | None, given: BuildOptions, stop: Stop | None = None
 ) -> tuple[options.Options, contexts.BuildContext]:
     """Return the options, and the context that is opened; see :func:`contexts.load`. Raises InvalidArgument."""
     is_classic = bool(given.get("custom_context"))
     context, given = docker_py.ours(context, given)
     made, dockerfile = checked(given)
-    loaded = contexts.load(engine, context, dockerfile)
+    loaded = contexts.load(engine, context, dockerfile, stop)
     # Such tars are for Docker's classic builder, to which owners say nothing: they are those of whoever packed it.
     loaded.keeps_owners = loaded.keeps_owners and not is_classic
     if is_classic:
@@ -282,13 +283,15 @@ def check_opened(engine: Engine, made: options.Options, loaded: contexts.BuildCo
 class BuildStream:
     """A build in another thread: an iterator over its events; leaving the ``with`` block early ends it."""
 
-    def __init__(self, engine: Engine, context: Context | None, given: BuildOptions) -> None:
-        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+    def __init__(self, engine: Engine, context: Context | None, given: BuildOptions, stop: Stop | None = None) -> None:
+        """``stop`` ends the opening of the context, too."""
+        self._stop = Stop() if stop is None else stop
+        self._events = Backlog()
         self._engine = engine
         self._row: ImageRow | None = None
         self._error: BaseException | None = None
-        made, self._loaded = opened(engine, context, given)
-        self._build = Build(engine, self._loaded, made, self._events.put)
+        made, self._loaded = opened(engine, context, given, self._stop)
+        self._build = Build(engine, self._loaded, made, self._events.put, stop=self._stop)
         self._thread = threading.Thread(target=self._run, name="minidock-build", daemon=True)
         try:
             started(self._thread)
@@ -316,6 +319,7 @@ class BuildStream:
     @property
     def image(self) -> Image:
         """The image; waits for the build's end and raises what it failed with."""
+        self._events.free()
         self._thread.join()
         if self._error is not None:
             raise self._error
@@ -324,7 +328,8 @@ class BuildStream:
 
     def stop(self) -> None:
         """Let the build end soon, with Cancelled; for another thread."""
-        self._build.stop.set()
+        self._stop.set()
+        self._events.free()
 
     def close(self) -> None:
         """End the build, if it goes on."""

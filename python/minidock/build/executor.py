@@ -75,13 +75,14 @@ class Build:
         shell: Callable[[Failed], None] | None = None,
         *,
         first: Build | None = None,
+        stop: Stop | None = None,
     ) -> None:
-        """``shell`` is called for the first command that fails, while nothing else is reported."""
+        """``shell`` is called for the first command that fails, while nothing else is reported; ``stop`` ends it."""
         self.engine = engine
         self.store = engine.store
         self.context = context
         self.options = options
-        self.stop: Stop = Stop() if first is None else first.stop
+        self.stop: Stop = (stop or Stop()) if first is None else first.stop
         self.date = None if options.epoch is None else options.epoch * 10**9
         self.now = time.time_ns() if self.date is None else self.date
         self.shell = shell

@@ -129,8 +129,12 @@ def write(paths: Paths, record: ExecRecord) -> None:
         raise from_os(error, "write", target) from error
 
 
+class AlreadyRunError(Conflict):
+    """An exec is started once: somebody has."""
+
+
 def claim(lifecycle: Lifecycle, container_id: str, exec_id: str) -> ExecConfig:
-    """Mark an exec as started by this process, and return what it is to be. Raises NotFound, Conflict."""
+    """Mark an exec as started by this process, and return what it is to be. Raises NotFound, AlreadyRunError."""
     paths = lifecycle.paths
     try:
         lock = os.open(_directory(paths), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -140,7 +144,7 @@ def claim(lifecycle: Lifecycle, container_id: str, exec_id: str) -> ExecConfig:
         fcntl.flock(lock, fcntl.LOCK_EX)
         record = read(paths, container_id, exec_id)
         if record.supervisor or record.exit_code is not None:
-            raise Conflict(f"exec command {exec_id} has already run")
+            raise AlreadyRunError(f"exec command {exec_id} has already run")
         owner = lifecycle.owner()
         record.supervisor, record.supervisor_start = owner.pid, owner.start_time
         write(paths, record)

@@ -127,6 +127,7 @@ class Lives:
             self._join(record, arrivals)
             return False
         rest = arrivals[1:]
+        supervisor: _native.Supervisor | None
         try:
             supervisor = self._spawn(container_id, arrivals, detach_keys)
         except Conflict:

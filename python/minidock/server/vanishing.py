@@ -69,4 +69,5 @@ class Watch:
                     # The number may be another client's by now, who is there.
                     call = self._calls.pop(fd) if fd in self._calls and _has_gone(fd) else None
                 if call is not None:
-                    call()
+                    # Some wait for what they end, and meanwhile others go.
+                    threading.Thread(target=call, name="minidock-vanished", daemon=True).start()

@@ -56,7 +56,10 @@ class Tunnel:
     def _outwards(self) -> None:
         """Send what the container writes; at its end, close."""
         while True:
-            data = self._ours.recv(_CHUNK)
+            try:
+                data = self._ours.recv(_CHUNK)
+            except ConnectionResetError:
+                data = b""  # the other end was closed with input that nobody had read
             if not data:
                 self._send(CloseConnection(code=1000))
                 with contextlib.suppress(OSError):

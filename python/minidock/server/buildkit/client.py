@@ -275,13 +275,13 @@ class Asked:
         if upload is None:
             if not contexts.is_remote(context):
                 raise Unsupported(f"context {context[:200]!r}: no directory of the client and no URL")
-            return contexts.load(engine, context, dockerfile)
+            return contexts.load(engine, context, dockerfile, self.client.stop)
         with Workspace(engine.store.paths, "context") as work:
             fd = os.open(work.join("upload"), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             try:
                 self.client.upload(upload[1], fd)
                 os.lseek(fd, 0, os.SEEK_SET)
-                return contexts.load(engine, fd, dockerfile)
+                return contexts.load(engine, fd, dockerfile, self.client.stop)
             finally:
                 os.close(fd)
 

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from minidock.build import events
+from minidock.build.building import BuildStream
 from minidock.build.failures import BuildFailed
+from minidock.build.stopping import Stop
 from minidock.errors import Cancelled
 from minidock.server.buildkit import is_available
 from minidock.server.failures import HttpError, message_of
@@ -50,7 +52,7 @@ _TEXTS = {"cpusetcpus": "cpuset_cpus", "cpusetmems": "cpuset_mems", "cgroupparen
 
 def build(request: Request) -> None:
     """``POST /build``: a context as a tar, or one that ``remote`` names."""
-    query, images = request.query, request.engine.images
+    query = request.query
     options, quiet, told = _options(request), query.flag("q"), Told(request)
     traced, build_id = query.text("version") == "2", query.text("buildid")
     tell = _tracer(told, query.text("dockerfile") or "Dockerfile") if traced else _classic(told)
@@ -60,10 +62,11 @@ def build(request: Request) -> None:
             options["fileobj"], options["custom_context"] = context, True
 
         def work() -> None:
+            stop = Stop()
             with (
-                images.build_stream(context if isinstance(context, str) else None, **options) as stream,
-                request.server.watch.calling(request.client, stream.stop),
-                _cancellable(build_id, stream.stop),
+                request.server.watch.calling(request.client, stop.set),
+                _cancellable(build_id, stop.set),
+                BuildStream(request.engine, context if isinstance(context, str) else None, options, stop) as stream,
             ):
                 for event in stream:
                     if not quiet:

@@ -118,19 +118,23 @@ def start(request: Request) -> None:
     kind = RAW_STREAM if body.tty or request.before(1, 42) else MULTIPLEXED
     client, early = request.hijack()
     with client:
-        _tell(found.id, None)
+        with _changed:
+            _started.setdefault(found.id, None)
+            _changed.notify_all()
         try:
             request.confirm(kind)
             streams.await_read(client)
             _run(request, client, early, found, wanted, size=size, raw=body.tty)
         except MinidockError as error:
             # As Docker, which has answered already, too: its words are output, and the exit code can be asked for.
-            exec_records.failed(lifecycle, record, error.exit_code)
+            if not isinstance(error, exec_records.AlreadyRunError):
+                exec_records.failed(lifecycle, record, error.exit_code)
             words = f"{message_of(error)}\r\n".encode()
             streams.send(client, (words if body.tty else streams.frame(streams.STDOUT, words),))
         finally:
             with _changed:
-                _started.pop(found.id, None)
+                if _started.get(found.id) in (None, found):  # not that of who has started it
+                    _started.pop(found.id, None)
                 _changed.notify_all()
 
 
@@ -140,7 +144,7 @@ def _cells(given: list[int] | None) -> tuple[int, int] | None:
     return (min(rows, MOST_CELLS), min(columns, MOST_CELLS)) if rows and columns else None
 
 
-def _tell(exec_id: str, started: Exec | None) -> None:
+def _tell(exec_id: str, started: Exec) -> None:
     with _changed:
         _started[exec_id] = started
         _changed.notify_all()
