@@ -212,11 +212,25 @@ class Scope:
     """A new scope of systemd's for a container, kept by a process until its supervisor is in it."""
 
     @staticmethod
-    def make(helper: HelperFile, unit: str, slice: str, cgroup: str, description: str) -> Scope:
+    def make(
+        helper: HelperFile,
+        unit: str,
+        slice: str,
+        cgroup: str,
+        description: str,
+        *,
+        stop_seconds: int | None = None,
+        cpu_shares: int = 0,
+        blkio_weight: int = 0,
+    ) -> Scope:
         """Make the scope ``unit`` in ``slice``, delegated; ``cgroup`` is where systemd puts it.
 
-        One of that name that ends is waited for. Errors: unsupported (systemd refuses or cannot be asked), timeout.
+        ``stop_seconds`` is what the container has to stop by itself when systemd stops the scope; None for systemd's
+        default. One of that name that ends is waited for. Errors: unsupported (systemd refuses), timeout.
         """
+    @staticmethod
+    def weigh(unit: str, cpu_shares: int, blkio_weight: int) -> None:
+        """Give a scope that is there other weights; 0 leaves one as it is. Errors: unsupported."""
     def close(self) -> None:
         """Let go of it: it ends with the last process that is in it."""
     def __enter__(self) -> Self: ...

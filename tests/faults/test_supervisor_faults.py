@@ -173,6 +173,30 @@ def test_killed_supervisor_of_a_paused_container(engine: minidock.Engine, busybo
     assert_clean(cli, roots)
 
 
+def test_killed_supervisor_of_processes_that_cannot_be_killed(
+    engine: minidock.Engine, busybox: str, cli: Cli, roots: Roots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that waits for a disk keeps nobody else waiting: it is taken for dead, and killed when that can be."""
+    container, other = started(engine), started(engine)
+    real, patience = _native.cgroup_kill, []
+
+    def kill(path: str, timeout: float = 10.0) -> bool:
+        patience.append(timeout)
+        raise _native.NativeError("kill cgroup: still there", "timeout", "kill cgroup", path, None)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(_native, "cgroup_kill", kill)
+        os.kill(supervisor(container, engine), signal.SIGKILL)
+        wait_for(lambda: state(container)["Status"] == "exited", 30)
+        assert state(container)["ExitCode"] == 137
+        assert sorted(it.id for it in engine.containers.list()) == [other.id]
+        assert max(patience) < 1
+    assert _native.cgroup_kill is real
+    for it in (container, other):
+        it.remove(force=True)
+    assert_clean(cli, roots)
+
+
 def test_killed_supervisor_between_two_runs(engine: minidock.Engine, busybox: str, cli: Cli, roots: Roots) -> None:
     container = started(engine, ["sh", "-c", "exit 5"], restart="always")
     wait_for(lambda: state(container)["Restarting"] and container.attrs["RestartCount"] >= 3, 30)

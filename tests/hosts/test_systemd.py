@@ -87,10 +87,10 @@ def test_a_container_in_a_slice(engine: minidock.Engine, busybox: str, roots: Ro
     base = Path("/sys/fs/cgroup") if V2 else Path("/sys/fs/cgroup/memory")
     limit = base / f"{at.strip('/')}/container" / ("memory.max" if V2 else "memory.limit_in_bytes")
     assert limit.read_text() == f"{64 << 20}\n"
-    # systemd's defaults for services are not a container's: it has its own limits and its own time to end.
+    # systemd's defaults for services are not a container's: it has its own limits, and its stop timeout with a margin.
     bounds = shown(unit, "TasksMax", "TimeoutStopUSec", "Before", "DefaultDependencies")
     assert "minidock.service" in bounds.pop("Before").split(), "so that a shutdown stops it afterwards"
-    assert bounds == {"TasksMax": "infinity", "TimeoutStopUSec": "infinity", "DefaultDependencies": "no"}
+    assert bounds == {"TasksMax": "infinity", "TimeoutStopUSec": "20s", "DefaultDependencies": "no"}
     tasks = Path("/sys/fs/cgroup" if V2 else "/sys/fs/cgroup/pids") / at.strip("/")
     assert (tasks / "pids.max").read_text() == "max\n"
     assert (tasks / "container/pids.max").read_text() == "20\n"
@@ -114,6 +114,22 @@ def test_a_container_in_a_slice(engine: minidock.Engine, busybox: str, roots: Ro
     container.remove(force=True)
     wait_for(lambda: shown(unit, "LoadState")["LoadState"] == "not-found", 20, "the end of the scope")
     wait_for(lambda: not list(Path("/sys/fs/cgroup").glob(f"**/{unit}")), 20, "the end of its cgroups")
+
+
+def test_weights_count_beside_other_scopes(engine: minidock.Engine, busybox: str, slice_name: str) -> None:
+    """A group's weight counts beside its siblings: the container's own group is alone in its scope."""
+    container = run(engine, busybox, cgroup_parent=slice_name, cpu_shares=2048, stop_timeout=-1)
+    base = Path("/sys/fs/cgroup") if V2 else Path("/sys/fs/cgroup/cpu")
+    scope = base / group_of(pid(container)).strip("/").removesuffix("/container")
+    file = "cpu.weight" if V2 else "cpu.shares"
+    first = int((scope / file).read_text())
+    assert first == int((scope / "container" / file).read_text()) > (100 if V2 else 1024)
+    # What has no time of its own to end in gets systemd's: it is not to hold up a shutdown for ever.
+    assert shown(scope.name, "TimeoutStopUSec")["TimeoutStopUSec"] not in ("infinity", "20s")
+    container.update(cpu_shares=128)
+    systemctl("daemon-reload")
+    assert int((scope / file).read_text()) == int((scope / "container" / file).read_text()) < (100 if V2 else 1024)
+    container.remove(force=True)
 
 
 def test_it_is_started_again_in_its_scope(engine: minidock.Engine, busybox: str, roots: Roots, slice_name: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import minidock
-from minidock.errors import InvalidArgument
+from minidock.errors import InvalidArgument, Unsupported
 
 
 def out(engine: minidock.Engine, image: str, script: str, **options: Any) -> str:
@@ -178,3 +178,22 @@ def test_other_users_cannot_enter_the_roots(engine: minidock.Engine, busybox: st
     container = engine.containers.create(busybox, ["true"])
     for path in (engine.data_root, engine.run_root, f"{engine.data_root}/containers/{container.id}"):
         assert os.stat(path).st_mode & 0o077 == 0
+
+
+def test_writable_cgroups(engine: minidock.Engine, busybox: str) -> None:
+    """As in Docker: without being privileged, or not although it is; never those of the host."""
+    group = "$(ls -d /sys/fs/cgroup/pids /sys/fs/cgroup 2>/dev/null | head -n 1)"
+    make = f"mkdir {group}/mine 2>/dev/null && echo made || echo no"
+    allowed, refused = ["writable-cgroups=true"], ["writable-cgroups=false"]
+    own = {"cgroupns": "private"}
+    assert out(engine, busybox, make, **own) == "no\n"
+    assert out(engine, busybox, make, privileged=True, **own) == "made\n"
+    assert out(engine, busybox, make, privileged=True, security_opt=refused, **own) == "no\n"
+    if os.path.exists("/sys/fs/cgroup/cgroup.controllers"):
+        assert out(engine, busybox, make, security_opt=allowed) == "made\n"
+        with pytest.raises(InvalidArgument, match="a cgroup namespace of its own"):
+            engine.containers.create(busybox, security_opt=allowed, cgroupns="host")
+    else:
+        with pytest.raises(Unsupported, match="cgroup version 1"):
+            engine.containers.create(busybox, security_opt=allowed, **own)
+    assert engine.containers.list(all=True) == []

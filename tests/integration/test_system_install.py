@@ -235,7 +235,7 @@ def test_what_systemd_is_told(
         ("LoadState=not-found\nActiveState=active\n", ["stop minidock.service"]),
         ("LoadState=not-found\nActiveState=failed\n", ["reset-failed minidock.service"]),
         ("LoadState=not-found\nActiveState=inactive\n", []),
-        ("LoadState=loaded\nActiveState=active\n", []),  # by a file elsewhere: its ExecStop= would stop containers
+        ("LoadState=loaded\nActiveState=active\n", []),  # by a file elsewhere: its ExecStopPost= would stop containers
     ):
         state.write_text(found)
         told("install")

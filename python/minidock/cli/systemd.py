@@ -30,7 +30,8 @@ Type=oneshot
 RemainAfterExit=yes
 # With the minus: a unit that failed would be stopped, and with it the containers that could be started.
 ExecStart=-{command} system restore
-ExecStop=-{command} system stop
+# Not ExecStop=, which is for a unit that has started: a shutdown may come while some are being started.
+ExecStopPost=-{command} system stop
 TimeoutStartSec=infinity
 # It ends by itself: a little after the longest of the containers' stop timeouts.
 TimeoutStopSec=infinity

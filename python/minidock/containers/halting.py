@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from minidock.containers import liveness
 from minidock.containers.container import Container
-from minidock.errors import ContainerNotFound
+from minidock.containers.scopes import STOP_SECONDS
+from minidock.errors import ContainerNotFound, MinidockError
 
 if TYPE_CHECKING:
     from minidock.containers.lifecycle import Lifecycle
@@ -20,7 +21,6 @@ _SHUTDOWN_SECONDS = 15
 """Docker's ``shutdown-timeout``."""
 _MORE_SECONDS = 5
 """What a container is given beyond its own stop timeout, after which its supervisor has killed it."""
-_STOP_SECONDS = 10
 _LONGEST_SECONDS = 86_400
 """For one poll(2), whose milliseconds are an int: a stop timeout may be longer than 24 days."""
 
@@ -39,13 +39,13 @@ def halt(lifecycle: Lifecycle) -> Halted:
     for row in lifecycle.store.containers.all():
         try:
             record, state = lifecycle.settle(row)
-        except ContainerNotFound:
-            continue
+        except MinidockError:
+            continue  # one with --rm; or what is wrong with one is not to keep the others from being stopped
         file = liveness.pid_file(lifecycle.paths.run_container(record.id)) if state.running else None
         if file is None:
             continue
         timeout = record.config.stop_timeout
-        patience = max(patience, (timeout if isinstance(timeout, int) else _STOP_SECONDS) + _MORE_SECONDS)
+        patience = max(patience, (timeout if isinstance(timeout, int) else STOP_SECONDS) + _MORE_SECONDS)
         with contextlib.suppress(ProcessLookupError):
             pidfd = os.pidfd_open(file.supervisor)
             waited[pidfd] = record.id

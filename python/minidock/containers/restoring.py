@@ -53,8 +53,8 @@ def restore(lifecycle: Lifecycle) -> Restored:
     for row in reversed(lifecycle.store.containers.all()):
         try:
             record, state = lifecycle.settle(row)
-        except ContainerNotFound:
-            continue  # one with --rm
+        except MinidockError:
+            continue  # one with --rm; or what is wrong with one is not to keep the others from being started
         if is_wanted(record, state):
             waiting[record.id] = record
     done = Restored([], [])

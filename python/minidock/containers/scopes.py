@@ -18,9 +18,12 @@ if TYPE_CHECKING:
 
     from minidock import _native
     from minidock.containers.record import Record
+    from minidock.spec.oci_runtime import Resources
 
 SYSTEM = "system.slice"
 """Where containers are whose cgroup parent nobody has named, with the driver ``systemd``."""
+STOP_SECONDS = 10
+"""What a container has to stop by itself, unless it says otherwise."""
 _DRIVER = "native.cgroupdriver"
 DRIVERS = ("cgroupfs", "systemd")
 
@@ -92,4 +95,28 @@ def scope(record: Record, helper: _native.HelperFile) -> AbstractContextManager[
 
     name = unit(record.id)
     description = f"minidock container {record.name}"
-    return _native.Scope.make(helper, name, parent, f"{slice_path(parent)}/{name}", description)
+    timeout = record.config.stop_timeout
+    seconds = timeout if isinstance(timeout, int) else STOP_SECONDS
+    return _native.Scope.make(
+        helper,
+        name,
+        parent,
+        f"{slice_path(parent)}/{name}",
+        description,
+        stop_seconds=seconds if seconds >= 0 else None,
+        # In the scope there is nobody else whom the container's own weights would count beside.
+        cpu_shares=record.host_config.cpu_shares,
+        blkio_weight=record.host_config.blkio_weight,
+    )
+
+
+def update(record: Record, limits: Resources) -> None:
+    """Give a running container's scope, if it is in one, the weights of ``limits``. Raises Unsupported."""
+    cpu_shares = limits.cpu.shares if limits.cpu is not None else None
+    weight = limits.block_io.weight if limits.block_io is not None else None
+    if (cpu_shares or weight) and is_slice(record.host_config.cgroup_parent):
+        from minidock import _native
+        from minidock.containers.base import translated
+
+        with translated():
+            _native.Scope.weigh(unit(record.id), cpu_shares or 0, weight or 0)

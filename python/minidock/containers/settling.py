@@ -248,7 +248,10 @@ class Settling(Base):
             # One of several who look at the same time does this.
             current = current and self.exit_record(record.id) is None
             if current:
-                file = self._kill_rest(record)
+                file = liveness.pid_file(self.paths.run_container(record.id))
+                # What cannot be killed (it waits for a disk) is left for `_sweep_run`: nobody else is to wait for it.
+                with contextlib.suppress(MinidockError):
+                    self._kill_rest(record, _SWEEP_SECONDS)
                 ended = liveness.ExitRecord(
                     exit_code=KILLED,
                     signal=9,
@@ -267,20 +270,20 @@ class Settling(Base):
         finally:
             self._sweep_run(record.id)
 
-    def _kill_rest(self, record: Record) -> liveness.PidFile | None:
-        """Kill what a dead supervisor left, and remove the cgroup; returns its pid file."""
+    def _kill_rest(self, record: Record, patience: float = 10.0) -> None:
+        """Kill what a dead supervisor left, and remove the cgroup."""
         from minidock.containers.runtime_spec import cgroups_path
 
-        file = liveness.pid_file(self.paths.run_container(record.id))
         path = cgroups_path(record)
-        with translated():
-            _native.cgroup_kill(path)
-            _native.cgroup_remove(path)
-        if record.endpoints:
-            from minidock.containers import attaching
+        try:
+            with translated():
+                _native.cgroup_kill(path, timeout=patience)
+                _native.cgroup_remove(path, timeout=min(patience, 1.0))
+        finally:
+            if record.endpoints:
+                from minidock.containers import attaching
 
-            attaching.forget_live(self, record)
-        return file
+                attaching.forget_live(self, record)
 
     def _leave_exit_record(self, container_id: str, ended: liveness.ExitRecord) -> None:
         """Write down in the run directory, which is in memory, how a container ended; not where there is none."""

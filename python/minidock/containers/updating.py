@@ -12,7 +12,7 @@ import msgspec
 
 from minidock import _native
 from minidock._errors import translate
-from minidock.containers import control, states
+from minidock.containers import control, scopes, states
 from minidock.containers import record as records
 from minidock.containers.bundle import write
 from minidock.containers.draft import Draft, apply
@@ -243,6 +243,7 @@ class _Update:
         if limits is None:
             return []
         self._configure(merged)
+        scopes.update(record, limits)
         warnings = _apply(record, limits)
         if warnings is None:
             # Between two runs. Once the supervisor has answered, no start is under way that began before these lines.
@@ -297,6 +298,7 @@ class _Update:
         with contextlib.suppress(OSError, MinidockError):
             self._configure(record.host_config)
             _apply(record, limits)
+            scopes.update(record, limits)
 
 
 def _apply(record: Record, limits: Resources) -> list[str] | None:

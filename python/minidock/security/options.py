@@ -32,7 +32,8 @@ class SecurityOptions(msgspec.Struct, frozen=True, kw_only=True):
     """SELinux: any of user, role, type, level, filetype."""
     systempaths_unconfined: bool = False
     """No masked and no read-only paths."""
-    writable_cgroups: bool = False
+    writable_cgroups: bool | None = None
+    """Whether /sys/fs/cgroup can be written to; ``None`` if not said: in privileged containers."""
 
 
 def load_files(options: Iterable[str]) -> list[str]:
@@ -60,7 +61,8 @@ def parse(options: Iterable[str]) -> SecurityOptions:
     seccomp: str | None = None
     apparmor: str | None = None
     no_new_privileges: bool | None = None
-    label_disable = systempaths = writable_cgroups = False
+    label_disable = systempaths = False
+    writable_cgroups: bool | None = None
     labels: dict[str, str] = {}
     for option in options:
         key, value = _split(option)

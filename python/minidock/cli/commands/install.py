@@ -136,7 +136,7 @@ def _systemctl(*words: str, seconds: float | None = _SYSTEMCTL_SECONDS) -> str:
 def _forget(name: str) -> None:
     """Let systemd forget a unit whose file has gone: one that is active or failed would stay as it is.
 
-    Without its file, minidock.service has no ExecStop=: its end stops no container.
+    Without its file, minidock.service has no ExecStopPost=: its end stops no container.
     """
     lines = _systemctl("show", "--property=LoadState,ActiveState", name).splitlines()
     if "LoadState=not-found" not in lines:

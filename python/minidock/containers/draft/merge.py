@@ -150,6 +150,7 @@ def check(config: ContainerConfig, host_config: HostConfig, host: Host, warnings
     check_cpu(host_config, host)
     check_restart(host_config)
     _check_namespaces(config, host_config)
+    _check_cgroups(host_config, host)
     _check_sysctls(host_config)
     _check_environment(config)
 
@@ -206,6 +207,22 @@ def _check_namespaces(config: ContainerConfig, host_config: HostConfig) -> None:
     for mode in (host_config.pid_mode, host_config.ipc_mode, host_config.network_mode):
         if mode.startswith("container:"):
             raise Unsupported(f"{mode}: cannot join a container's namespace from a user namespace; use userns host")
+
+
+def _check_cgroups(host_config: HostConfig, host: Host) -> None:
+    """Writable groups of version 1, or outside a namespace, are the host's (CVE-2022-0492)."""
+    if host_config.privileged or not host_config.security_opt:
+        return
+    from minidock.security.options import parse
+
+    if not parse(host_config.security_opt).writable_cgroups:
+        return
+    if not host.unified_cgroups:
+        raise Unsupported(
+            "security option writable-cgroups: this host has cgroup version 1, whose groups are the host's"
+        )
+    if host_config.cgroupns_mode != "private":
+        raise InvalidArgument("security option writable-cgroups: the container needs a cgroup namespace of its own")
 
 
 def _check_sysctls(host_config: HostConfig) -> None:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from minidock.containers.record import Record
+    from minidock.spec.docker import HostConfig
 
 _PROC = Mount("/proc", "proc", "proc", ["nosuid", "noexec", "nodev"])
 _DEV = Mount("/dev", "tmpfs", "tmpfs", ["nosuid", "strictatime", "mode=755", "size=65536k"])
@@ -37,7 +38,7 @@ def mounts(
     host_config = record.host_config
     made = [_PROC, _DEV, _PTS]
     made.append(_SYS_WRITABLE if host_config.privileged else _SYS)
-    made.append(_CGROUP_WRITABLE if host_config.privileged else _CGROUP)
+    made.append(_CGROUP_WRITABLE if _is_cgroup_writable(host_config) else _CGROUP)
     made += _ipc_mounts(host_config.ipc_mode, host_config.shm_size, ipc_donor, has_mqueue=has_mqueue)
     options = ["rbind", "rprivate", "ro"] if host_config.readonly_rootfs else ["rbind", "rprivate"]
     shown: tuple[tuple[str, str], ...] = NETWORK_FILES
@@ -47,6 +48,16 @@ def mounts(
         shown = tuple(one for one in NETWORK_FILES if one[1] != "hostname")
     files = [Mount(target, "bind", f"{bundle}/{name}", options) for target, name in shown]
     return _with(made, files, more) if more else made + files
+
+
+def _is_cgroup_writable(host_config: HostConfig) -> bool:
+    if host_config.security_opt:
+        from minidock.security.options import parse
+
+        asked = parse(host_config.security_opt).writable_cgroups
+        if asked is not None:
+            return asked
+    return host_config.privileged
 
 
 def _with(made: list[Mount], files: list[Mount], more: Sequence[Mount]) -> list[Mount]:

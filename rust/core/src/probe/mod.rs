@@ -184,7 +184,7 @@ const GROUPS: &[Group] = &[
 ];
 
 /// A group hangs if it takes longer.
-const LIMIT: Duration = Duration::from_secs(10);
+const LIMIT: Duration = Duration::from_secs(30);
 
 /// Runs all checks, each group in a scratch process of this executable (`probe --group NAME`).
 #[must_use]

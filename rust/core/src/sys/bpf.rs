@@ -54,6 +54,8 @@ struct Query {
     attach_flags: u32,
     prog_ids: u64,
     prog_cnt: u32,
+    /// Before Linux 6.0 the kernel wants zeros behind the last field.
+    padding: u32,
 }
 
 /// The part for `BPF_PROG_GET_FD_BY_ID`.
@@ -65,8 +67,12 @@ struct ById {
 }
 
 // As the kernel has them on every machine.
-const _: () =
-    assert!(size_of::<Load>() == 64 && size_of::<Attach>() == 20 && size_of::<ById>() == 12);
+const _: () = assert!(
+    size_of::<Load>() == 64
+        && size_of::<Attach>() == 20
+        && size_of::<Query>() == 32
+        && size_of::<ById>() == 12
+);
 
 fn bpf<T>(command: c_int, attributes: &mut T) -> Result<c_long> {
     // SAFETY: `attributes` is a live #[repr(C)] prefix of `union bpf_attr` of the given size, without padding that the
@@ -154,6 +160,7 @@ pub fn device_programs(group: BorrowedFd<'_>) -> Result<Vec<OwnedFd>> {
         attach_flags: 0,
         prog_ids: ids.as_mut_ptr() as u64,
         prog_cnt: 64,
+        padding: 0,
     };
     bpf(PROG_QUERY, &mut attributes)?;
     let count = usize::try_from(attributes.prog_cnt)

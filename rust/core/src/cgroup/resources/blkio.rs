@@ -63,7 +63,8 @@ pub(super) fn plan(p: &mut Planner<'_>, block_io: &LinuxBlockIo) {
 }
 
 /// `io.weight` of version 2 (1 to 10000) for `blkio.weight` of version 1 (10 to 1000).
-fn to_io_weight(weight: u16) -> u64 {
+#[must_use]
+pub fn to_io_weight(weight: u16) -> u64 {
     1 + (u64::from(weight.clamp(10, 1000)) - 10) * 9999 / 990
 }
 

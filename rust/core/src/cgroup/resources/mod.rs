@@ -10,6 +10,7 @@ mod other;
 #[cfg(test)]
 mod tests;
 
+pub use blkio::to_io_weight;
 pub use cpu::shares_to_weight;
 
 use std::borrow::Cow;
