@@ -416,6 +416,25 @@ def test_several_servers(server: Served, client: docker.DockerClient) -> None:
         assert other_server.stop() == 0
 
 
+def test_build_on_a_private_image(client: docker.DockerClient, auth_registry: Registry) -> None:
+    """docker-py sends what it knows of all registries with a build; nothing of it stays here."""
+    push_image(auth_registry, "team/base", "1", [tar_of(("a", b"1"))])
+    dockerfile = f"FROM {auth_registry.host}/team/base:1\nLABEL a=b\n".encode()
+    with pytest.raises(docker.errors.BuildError, match="pull access denied"):
+        client.images.build(fileobj=io.BytesIO(dockerfile), network_mode="none")
+    client.login(registry=auth_registry.host, username=auth_registry.username, password=auth_registry.password)
+    image, _ = client.images.build(fileobj=io.BytesIO(dockerfile), network_mode="none")
+    assert image.labels == {"a": "b"}
+    client.images.remove(image.id, force=True)
+    client.images.remove(f"{auth_registry.host}/team/base:1")
+    answer = client.api._post(
+        client.api._url("/build"),
+        headers={"X-Registry-Config": "nonsense"},
+        data=tar_with("Dockerfile", dockerfile),
+    )
+    assert b"errorDetail" in answer.content
+
+
 def test_login(client: docker.DockerClient, auth_registry: Registry) -> None:
     """Credentials are checked, and used by who sends them; the server keeps none."""
     push_image(auth_registry, "team/app", "1", [tar_of(("a", b"1"))])

@@ -283,14 +283,22 @@ def check_opened(engine: Engine, made: options.Options, loaded: contexts.BuildCo
 class BuildStream:
     """A build in another thread: an iterator over its events; leaving the ``with`` block early ends it."""
 
-    def __init__(self, engine: Engine, context: Context | None, given: BuildOptions, stop: Stop | None = None) -> None:
-        """``stop`` ends the opening of the context, too."""
+    def __init__(
+        self,
+        engine: Engine,
+        context: Context | None,
+        given: BuildOptions,
+        stop: Stop | None = None,
+        asker: options.Asker | None = None,
+    ) -> None:
+        """``stop`` ends the opening of the context, too; ``asker`` is asked for credentials."""
         self._stop = Stop() if stop is None else stop
         self._events = Backlog()
         self._engine = engine
         self._row: ImageRow | None = None
         self._error: BaseException | None = None
         made, self._loaded = opened(engine, context, given, self._stop)
+        made.asker = asker
         self._build = Build(engine, self._loaded, made, self._events.put, stop=self._stop)
         self._thread = threading.Thread(target=self._run, name="minidock-build", daemon=True)
         try:

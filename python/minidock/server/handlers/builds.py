@@ -20,7 +20,7 @@ from minidock.build.stopping import Stop
 from minidock.errors import Cancelled
 from minidock.server.buildkit import is_available
 from minidock.server.failures import HttpError, message_of
-from minidock.server.handlers.image_transfers import Told
+from minidock.server.handlers.image_transfers import Told, auths_of
 from minidock.server.handlers.images import platform_of
 from minidock.spec import decoding
 from minidock.spec.docker import Ulimit
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from minidock.build.building import BuildOptions
+    from minidock.images.platforms import Platform
     from minidock.server.http import Request
+    from minidock.store.workspace import Workspace
 
 _CHUNK = 1 << 20
 _lock = threading.Lock()
@@ -61,12 +63,14 @@ def build(request: Request) -> None:
         if not isinstance(context, str):
             options["fileobj"], options["custom_context"] = context, True
 
+        path = context if isinstance(context, str) else None
+
         def work() -> None:
             stop = Stop()
             with (
                 request.server.watch.calling(request.client, stop.set),
                 _cancellable(build_id, stop.set),
-                BuildStream(request.engine, context if isinstance(context, str) else None, options, stop) as stream,
+                BuildStream(request.engine, path, options, stop, _Logins(auths_of(request))) as stream,
             ):
                 for event in stream:
                     if not quiet:
@@ -83,7 +87,23 @@ def build(request: Request) -> None:
             for name in options["tags"]:
                 told.line({"stream": f"Successfully tagged {_familiar(name)}\n"})
 
-        told.run(work, _traced_detail if traced else _detail)
+        # As by Docker, which tells of each step before it begins: what fails in one is said on the stream.
+        told.run(work, _traced_detail if traced else _detail, early=BuildFailed)
+
+
+class _Logins:
+    """The client of the classic route, who has sent its credentials, and is asked for nothing else."""
+
+    def __init__(self, login: Callable[[str], Mapping[str, str] | None]) -> None:
+        self.login = login
+
+    def secret(self, name: str) -> None: ...
+    def agent(self, name: str) -> None: ...
+    def files(self, value: str) -> None: ...
+    def image(self, value: str, work: Workspace) -> None: ...
+
+    def layout(self, text: str, platform: Platform, work: Workspace) -> str:
+        return text
 
 
 def cancel(request: Request) -> None:

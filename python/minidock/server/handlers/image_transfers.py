@@ -18,6 +18,7 @@ from minidock.server.decoding import decode
 from minidock.server.failures import HttpError, Vanished, message_of
 from minidock.server.handlers.images import platform_of
 from minidock.server.http import JSON
+from minidock.spec import decoding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,14 +41,41 @@ class _Credentials(msgspec.Struct):
 
 def auth_of(request: Request) -> dict[str, str] | None:
     """The credentials of ``X-Registry-Auth``; None for none, and for a header that is none, as in Docker."""
-    text = request.headers.get("x-registry-auth", "")
     try:
-        given = decode(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)), _Credentials)
-        if given.auth and not given.username:
-            user, _, password = base64.b64decode(given.auth).decode().partition(":")
-            given = _Credentials(user, password, identitytoken=given.identitytoken, registrytoken=given.registrytoken)
+        return _plain(decode(_header(request, "x-registry-auth"), _Credentials))
     except (ValueError, HttpError):
         return None
+
+
+def auths_of(request: Request) -> Callable[[str], dict[str, str] | None]:
+    """What ``X-Registry-Config`` has for a registry's host; nothing where it is none, as in Docker."""
+    try:
+        given = decoding.decode(_header(request, "x-registry-config") or b"{}", dict[str, _Credentials])
+    except (ValueError, RecursionError, msgspec.DecodeError):
+        given = {}
+    found = {name.partition("://")[2] or name: one for name, one in given.items()}
+    by_host = {name.partition("/")[0]: one for name, one in found.items()}
+
+    def login(host: str) -> dict[str, str] | None:
+        one = by_host.get("index.docker.io" if host == "docker.io" else host) or by_host.get(host)
+        try:
+            return None if one is None else _plain(one)
+        except ValueError:
+            return None
+
+    return login
+
+
+def _header(request: Request, name: str) -> bytes:
+    """What a header has in base64. Raises ValueError."""
+    text = request.headers.get(name, "")
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def _plain(given: _Credentials) -> dict[str, str] | None:
+    if given.auth and not given.username:
+        user, _, password = base64.b64decode(given.auth).decode().partition(":")
+        given = _Credentials(user, password, identitytoken=given.identitytoken, registrytoken=given.registrytoken)
     found: dict[str, str] = msgspec.to_builtins(given)
     return {name: value for name, value in found.items() if value and name != "auth"} or None
 
@@ -88,18 +116,18 @@ class Told:
         work: Callable[[], None],
         detail: Callable[[Exception], dict[str, Any]] = failure,
         *,
-        always: bool = False,
+        early: type[Exception] | None = None,
     ) -> None:
         """Do the work, and end the answer.
 
-        A failure after the first line is a line, too: what ``detail`` makes; with ``always`` any failure is.
+        A failure after the first line is a line, too: what ``detail`` makes; one that is an ``early`` always is.
         """
         try:
             work()
         except Vanished:
             raise
         except Exception as error:
-            if self._stream is None and not always:
+            if self._stream is None and (early is None or not isinstance(error, early)):
                 raise
             self.line(detail(error))
         if self._stream is None:
@@ -244,7 +272,7 @@ def load(request: Request) -> None:
         )
 
     # The client is still sending, or waits: no watch, as it may close its own half.
-    told.run(work, always=True)
+    told.run(work, early=Exception)
 
 
 def save_one(request: Request) -> None:
