@@ -10,7 +10,7 @@ from pathlib import Path
 import docker
 import pytest
 
-from minidock import Engine
+from minidock import Engine, _native
 from minidock.config import Config
 from minidock.images.references import parse
 from minidock.registry.client import Client
@@ -64,9 +64,11 @@ def blob_file(tmp_path: Path) -> Callable[[bytes], int]:
 
 @pytest.fixture
 def source(roots: Roots) -> Path:
-    """A directory of the host with a file."""
+    """A directory of the host with a file, which containers may use where SELinux is enforced, too."""
     path = roots.data.parent / "source"
     path.mkdir()
+    if _native.selinux_enabled():
+        os.setxattr(path, "security.selinux", b"system_u:object_r:container_file_t:s0\0")  # the file's as well
     (path / "file").write_text("host\n")
     return path
 

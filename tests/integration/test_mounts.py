@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -411,6 +412,6 @@ def test_a_plain_run_loads_nothing_of_it(roots: Roots, busybox: str) -> None:
         " ('.mounts.' in name or name.endswith(('.user_mounts', '.mount_option', 'parse.mounts', '.tmpfs'))"
         " or name.startswith('minidock.volumes'))])"
     )
-    done = subprocess.run(["python", "-c", script], env=roots.env, capture_output=True, check=True, text=True)
+    done = subprocess.run([sys.executable, "-c", script], env=roots.env, capture_output=True, check=True, text=True)
     assert done.stdout == "[]\n"
     assert minidock.Mount is Mount

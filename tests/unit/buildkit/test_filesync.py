@@ -95,6 +95,42 @@ def test_only_what_has_changed_is_asked_for(target: Path) -> None:
         assert receive(whole) == [0]
 
 
+def test_what_the_same_build_has_already_is_not_touched(target: Path) -> None:
+    """Whatever their times are: another stage may be reading them."""
+
+    def tell(path: str, mode: int = 0o644, **fields: object) -> wire.Packet:
+        packet = told(path, mode, **fields)
+        packet.stat.mod_time = 10**18
+        return packet
+
+    first = [
+        tell("d", DIRECTORY | 0o755),
+        tell("d/f", size=1),
+        tell("d/hard", link="d/f", size=1),
+        tell("d/link", SYMLINK | 0o777, link="f"),
+        tell("d/pipe", PIPE | 0o600),
+        tell("g", size=1),
+        tell("h", link="g", size=1),
+    ]
+    known: dict[str, wire.Stat] = {}
+    with Receiver(str(target), known) as receiver:
+        everything(receiver, *first, *(packet for n in (1, 5) for packet in (data(n, b"x"), data(n))), END)
+    assert set(known) == {"d/f", "d/hard", "d/link", "d/pipe", "g", "h"}
+    before = {path: path.lstat().st_ctime_ns for path in target.rglob("*")}
+    # One more; and what a link shares has changed, so that the link is another one.
+    changed = tell("g", size=2)
+    with Receiver(str(target), known) as receiver:
+        answers = everything(receiver, *first[:5], changed, tell("h", link="g", size=2), tell("new", size=1), END)
+        assert [one.id for one in answers if one.type == Type.REQUEST] == [5, 7]
+        everything(receiver, *(packet for n in (5, 7) for packet in (data(n, b"yy"), data(n))))
+    for path, was in before.items():
+        if path.name not in ("g", "h"):
+            assert path.lstat().st_ctime_ns == was
+    assert (target / "h").read_bytes() == b"yy"
+    assert (target / "h").samefile(target / "g")
+    assert known["g"] == changed.stat
+
+
 @pytest.mark.parametrize(
     "path",
     [

@@ -106,9 +106,15 @@ class Client:
         rules = self.rules(name)
         return Received(self, name, b"", "", rules)
 
-    def receive(self, wanted: Wanted, target: str, progress: Callable[[int], None] | None = None) -> None:
+    def receive(
+        self,
+        wanted: Wanted,
+        target: str,
+        progress: Callable[[int], None] | None = None,
+        known: dict[str, wire.Stat] | None = None,
+    ) -> None:
         """Fetch files of a directory of the client's; see :func:`filesync.receive`."""
-        filesync.receive(self._local(wanted.name), wanted, target, progress)
+        filesync.receive(self._local(wanted.name), wanted, target, progress, known)
 
     def rules(self, name: str) -> tuple[bytes, Ignore] | None:
         """The ignore file of a directory of the client."""
@@ -228,6 +234,8 @@ class Received(BuildContext):
         identity = [session.shared_key, *self._exclude, "", *sorted(set(self.expected))]
         path = caches.of_client(store, title, identity, self._client.stop, self._held)
 
+        known: dict[str, wire.Stat] = {}
+
         def fetch(paths: Sequence[str]) -> None:
             told, seen = time.monotonic(), 0
 
@@ -238,7 +246,7 @@ class Received(BuildContext):
                     told = time.monotonic()
                     self._progress(size, False)
 
-            self._client.receive(Wanted(self._name, paths, self._exclude), path, progress)
+            self._client.receive(Wanted(self._name, paths, self._exclude), path, progress, known)
             if self._progress is not None:
                 self._progress(seen, True)
 

@@ -65,12 +65,20 @@ class Wanted(NamedTuple):
     exclude: Sequence[str] = ()
 
 
-def receive(session: Session, wanted: Wanted, target: str, progress: Callable[[int], None] | None = None) -> None:
+def receive(
+    session: Session,
+    wanted: Wanted,
+    target: str,
+    progress: Callable[[int], None] | None = None,
+    known: dict[str, wire.Stat] | None = None,
+) -> None:
     """Have in ``target``, a directory of ours alone, what the client has, and nothing else.
 
-    Files that are there already, with the same size, mode and time (down to less than seconds), stay. ``progress`` gets
-    the bytes that have come. Raises Corrupt for a client that does not keep to the protocol or would write elsewhere,
-    InvalidArgument with the client's words, LimitExceeded, NoSpace, SessionError.
+    Files that are there already, with the same size, mode and time (down to less than seconds), stay. ``known`` is what
+    the same build has had there before, and is changed to what it has now: of that nothing is touched that is still so,
+    as others may be reading it. ``progress`` gets the bytes that have come. Raises Corrupt for a client that does not
+    keep to the protocol or would write elsewhere, InvalidArgument with the client's words, LimitExceeded, NoSpace,
+    SessionError.
     """
     metadata = headers("dir-name", [wanted.name])
     if wanted.follow:
@@ -80,7 +88,7 @@ def receive(session: Session, wanted: Wanted, target: str, progress: Callable[[i
     call = session.stream("moby.filesync.v1.FileSync", "DiffCopy", metadata)
     size = 0
     try:
-        with translated(), Receiver(target) as receiver:
+        with translated(), Receiver(target, known) as receiver:
             while messages := call.take():
                 answers: list[wire.Packet] = []
                 for message in messages:
@@ -102,8 +110,12 @@ class Receiver:
     """Writes what packets say below a directory. Paths are only taken when their directory has been made by an earlier
     packet, as a directory: so no link leads out of it."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, known: dict[str, wire.Stat] | None = None) -> None:
         self._target = target
+        self._known = {} if known is None else known
+        self._told: dict[str, wire.Stat] = {}
+        self._kept: set[str] = set()
+        """What is as it was."""
         self._directories: dict[str, wire.Stat] = {"": wire.Stat(mode=_DIRECTORY | 0o755)}
         self._seen: set[str] = set()
         self._files: set[str] = set()
@@ -153,9 +165,13 @@ class Receiver:
             return []
         for path, found in reversed(self._directories.items()):
             place = self._place(path)
-            os.chmod(place, permissions(found.mode))
-            if path:
+            there = os.lstat(place)
+            if stat.S_IMODE(there.st_mode) != permissions(found.mode):
+                os.chmod(place, permissions(found.mode))
+            if path and there.st_mtime_ns != found.mod_time:
                 os.utime(place, ns=(found.mod_time, found.mod_time))
+        self._known.clear()
+        self._known.update(self._told)
         return [wire.Packet(type=_Type.FINISHED)]
 
     def _place(self, path: str) -> str:
@@ -182,6 +198,16 @@ class Receiver:
             return []
         if kind & _DIRECTORY or kind & _IRREGULAR:
             raise Corrupt(f"{path[:200]!r}: a file of no kind that there is")
+        self._told[path] = found
+        if (
+            there is not None
+            and self._known.get(path) == found
+            and (kind or not found.link or found.link in self._kept)
+        ):
+            self._kept.add(path)
+            if kind == 0:
+                self._files.add(path)
+            return []
         if kind == 0 and not found.link:
             return self._regular(number, place, found, there)
         self._remove(place, there)
