@@ -80,7 +80,7 @@ impl Scope {
     #[staticmethod]
     fn weigh(py: Python<'_>, unit: &str, cpu_shares: u64, blkio_weight: u16) -> PyResult<()> {
         let properties = weights(cpu_shares, blkio_weight);
-        Ok(detached(py, |_| {
+        detached(py, |_| {
             connect()?
                 .call_method(
                     Some(SYSTEMD),
@@ -91,7 +91,7 @@ impl Scope {
                 )
                 .map_err(|e| refused("change scope", unit, &e))?;
             Ok(())
-        })?)
+        })
     }
 
     /// Lets go of it: it ends with its last process.

@@ -3,17 +3,23 @@
 //! overlayfs refuses (`ELOOP`) a writable layer that lies below its read-only layer on the same filesystem, which a data
 //! root does as a rule. Such changes, and those of small mounts, go to one tmpfs that nobody else can reach: it is charged
 //! to the container's memory and gone with the container.
+//!
+//! Before Linux 6.15 overlayfs takes layers from mounts of the caller's own namespace alone, and that tmpfs is in none: it is mounted in
+//! a namespace for this moment, which goes when the overlays are made. They keep it.
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
+use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{
     CWD, FileType, Gid, Mode, OFlags, Uid, fchmod, fchown, fstat, mkdirat, openat, stat,
 };
 use rustix::io::Errno;
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags,
+    fsconfig_create, fsconfig_set_fd, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen,
+    mount_change, move_mount,
 };
+use rustix::process::fchdir;
 
 use super::overlay::{forget_volatile, refuses_options};
 use super::{Host, masks, unescape};
@@ -79,6 +85,7 @@ pub fn mount(
         upper: host.upper.as_ref(),
         label,
         scratch: None,
+        apart: None,
         count: 0,
     };
     let root = stack(&top, &mut writable)?;
@@ -171,6 +178,8 @@ struct Writable<'a> {
     upper: Option<&'a (PathBuf, PathBuf)>,
     /// The tmpfs for all others, made when first needed.
     scratch: Option<OwnedFd>,
+    /// Where that is mounted.
+    apart: Option<Apart>,
     count: usize,
 }
 
@@ -226,10 +235,60 @@ impl Writable<'_> {
     fn scratch(&mut self) -> Result<BorrowedFd<'_>> {
         let fd = match self.scratch.take() {
             Some(fd) => fd,
-            None => pseudo("tmpfs", &["mode=700"], 0).context("mount", || "tmpfs for changes")?,
+            None => {
+                let fd =
+                    pseudo("tmpfs", &["mode=700"], 0).context("mount", || "tmpfs for changes")?;
+                self.apart = Some(Apart::enter()?);
+                // A place that every host has, and of which nothing is needed meanwhile.
+                move_mount(
+                    &fd,
+                    "",
+                    CWD,
+                    "/sys",
+                    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+                )
+                .context("mount", || "tmpfs for changes")?;
+                fd
+            }
         };
         let fd: &OwnedFd = self.scratch.insert(fd);
         Ok(fd.as_fd())
+    }
+}
+
+/// A mount namespace that this thread is in until it is dropped, with all that the one before has.
+struct Apart {
+    before: OwnedFd,
+    directory: OwnedFd,
+}
+
+impl Apart {
+    fn enter() -> Result<Self> {
+        let open = |path: &'static str, flags: OFlags| {
+            openat(CWD, path, flags | OFlags::CLOEXEC, Mode::empty()).context("open", || path)
+        };
+        let apart = Self {
+            before: open("/proc/thread-self/ns/mnt", OFlags::RDONLY)?,
+            directory: open(".", OFlags::PATH | OFlags::DIRECTORY)?,
+        };
+        unshare(CloneFlags::CLONE_NEWNS).context("make mount namespace", String::new)?;
+        // Nothing of it is to reach the host.
+        mount_change(
+            "/",
+            MountPropagationFlags::PRIVATE | MountPropagationFlags::REC,
+        )
+        .context("make mounts private", String::new)?;
+        Ok(apart)
+    }
+}
+
+impl Drop for Apart {
+    fn drop(&mut self) {
+        let back = setns(&self.before, CloneFlags::CLONE_NEWNS);
+        if back.is_err() || fchdir(&self.directory).is_err() {
+            // Whatever came next would happen in the wrong place.
+            std::process::abort();
+        }
     }
 }
 
@@ -244,9 +303,10 @@ fn make_directory(at: BorrowedFd<'_>, name: &str) -> Result<OwnedFd> {
 
 /// An overlay over one mount of the host.
 fn stack(lower: &Path, writable: &mut Writable<'_>) -> Result<OwnedFd> {
+    let (upper, work) = writable.pair(lower)?;
+    // Afterwards: the pair may have led into another namespace.
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let below = openat(CWD, lower, flags, Mode::empty()).context("open mount", || text(lower))?;
-    let (upper, work) = writable.pair(lower)?;
     forget_volatile(Path::new(&format!("/proc/self/fd/{}", work.as_raw_fd())));
     let fail = || format!("over {}", text(lower));
     let context = fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC)
