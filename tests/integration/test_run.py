@@ -218,7 +218,9 @@ def test_the_hosts_files_are_not_changed(engine: minidock.Engine, tmp_path: Path
         remove=True,
     )
     assert result.stdout.startswith(b"here")
-    assert [one for one in result.warnings if "/var/tmp" in one] == [], "the mount that has the data root is no exception"
+    assert [one for one in result.warnings if "/var/tmp" in one] == [], (
+        "the mount that has the data root is no exception"
+    )
     assert marker.read_text() == "here"
     assert Path("/usr/bin").is_dir()
 

@@ -39,7 +39,8 @@ def _swapping(one: Path, two: Path) -> Iterator[None]:
 
     def swap() -> None:
         while not done.wait(0.0003):
-            _exchange(one, two)
+            with contextlib.suppress(FileNotFoundError):  # what is unpacked there has a directory in place of a link
+                _exchange(one, two)
 
     thread = threading.Thread(target=swap)
     thread.start()

@@ -23,7 +23,16 @@ from minidock.containers.parse import signals
 from minidock.containers.runtime_spec import cgroups_path
 from minidock.containers.settling import KILLED
 from minidock.containers.waiting import Gone, send, wait_init, wait_supervisor
-from minidock.errors import Conflict, ContainerNotFound, InvalidArgument, NoSpace, NotFound, SystemFailure, Timeout
+from minidock.errors import (
+    Conflict,
+    ContainerNotFound,
+    InvalidArgument,
+    MinidockError,
+    NoSpace,
+    NotFound,
+    SystemFailure,
+    Timeout,
+)
 from minidock.store.locks import lock
 
 if TYPE_CHECKING:
@@ -227,8 +236,11 @@ def pause(lifecycle: Lifecycle, key: str) -> None:
         try:
             with translated():
                 _native.cgroup_freeze(cgroups_path(record))
-        except BaseException:
+        except BaseException as error:
             _unmark(lifecycle, record)
+            if isinstance(error, MinidockError):
+                # It may have ended meanwhile, and its cgroup with it.
+                states.require("pause", _look(lifecycle, record.id)[1].status, record.id)
             raise
     lifecycle.emit(record, "pause")
 

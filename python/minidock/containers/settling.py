@@ -29,6 +29,8 @@ _Result = TypeVar("_Result")
 KILLED = 128 + 9
 _LAST_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
+_ABANDONED_SECONDS = 2.0
+"""What the processes of a dead supervisor have to end in; others wait for the database meanwhile."""
 _KILL_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
 
@@ -251,7 +253,7 @@ class Settling(Base):
                 file = liveness.pid_file(self.paths.run_container(record.id))
                 # What cannot be killed (it waits for a disk) is left for `_sweep_run`: nobody else is to wait for it.
                 with contextlib.suppress(MinidockError):
-                    self._kill_rest(record, _SWEEP_SECONDS)
+                    self._kill_rest(record, _ABANDONED_SECONDS)
                 ended = liveness.ExitRecord(
                     exit_code=KILLED,
                     signal=9,

@@ -81,7 +81,19 @@ impl Scope {
     fn weigh(py: Python<'_>, unit: &str, cpu_shares: u64, blkio_weight: u16) -> PyResult<()> {
         let properties = weights(cpu_shares, blkio_weight);
         detached(py, |_| {
-            connect()?
+            let connection = connect()?;
+            // Of one that has just ended nothing is to stay.
+            match connection.call_method(Some(SYSTEMD), OBJECT, Some(MANAGER), "GetUnit", &(unit,))
+            {
+                Ok(_) => {}
+                Err(zbus::Error::MethodError(name, _, _))
+                    if name.as_str() == "org.freedesktop.systemd1.NoSuchUnit" =>
+                {
+                    return Ok(());
+                }
+                Err(e) => return Err(refused("look at scope", unit, &e)),
+            }
+            connection
                 .call_method(
                     Some(SYSTEMD),
                     OBJECT,
