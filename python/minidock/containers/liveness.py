@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
@@ -81,6 +82,15 @@ def exit_record(bundle: str) -> ExitRecord | None:
         return decode_exit(text)
     except msgspec.DecodeError:
         return None
+
+
+def leave_exit_record(run_dir: str, ended: ExitRecord) -> None:
+    """Write down in the run directory, which is in memory, how a container ended; not where there is none."""
+    path = f"{run_dir}/exit.json"
+    with contextlib.suppress(OSError):
+        with open(f"{path}.new", "wb") as file:
+            file.write(msgspec.json.encode(ended))
+        os.rename(f"{path}.new", path)
 
 
 def read(path: str) -> bytes | None:

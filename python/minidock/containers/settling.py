@@ -29,8 +29,7 @@ _Result = TypeVar("_Result")
 KILLED = 128 + 9
 _LAST_SECONDS = 2.0
 _SWEEP_SECONDS = 0.5
-_ABANDONED_SECONDS = 2.0
-"""What the processes of a dead supervisor have to end in; others wait for the database meanwhile."""
+_ABANDONED_SECONDS = 2.0  # others wait for the database meanwhile
 _KILL_SECONDS = 10.0
 _LOOK_SECONDS = 0.01
 
@@ -261,7 +260,7 @@ class Settling(Base):
                     finished_at=now(),
                 )
                 # Whatever becomes of this process, the next look finds out no less.
-                self._leave_exit_record(record.id, ended)
+                liveness.leave_exit_record(self.paths.run_container(record.id), ended)
         if not current:
             return self.settle(table.get(record.id))
         if file is not None and file.pid:
@@ -286,16 +285,6 @@ class Settling(Base):
                 from minidock.containers import attaching
 
                 attaching.forget_live(self, record)
-
-    def _leave_exit_record(self, container_id: str, ended: liveness.ExitRecord) -> None:
-        """Write down in the run directory, which is in memory, how a container ended; not where there is none."""
-        import msgspec
-
-        path = f"{self.paths.run_container(container_id)}/exit.json"
-        with contextlib.suppress(OSError):
-            with open(f"{path}.new", "wb") as file:
-                file.write(msgspec.json.encode(ended))
-            os.rename(f"{path}.new", path)
 
     def _sweep_up(self, record: Record) -> None:
         """Kill what is left in a container's cgroup, and remove the cgroup and the run directory."""
