@@ -22,9 +22,9 @@ Lifecycle.start = slow
 SLOW_CLAIM = """
 import time
 from minidock.containers import exec_records
-claim = exec_records.claim
+claim, moments = exec_records.claim, [0.5, 1.5]
 def slow(*args):
-    time.sleep(1)
+    time.sleep(moments.pop(0))
     return claim(*args)
 exec_records.claim = slow
 """
@@ -70,13 +70,13 @@ def test_two_start_an_exec(roots: Roots, busybox: str) -> None:
     with served(roots, prelude=SLOW_CLAIM) as server, contextlib.ExitStack() as stack:
         container = created(server, "sleep", "60")
         assert server("POST", f"/containers/{container}/start").status == 204
-        body = {"Cmd": ["sh", "-c", "sleep 2; echo out; exit 3"], "AttachStdout": True}
+        body = {"Cmd": ["sh", "-c", "sleep 4; echo out; exit 3"], "AttachStdout": True}
         made = server("POST", f"/containers/{container}/exec", body).json["Id"]
         clients = [stack.enter_context(server.socket(20)) for _ in range(2)]
         for client in clients:
             client.sendall(f"POST /exec/{made}/start{HEAD}Content-Length: 2\r\n\r\n{{}}".encode())
         wait_for(lambda: server("GET", f"/exec/{made}/json").json["Running"])
-        time.sleep(0.5)
+        time.sleep(1.5)  # the other has come too late by now
         seen = server("GET", f"/exec/{made}/json").json
         assert (seen["Running"], seen["ExitCode"]) == (True, None)
         answers = []
