@@ -34,6 +34,18 @@ SHARDS = (
     ),
 )
 """The suite's files, each part with an engine of its own: most of its time is sleep."""
+RACES = {
+    f"api_build_test.BuildTest.test_build_{which}"
+    for which in (
+        "in_context_abs_dockerfile",
+        "in_context_dockerfile",
+        "in_context_nested_dockerfile",
+        "out_of_context_dockerfile",
+    )
+}
+"""What reads the log right after a start, without a wait for the command that writes it: only its winning can be asked
+for, and it may try more than once."""
+TRIES = 8
 
 
 def _list(name: str) -> dict[str, str]:
@@ -57,6 +69,12 @@ def _run(engine: str, files: tuple[str, ...]) -> tuple[dict[str, str], str]:
     return {name: state for state, name in pairs}, done.stderr
 
 
+def _node(name: str) -> str:
+    """A test as pytest takes it, under the folder of the suite: ``file.Class.test`` is ``file.py::Class::test``."""
+    file, group, test = name.split(".")
+    return f"{file}.py::{group}::{test}"
+
+
 def test_exceptions_have_reasons_and_are_of_tests_that_pass_with_docker() -> None:
     assert set(EXCEPTIONS) <= set(PASSES)
     assert all(EXCEPTIONS.values())
@@ -70,6 +88,11 @@ def test_what_passes_with_docker_passes() -> None:
     found = {name: state for part, _ in parts for name, state in part.items()}
     assert set(found) >= set(PASSES)
     failed = {name for name in PASSES if found[name] != "passed"}
+    for _ in range(TRIES):
+        if lost := sorted(failed & RACES):
+            again, said = _run("minidock", tuple(map(_node, lost)))
+            failed -= {name for name in lost if again[name] == "passed"}
+            parts.append((again, said))
     assert failed == set(EXCEPTIONS), "\n".join(said for _, said in parts)
 
 
