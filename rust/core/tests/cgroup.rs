@@ -1,5 +1,5 @@
 //! Groups of the real hierarchies of this host; as root. Each test has a parent group of its own and removes it.
-use std::io::Write;
+use std::io::{Read, Write};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -7,6 +7,7 @@ use minidock_core::Kind;
 use minidock_core::cgroup::resources::{Missing, Options};
 use minidock_core::cgroup::{Cgroup, Controller, Hierarchies, Version};
 use oci_spec::runtime::LinuxResources;
+use rustix::fs::{Mode, OFlags, mkdirat, openat};
 use serde_json::json;
 
 const UPDATE: Options = Options {
@@ -180,6 +181,58 @@ fn subgroups_go_too() {
         Kind::NotFound
     );
     group.remove(LIMIT).unwrap();
+}
+
+/// Groups that a hostile container has made: 40 deep, with names that are no text and a way longer than a path may be.
+#[test]
+fn groups_below_that_no_path_reaches_go_too() {
+    let Some((parent, hierarchies)) = Parent::new("deep") else {
+        return;
+    };
+    let mut group = parent.group(&hierarchies, "a");
+    let name = [b"\xff\xfe".as_slice(), &[b'x'; 200]].concat();
+    let mut child = shell("exec sleep 100");
+    for hierarchy in hierarchies.list() {
+        let top = hierarchy.mountpoint.join(group.path().as_str());
+        let mut at = std::fs::File::open(top).unwrap();
+        for _ in 0..40 {
+            mkdirat(&at, name.as_slice(), Mode::RWXU).unwrap();
+            // A cpuset takes processes once it has processors and memory.
+            for file in ["cpuset.cpus", "cpuset.mems"] {
+                copy(
+                    &at,
+                    file.as_bytes(),
+                    &[&name[..], b"/", file.as_bytes()].concat(),
+                );
+            }
+            at = openat(&at, name.as_slice(), OFlags::RDONLY, Mode::empty())
+                .unwrap()
+                .into();
+        }
+        let procs = openat(&at, "cgroup.procs", OFlags::WRONLY, Mode::empty()).unwrap();
+        std::fs::File::from(procs)
+            .write_all(child.id().to_string().as_bytes())
+            .unwrap();
+    }
+    go(&mut child);
+    assert_eq!(group.processes().unwrap(), [child.id()]);
+    let waiter = std::thread::spawn(move || child.wait().unwrap());
+    group.kill_all(9, LIMIT).unwrap();
+    waiter.join().unwrap();
+    group.remove(LIMIT).unwrap();
+    let gone = Cgroup::open(&hierarchies, group.path().as_str()).unwrap_err();
+    assert_eq!(gone.kind, Kind::NotFound);
+}
+
+/// Writes into one file what another one has, if there are such files.
+fn copy(at: &std::fs::File, from: &[u8], to: &[u8]) {
+    let open = |path, flags| openat(at, path, flags, Mode::empty()).map(std::fs::File::from);
+    let (Ok(mut from), Ok(mut to)) = (open(from, OFlags::RDONLY), open(to, OFlags::WRONLY)) else {
+        return;
+    };
+    let mut text = Vec::new();
+    from.read_to_end(&mut text).unwrap();
+    to.write_all(&text).unwrap();
 }
 
 #[test]

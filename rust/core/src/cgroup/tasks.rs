@@ -1,4 +1,5 @@
 //! The processes of a group: listing, freezing, killing; and removal of its directories.
+use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::Path;
 use std::thread::sleep;
@@ -13,48 +14,62 @@ use super::file;
 use super::group::Cgroup;
 use crate::{Context, Error, Kind, Result};
 
-/// Names of the groups below `dir`, deepest last, as paths relative to it.
-fn subgroups(dir: BorrowedFd<'_>) -> RawResult<Vec<String>> {
+/// Names of the directories in the directory `dir`.
+fn names(dir: BorrowedFd<'_>) -> RawResult<Vec<CString>> {
     let mut found = Vec::new();
-    let mut next = 0;
-    let mut at = String::from(".");
-    loop {
-        match openat(
-            dir,
-            at.as_str(),
-            OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        ) {
-            Ok(fd) => {
-                for entry in Dir::new(fd)? {
-                    let entry = entry?;
-                    let name = entry.file_name();
-                    if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
-                        let name = name.to_string_lossy();
-                        found.push(if at == "." {
-                            name.into_owned()
-                        } else {
-                            format!("{at}/{name}")
-                        });
-                    }
-                }
-            }
+    for entry in Dir::read_from(dir)? {
+        let entry = match entry {
+            Ok(entry) => entry,
             // It was removed meanwhile.
-            Err(Errno::NOENT) => {}
+            Err(Errno::NOENT) => break,
             Err(e) => return Err(e),
+        };
+        let name = entry.file_name();
+        if entry.file_type() == FileType::Directory && name != c"." && name != c".." {
+            found.push(name.to_owned());
         }
-        match found.get(next) {
-            Some(path) => at.clone_from(path),
-            None => return Ok(found),
+    }
+    Ok(found)
+}
+
+/// Visits each group below `dir` after those below it, as the directory that it is in and its name there.
+///
+/// What makes them may be hostile: names are any bytes, and the way down is longer than any path may be. One descriptor
+/// goes down and up again by `..`, which is safe here: no group can be moved into another.
+fn below(
+    dir: BorrowedFd<'_>,
+    mut visit: impl FnMut(BorrowedFd<'_>, &CStr) -> RawResult<()>,
+) -> RawResult<()> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let enter = |at: BorrowedFd<'_>, name: &CStr| openat(at, name, flags, Mode::empty());
+    let mut at = enter(dir, c".")?;
+    let mut left = names(at.as_fd())?;
+    let mut above: Vec<(CString, Vec<CString>)> = Vec::new();
+    loop {
+        if let Some(name) = left.pop() {
+            match enter(at.as_fd(), &name) {
+                Ok(fd) => {
+                    at = fd;
+                    let here = std::mem::replace(&mut left, names(at.as_fd())?);
+                    above.push((name, here));
+                }
+                Err(Errno::NOENT) => {}
+                Err(e) => return Err(e),
+            }
+        } else if let Some((name, rest)) = above.pop() {
+            at = enter(at.as_fd(), c"..")?;
+            left = rest;
+            visit(at.as_fd(), &name)?;
+        } else {
+            return Ok(());
         }
-        next += 1;
     }
 }
 
 /// Ids in `cgroup.procs` of `dir` and every group below.
 pub(super) fn processes(dir: BorrowedFd<'_>) -> RawResult<Vec<u32>> {
     let mut pids = Vec::new();
-    let mut add = |path: &str| match file::read(dir, path) {
+    let mut add = |dir: BorrowedFd<'_>, path: &[u8]| match file::read(dir, path) {
         Ok(text) => {
             // A process of another pid namespace shows as 0.
             pids.extend(
@@ -68,10 +83,10 @@ pub(super) fn processes(dir: BorrowedFd<'_>) -> RawResult<Vec<u32>> {
         Err(Errno::NOENT | Errno::NODEV | Errno::OPNOTSUPP) => Ok(()),
         Err(e) => Err(e),
     };
-    add("cgroup.procs")?;
-    for sub in subgroups(dir)? {
-        add(&format!("{sub}/cgroup.procs"))?;
-    }
+    add(dir, b"cgroup.procs")?;
+    below(dir, |parent, name| {
+        add(parent, &[name.to_bytes(), b"/cgroup.procs"].concat())
+    })?;
     Ok(pids)
 }
 
@@ -249,12 +264,13 @@ pub(super) fn remove_tree(full: &Path) -> RawResult<()> {
         Err(e) => return Err(e),
     }
     let dir = file::open_dir(CWD, full)?;
-    for sub in subgroups(dir.as_fd())?.iter().rev() {
-        match unlinkat(&dir, sub.as_str(), AtFlags::REMOVEDIR) {
-            Ok(()) | Err(Errno::NOENT) => {}
-            Err(e) => return Err(e),
+    below(dir.as_fd(), |parent, name| {
+        match unlinkat(parent, name, AtFlags::REMOVEDIR) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY) => Err(Errno::BUSY),
+            Err(e) => Err(e),
         }
-    }
+    })?;
     match unlinkat(CWD, full, AtFlags::REMOVEDIR) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
         Err(Errno::NOTEMPTY) => Err(Errno::BUSY),
