@@ -71,12 +71,21 @@ class Browser:
         """What the page wrote to the console, broke of its policy, or threw."""
         self.requested: list[str] = []
         """Every address that was asked for."""
-        pages = self.call("Target.getTargets")["targetInfos"]
-        target = next(one["targetId"] for one in pages if one["type"] == "page")
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = self.call("Target.attachToTarget", targetId=self._page(), flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self.call(f"{domain}.enable")
         self.size(1280, 800)
+
+    def _page(self) -> str:
+        """The first page; the browser takes commands before there is one."""
+        end = time.monotonic() + 60
+        while True:
+            for one in self.call("Target.getTargets")["targetInfos"]:
+                if one["type"] == "page":
+                    return str(one["targetId"])
+            if time.monotonic() > end:
+                raise BrowserError("the browser opens no page")
+            time.sleep(0.03)
 
     def close(self) -> None:
         """End it."""
@@ -149,7 +158,7 @@ class Browser:
             raise BrowserError(str(found["exceptionDetails"].get("exception", {}).get("description")))
         return found["result"].get("value")
 
-    def wait(self, script: str, timeout: float = 20.0) -> None:
+    def wait(self, script: str, timeout: float = 60.0) -> None:
         """Wait until an expression is true."""
         end = time.monotonic() + timeout
         while time.monotonic() < end:

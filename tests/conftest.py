@@ -97,7 +97,7 @@ class _Host:
         self.before = net.host() if leaks.ALONE and os.geteuid() == 0 else None
         self.snapshot = Snapshot.take()
 
-    def left(self, patience: float = 5.0) -> list[str]:
+    def left(self, patience: float = 30.0) -> list[str]:
         """Interfaces, routes, tables and namespaces that came or went, mounts and helpers that came."""
         if self.before is None:
             return []
@@ -321,9 +321,13 @@ def cli_busybox(cli: Cli) -> Cli:
     return cli
 
 
-def wait_for(condition: object, timeout: float = 10.0, what: str = "condition") -> None:
+_PATIENCE = 30.0
+"""The least that is waited before something is taken to come never: a busy machine takes many times as long."""
+
+
+def wait_for(condition: object, timeout: float = _PATIENCE, what: str = "condition") -> None:
     """Poll ``condition()`` until it is true."""
-    end = time.monotonic() + timeout * leaks.SLOWNESS
+    end = time.monotonic() + max(timeout, _PATIENCE) * leaks.SLOWNESS
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end, f"timed out waiting for {what}"
         time.sleep(0.01)

@@ -86,7 +86,7 @@ class Snapshot:
         return cls(_mounts(), _interfaces(), _processes(), _fds())
 
     @classmethod
-    def leaks_of(cls, base: Path, cgroup_parent: str, before: Snapshot, patience: float = 3.0) -> list[str]:
+    def leaks_of(cls, base: Path, cgroup_parent: str, before: Snapshot, patience: float = 20.0) -> list[str]:
         """What is there now, was not before and belongs to ``base``; the kernel gets ``patience`` seconds."""
         end = time.monotonic() + patience * SLOWNESS
         while True:

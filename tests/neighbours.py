@@ -27,14 +27,14 @@ class Stranger:
         """Run ``ip`` there."""
         subprocess.run(["nsenter", "-t", str(self.pid), "-n", "ip", *words], check=True)
 
-    def get(self, host: str, port: int) -> str:
+    def get(self, host: str, port: int, timeout: float = 30) -> str:
         """What a web server answers to it."""
-        return net.in_namespace(self.pid, lambda: net.get(host, port, timeout=3))
+        return net.in_namespace(self.pid, lambda: net.get(host, port, timeout=timeout))
 
     def refused(self, host: str, port: int) -> bool:
         """Whether it gets no connection."""
         try:
-            self.get(host, port)
+            self.get(host, port, 3 * SLOWNESS)
         except OSError:
             return True
         return False
@@ -72,27 +72,34 @@ def neighbour(rp_filter: str = "0", *, ipv6: bool = False) -> Iterator[Stranger]
 
 @contextlib.contextmanager
 def who_comes(stranger: Stranger, host: str = THERE) -> Iterator[Callable[[], str | None]]:
-    """A server on the other host; gives the address that its first client has, None if none comes."""
+    """A server on the other host; gives the address that its first client had, None if none had come until then."""
     found: list[str] = []
-    ready, done = threading.Event(), threading.Event()
+    ready, asked, done = threading.Event(), threading.Event(), threading.Event()
 
     def serve() -> None:
         with net.listener(host, 7777) as server:
-            server.settimeout(3 * SLOWNESS)
+            server.settimeout(0.2)
             ready.set()
-            with contextlib.suppress(TimeoutError):
-                client, address = server.accept()
-                client.close()
-                found.append(address[0])
+            last = False
+            while not found and not last:
+                last = asked.is_set()  # before the look: whoever has come until then waits already
+                with contextlib.suppress(TimeoutError):
+                    client, address = server.accept()
+                    client.close()
+                    found.append(address[0])
         done.set()
 
     thread = threading.Thread(target=lambda: net.in_namespace(stranger.pid, serve))
     thread.start()
-    assert ready.wait(5 * SLOWNESS)
+    assert ready.wait(30 * SLOWNESS)
 
     def seen() -> str | None:
-        assert done.wait(10 * SLOWNESS)
+        asked.set()
+        assert done.wait(30 * SLOWNESS)
         return found[0] if found else None
 
-    yield seen
-    thread.join(10)
+    try:
+        yield seen
+    finally:
+        asked.set()
+        thread.join()

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import hashlib
 import os
+import secrets
 import socket
 import struct
 import threading
@@ -128,7 +129,7 @@ def in_namespace(pid: int, act: Callable[[], _Result]) -> _Result:
     return result
 
 
-def get(host: str, port: int, path: str = "/", timeout: float = 5.0) -> str:
+def get(host: str, port: int, path: str = "/", timeout: float = 30.0) -> str:
     """The body of what an HTTP server answers."""
     import http.client
 
@@ -179,7 +180,13 @@ def listener(host: str, port: int) -> Iterator[socket.socket]:
 
 
 def free_port() -> int:
-    """A port that nobody had a moment ago."""
-    with socket.socket() as it:
-        it.bind(("", 0))
-        return int(it.getsockname()[1])
+    """A port that nobody had a moment ago, and that the kernel gives to nobody by itself until it is used."""
+    first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
+    while True:
+        port = 15_000 + secrets.randbelow(15_000)
+        if first <= port <= last:
+            continue
+        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
+            for it in (tcp, udp):
+                it.bind(("", port))
+            return port

@@ -181,7 +181,7 @@ class Registry:
             self._process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=access, stderr=log, cwd=self.folder, env=env
             )
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not (found := re.search(rb"listening on [^ ]*:(\d+)", self._log.read_bytes())):
             if self._process.poll() is not None or time.monotonic() > end:
                 self.stop()
@@ -212,18 +212,27 @@ class Registry:
     def accesses(self) -> list[Access]:
         """Every request since :meth:`forget`, oldest first, without those of this module's helpers."""
         if self._process is not None:
-            # A line is written after the answer: when a request of ours is in the log, those before it are.
+            # A line is written after the answer: one of ours is there, and nobody is about to write another.
             self._settled += 1
             mark = f"/v2/?settled={self._settled}"
             self.request("GET", mark, authorized=False)
-            end = time.monotonic() + 5
-            while mark.encode() not in self._access.read_bytes() and time.monotonic() < end:
+            end = time.monotonic() + 30
+            while not (mark.encode() in self._access.read_bytes() and self._idle()):
+                assert time.monotonic() < end, "docker-registry is never idle"
                 time.sleep(0.005)
-            time.sleep(0.01)
         data = self._access.read_bytes()[self._seen :]
         lines = [_LINE.match(line) for line in data.decode().splitlines()]
         found = [Access(m[1], m[2], int(m[3]), int(m[4]), m[5]) for m in lines if m]
         return [access for access in found if access.agent != _AGENT]
+
+    def _idle(self) -> bool:
+        """Whether each of its threads waits for something: one that was kept from its processor is no such."""
+        assert self._process is not None
+        found = []
+        for thread in Path(f"/proc/{self._process.pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found.append((thread / "stat").read_text().rpartition(")")[2].split()[0])
+        return set(found) <= {"S"}
 
     def forget(self) -> None:
         """Forget the requests so far."""

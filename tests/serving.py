@@ -67,7 +67,7 @@ class Api:
         finally:
             connection.close()
 
-    def raw(self, data: bytes, *, timeout: float = 10, end: bool = True) -> bytes:
+    def raw(self, data: bytes, *, timeout: float = 60, end: bool = True) -> bytes:
         """Send bytes, and return all that comes back until the server closes."""
         with self.socket(timeout) as sock:
             sock.sendall(data)
@@ -78,7 +78,7 @@ class Api:
                 found += chunk
             return found
 
-    def socket(self, timeout: float = 10) -> socket.socket:
+    def socket(self, timeout: float = 60) -> socket.socket:
         """A connection."""
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         sock.settimeout(timeout)
@@ -103,7 +103,7 @@ class Served(Api):
                 stdout=log,
                 stderr=log,
             )
-        end = time.monotonic() + 30
+        end = time.monotonic() + 60
         while not self._answers():
             assert self.process.poll() is None, self.log.read_text()
             assert time.monotonic() < end, "the server does not answer"
@@ -129,7 +129,7 @@ class Served(Api):
         """Ask it to end; returns its exit code."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def descriptors(self) -> int:
         """How many descriptors it has open."""

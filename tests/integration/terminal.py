@@ -24,7 +24,7 @@ class Terminal:
         self.process = cli.popen(*argv, stdin=self.slave, stdout=self.slave, stderr=self.slave, start_new_session=True)
         self.seen = b""
 
-    def read_until(self, text: bytes, timeout: float = 20) -> None:
+    def read_until(self, text: bytes, timeout: float = 60) -> None:
         end = time.monotonic() + timeout
         while text not in self.seen:
             assert time.monotonic() < end, self.seen
@@ -43,7 +43,7 @@ class Terminal:
         return not termios.tcgetattr(self.slave)[3] & termios.ICANON
 
     def end(self) -> int:
-        code = self.process.wait(20)
+        code = self.process.wait(60)
         assert termios.tcgetattr(self.slave) == self.before, "the terminal was not restored"
         self.close()
         return code
