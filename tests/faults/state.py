@@ -39,7 +39,7 @@ def containers(cli: Cli) -> list[dict[str, str]]:
     return [json.loads(line) for line in cli.ok("ps", "-a", "--format", "json").splitlines()]
 
 
-def assert_clean(cli: Cli, roots: Roots, *, rows: int = 0, patience: float = 20.0) -> None:
+def assert_clean(cli: Cli, roots: Roots, *, rows: int = 0, patience: float = 60.0) -> None:
     """The next command finds ``rows`` containers, none running, and no trace of any other."""
     end = time.monotonic() + patience
     while True:

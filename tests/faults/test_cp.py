@@ -66,12 +66,15 @@ def test_commits_killed_at_any_moment(cli_busybox: Cli, roots: Roots) -> None:
     cli_busybox.ok("run", "-d", "--name", "cc", "--network", "none", "busybox", "sh", "-c", script)
     now = Path(_upper(roots, "cc")) / "tmp/now"
     wait_for(now.exists, what="the script")
+    begin = time.monotonic()
+    cli_busybox.ok("commit", "cc", "first")
+    whole = time.monotonic() - begin
     frozen = 0
     for number in range(4 * MOMENTS):
         if frozen and number >= MOMENTS:
             break
         process = _quiet(cli_busybox, "commit", "cc")
-        time.sleep(rng.uniform(0.1, 0.5))
+        time.sleep(rng.uniform(0.1, 1.0) * whole)
         before = now.read_text()
         time.sleep(0.05)
         frozen += before == now.read_text()

@@ -49,7 +49,7 @@ def test_fork_bomb(engine: minidock.Engine, busybox: str, cli: Cli, roots: Roots
     if verb != "rm":
         assert state(container)["ExitCode"] == 137
     container.remove(force=True)
-    assert_clean(cli, roots, patience=20)
+    assert_clean(cli, roots)
     assert all(gone(pid) for pid in everyone)
 
 

@@ -71,7 +71,7 @@ def test_owner_ends(engine: minidock.Engine, busybox: str, cli: Cli, roots: Root
     process.wait(timeout=30)
     wait_for(lambda: gone(init) and gone(pid), 30, "container and supervisor to end")
     wait_for(lambda: not _files(engine, container_id), 60, "its files to go by themselves")
-    assert not cgroups(roots)
+    wait_for(lambda: not cgroups(roots), 30, "its cgroups to go by themselves")
     assert not child or not gone(child)
     assert_clean(cli, roots)
 
@@ -131,7 +131,7 @@ def test_owner_of_a_captured_run_killed(
         os.kill(pid, signal.SIGKILL)
     else:
         wait_for(lambda: not _files(engine, container.id), 60, "its files to go by themselves")
-    assert_clean(cli, roots, patience=20)
+    assert_clean(cli, roots)
 
 
 def test_a_recycled_pid_is_no_owner(engine: minidock.Engine, busybox: str, roots: Roots, cli: Cli) -> None:
@@ -179,7 +179,7 @@ def test_removal_with_nobody_there(cli_busybox: Cli, roots: Roots) -> None:
         cli_busybox.ok("run", "-d", "--rm", "--name", f"c{number}", "busybox", "sleep", f"0.{number}")
     folder = roots.data / "containers"
     wait_for(lambda: not list(folder.iterdir()) and not supervisors(roots), 60, "all to go by themselves")
-    assert not cgroups(roots)
+    wait_for(lambda: not cgroups(roots), 30, "their cgroups to go by themselves")
     assert_clean(cli_busybox, roots)
 
 
