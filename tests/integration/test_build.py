@@ -6,7 +6,6 @@ import io
 import json
 import os
 import tarfile
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +15,7 @@ from minidock.build import events
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.failures import BuildFailed
 from minidock.errors import Cancelled
-from tests.conftest import Cli
+from tests.conftest import Cli, wait_for
 from tests.integration.building import DATE, build, context, layers, out, steps
 from tests.rootfs import busybox_tar
 
@@ -444,15 +443,9 @@ def test_a_killed_build_leaves_no_container(cli_busybox: Cli, tmp_path: Path) ->
         },
     )
     process = cli.popen("build", str(tmp_path), stderr=-1)
-    deadline = time.monotonic() + 30
-    while not cli.ok("ps", "-q", "--no-trunc") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    while b"sleep" not in cli("ps", "--no-trunc").stdout and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait_for(lambda: b"sleep" in cli("ps", "--no-trunc").stdout, 60, "the second command")
     process.kill()
-    process.communicate(timeout=30)
-    while cli.ok("ps", "-aq") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert cli.ok("ps", "-aq") == ""
+    process.communicate(timeout=60)
+    wait_for(lambda: not cli.ok("ps", "-aq"), 60, "the end of its container")
     context(tmp_path, {"Dockerfile": "FROM busybox\nRUN --network=none cat /proc/sys/kernel/random/uuid > /w\n"})
     assert b"#4 CACHED" in cli("build", "--progress=plain", str(tmp_path)).stderr

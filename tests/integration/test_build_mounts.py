@@ -158,7 +158,8 @@ RUN --mount=from=o,source=/owned,target=/f,rw stat -c '%u %g %a' /f > /7
 def test_a_context_that_changes_meanwhile(engine: minidock.Engine, busybox: str, tmp_path: Path) -> None:
     """What a command has seen of files that changed while it ran is in the image, and not in the cache."""
     context(tmp_path, {"f": "1"})
-    text = f"FROM {busybox}\nRUN --mount=target=/c cat /c/f; sleep 1; cat /c/f > /o\n"
+    later = 'for i in $(seq 40); do [ "$(cat /c/f)" = 2 ] && break; sleep 0.1; done'
+    text = f"FROM {busybox}\nRUN --mount=target=/c cat /c/f; {later}; cat /c/f > /o\n"
 
     def change(event: events.Event) -> None:
         if isinstance(event, events.Output):

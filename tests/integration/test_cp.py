@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minidock.errors import Conflict, ContainerNotFound, Denied, InvalidArgument, MinidockError, NotFound
+from minidock.errors import Conflict, ContainerNotFound, Denied, InvalidArgument, MinidockError, NotFound, Timeout
+from minidock.store.locks import lock
 from tests.conftest import Cli, Roots, wait_for
 from tests.images import node, tar_of
 
@@ -362,7 +363,15 @@ def test_a_start_waits_for_what_is_being_written(engine: minidock.Engine, busybo
     copying = threading.Thread(target=lambda: container.put_archive("/", read_end))
     copying.start()
     os.write(write_end, data[:600])
-    time.sleep(0.3)
+
+    def being_written() -> bool:
+        try:
+            with lock(engine.lifecycle.paths.container(container.id), timeout=0):
+                return False
+        except Timeout:
+            return True
+
+    wait_for(being_written)
     starting = threading.Thread(target=lambda: engine.containers.get(container.id).start())
     starting.start()
     time.sleep(0.3)

@@ -268,7 +268,7 @@ def test_what_is_the_containers_holds(engine: minidock.Engine, busybox: str) -> 
 
 def test_a_time_limit_kills_all_of_it(container: Container) -> None:
     script = "setsid sleep 501 & trap '' TERM; sleep 502"
-    result = container.exec(["sh", "-c", script], timeout=0.5)
+    result = container.exec(["sh", "-c", script], timeout=2)
     assert (result.exit_code, result.signal, result.timed_out) == (137, 9, True)
     assert processes(container) == []
     wait_for(lambda: groups() == [])
@@ -323,7 +323,7 @@ def test_in_a_container_of_another_runtime(engine: minidock.Engine, busybox: str
     assert (result.stdout, result.exit_code) == (b"1 /home/app\n1000\n", 4)
     assert status(container)["Seccomp"] == "2"
     assert container.exec(["sh", "-c", "echo $HOME"], user="root").stdout == b"/root\n"
-    assert container.exec(["sleep", "100"], timeout=0.2).timed_out
+    assert container.exec(["sleep", "100"], timeout=2).timed_out
 
 
 def test_many_at_once(container: Container) -> None:
@@ -339,17 +339,19 @@ def test_many_at_once(container: Container) -> None:
 
 
 def test_detached_lives_on_and_can_be_asked_for(engine: minidock.Engine, container: Container) -> None:
-    started = container.exec(["sh", "-c", "sleep 1; exit 5"], detach=True, user="app", privileged=True)
+    script = "until [ -e /tmp/go ]; do sleep 0.05; done; exit 5"
+    started = container.exec(["sh", "-c", script], detach=True, user="app", privileged=True)
     found = engine.execs.get(started.id).inspect()
     assert (found.running, found.exit_code, found.container_id) == (True, None, container.id)
     process = found.process_config
-    assert (process.entrypoint, process.arguments, process.user) == ("sh", ["-c", "sleep 1; exit 5"], "app")
+    assert (process.entrypoint, process.arguments, process.user) == ("sh", ["-c", script], "app")
     assert process.privileged
     assert not process.tty
     assert os.path.exists(f"/proc/{found.pid}")
     assert exec_records.ids(engine.lifecycle, container.id) == [started.id]
     with pytest.raises(errors.Timeout):
         engine.execs.get(started.id).wait(0.01)
+    Path(f"/proc/{container.state.pid}/root/tmp/go").touch()
     assert started.wait(30) == 5
     ended = started.inspect()
     assert (ended.running, ended.exit_code, ended.pid) == (False, 5, found.pid)
@@ -525,7 +527,7 @@ def test_detach(box: Cli, roots: Roots) -> None:
 
 
 def test_timeout_is_said(box: Cli) -> None:
-    done = box("exec", "--timeout", "300ms", "box", "sleep", "100")
+    done = box("exec", "--timeout", "2s", "box", "sleep", "100")
     assert done.returncode == 137
     assert b"--timeout" in done.stderr
 
@@ -629,12 +631,11 @@ class Terminal:
 
 
 def test_terminal_size_before_the_first_look_and_after(box: Cli) -> None:
-    terminal = Terminal(box, "exec", "-it", "box", "sh", "-c", "stty size; read x; stty size; tty")
+    script = "stty size; until stty size | grep -v '31 97'; do sleep 0.05; done; tty"
+    terminal = Terminal(box, "exec", "-it", "box", "sh", "-c", script)
     terminal.expect(b"31 97")
     terminal.resize(12, 34)
     terminal.process.send_signal(signal.SIGWINCH)
-    time.sleep(0.3)
-    terminal.type(b"\r")
     terminal.expect(b"12 34")
     terminal.expect(b"/dev/pts/")
     assert terminal.close() == 0

@@ -386,7 +386,7 @@ def test_an_interrupted_import_leaves_nothing(cli: Cli, roots: Roots) -> None:
     process = _slow(cli)
     wait_for(lambda: _started(roots.data), what="the first file")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=10)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
     assert b"Traceback" not in errors
     assert held(roots.data)["tmp"] == held(roots.data)["content/sha256"] == held(roots.data)["layers"] == []
@@ -396,7 +396,7 @@ def test_a_killed_import_is_swept_up_by_the_next_command(cli: Cli, roots: Roots)
     process = _slow(cli)
     wait_for(lambda: _started(roots.data), what="the first file")
     process.kill()
-    process.communicate(timeout=10)
+    process.communicate(timeout=60)
     assert len(held(roots.data)["tmp"]) == 1
     assert "slow" not in cli.ok("images")
     assert held(roots.data)["tmp"] == []
@@ -410,7 +410,7 @@ def test_an_import_that_goes_on_is_left_alone_by_others(cli: Cli, roots: Roots) 
         assert _started(roots.data)
     assert process.stdin is not None
     process.stdin.write(tar(folder("d"), ("d/first", b"x" * 300_000), ("second", b"y" * 5_000_000))[4_000_000:])
-    out, errors = process.communicate(timeout=20)
+    out, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert cli.ok("images", "-q", "--no-trunc", "slow").strip() == out.decode().strip()
 

@@ -574,7 +574,7 @@ def test_ctrl_c(roots: Roots, cli: Cli, large: Path) -> None:
     os.write(w, large.read_bytes()[:50_000])
     wait_for(lambda: any(held(roots.data)["tmp"]), what="the load's work")
     process.send_signal(signal.SIGINT)
-    assert process.wait(timeout=20) != 0
+    assert process.wait(timeout=60) != 0
     os.close(w)
     assert held(roots.data)["tmp"] == []
 

@@ -238,7 +238,8 @@ def test_never_started(engine: minidock.Engine, busybox: str) -> None:
 
 def test_a_deadline(engine: minidock.Engine, busybox: str) -> None:
     c = run(engine, busybox, "echo hi; sleep 1000", stop_timeout=0)
-    with c.logs(stream=True, follow=True, timeout=0.3) as log:
+    wait_for(lambda: c.logs() == b"hi\n")
+    with c.logs(stream=True, follow=True, timeout=1) as log:
         lines = iter(log)
         assert next(lines).data == b"hi\n"
         with pytest.raises(Timeout):

@@ -96,7 +96,7 @@ def test_timeout(engine: minidock.Engine, busybox: str) -> None:
     begin = time.monotonic()
     result = engine.containers.run(busybox, ["sleep", "60"], timeout=0.2, remove=True)
     assert (result.exit_code, result.timed_out) == (137, True)
-    assert time.monotonic() - begin < 10
+    assert time.monotonic() - begin < 50
 
 
 def test_death_by_signal(engine: minidock.Engine, busybox: str) -> None:
@@ -182,9 +182,9 @@ def test_terminal(engine: minidock.Engine, busybox: str) -> None:
 
 def test_init_reaps(engine: minidock.Engine, busybox: str) -> None:
     # The subshell ends before its child, which becomes a child of PID 1 and then a zombie unless that reaps it.
-    script = "(sleep 0.05 &); sleep 0.3; ps -o stat | grep -c Z; echo $$"
-    without = out(engine, busybox, f"exec 2>&1; {script}").split()
-    assert without[1] == "1"
+    script = "(sleep 0.05 & echo $! > /o); while [ -e /proc/$(cat /o) ]; do sleep 0.02; done;"
+    script += " ps -o stat | grep -c Z; echo $$"
+    assert out(engine, busybox, f"exec 2>&1; {script}").split()[-1] == "1"
     zombies, pid = out(engine, busybox, script, init=True).split()
     assert zombies == "0"
     assert pid != "1"

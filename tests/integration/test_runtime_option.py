@@ -109,7 +109,7 @@ def test_limits(engine: minidock.Engine, busybox: str, roots: Roots, runtime: st
     begin = time.monotonic()
     result = engine.containers.run(busybox, ["sleep", "60"], runtime=runtime, timeout=0.5, remove=True)
     assert (result.exit_code, result.timed_out) == (137, True)
-    assert time.monotonic() - begin < 20
+    assert time.monotonic() - begin < 50
     nothing_left(engine, roots)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import tarfile
 import threading
-import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import docker
 import pytest
 from docker.errors import APIError, ImageNotFound, NotFound
+from docker.models.containers import Container
 
 from tests.conftest import Cli, wait_for
 from tests.images import tar_of
@@ -38,6 +40,34 @@ def read_all(sock: socket.socket) -> bytes:
     while chunk := sock.recv(65536):
         found += chunk
     return found
+
+
+def read(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, in however many pieces they come."""
+    found = b""
+    while len(found) < size and (chunk := sock.recv(size - len(found))):
+        found += chunk
+    return found
+
+
+@contextlib.contextmanager
+def waiting(client: docker.DockerClient, box: Container, condition: str) -> Iterator[list[int]]:
+    """Have a thread wait for a container; the block begins when the server knows, and then come its exit codes."""
+    codes: list[int] = []
+    heads = threading.Event()
+
+    def head(*_: Any, **__: Any) -> None:
+        heads.set()
+
+    client.api.hooks["response"].append(head)
+    thread = threading.Thread(target=lambda: codes.append(box.wait(condition=condition)["StatusCode"]))
+    thread.start()
+    try:
+        assert heads.wait(60)
+        yield codes
+    finally:
+        thread.join(60)
+        client.api.hooks["response"].remove(head)
 
 
 def test_run(client: docker.DockerClient) -> None:
@@ -115,15 +145,17 @@ def test_life(client: docker.DockerClient, cli: Cli) -> None:
     """From create to remove; a `minidock` command elsewhere sees and does the same, and events tell of both."""
     seen: list[str] = []
 
+    # Its head has come: the server watches.
+    events = client.api.events(decode=True, filters={"container": ["web", "renamed"]})
+
     def watch() -> None:
-        for event in client.api.events(decode=True, filters={"container": ["web", "renamed"]}):
+        for event in events:
             seen.append(event["Action"])
             if event["Action"] == "destroy":
                 return
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    time.sleep(0.3)
     box = client.containers.run("busybox", "sleep 60", name="web", detach=True, **NONE)
     assert cli.ok("ps", "-q", "--no-trunc").split() == [box.id]
     with pytest.raises(APIError) as conflict:
@@ -162,7 +194,7 @@ def test_life(client: docker.DockerClient, cli: Cli) -> None:
     cli.ok("start", "renamed")
     box.stop(timeout=0)
     cli.ok("rm", "renamed")
-    watcher.join(10)
+    watcher.join(60)
     assert not watcher.is_alive()
     assert [name for name in seen if name in ("create", "start", "pause", "rename", "restart", "destroy")] == [
         *("create", "start", "pause", "rename", "start", "restart", "start", "destroy")
@@ -180,31 +212,20 @@ def test_logs_and_waits(client: docker.DockerClient) -> None:
     assert box.logs(timestamps=True, tail=1).split()[1] == b"c"
     assert box.logs(until=1) == b""
     assert box.attach(logs=True, stream=False, stdout=True, stderr=False) == b"a\nc\n"
-    codes: list[int] = []
-    waiting = threading.Thread(target=lambda: codes.append(box.wait(condition="next-exit")["StatusCode"]))
-    waiting.start()
-    time.sleep(0.3)
-    box.start()
-    waiting.join(20)
+    with waiting(client, box, "next-exit") as codes:
+        box.start()
     assert codes == [4]
-    gone = threading.Thread(target=lambda: codes.append(box.wait(condition="removed")["StatusCode"]))
-    gone.start()
-    time.sleep(0.3)
-    box.remove()
-    gone.join(20)
-    assert codes == [4, 4]
+    with waiting(client, box, "removed") as codes:
+        box.remove()
+    assert codes == [4]
 
 
 def test_wait_of_what_is_removed_at_its_end(client: docker.DockerClient) -> None:
     """The exit code of a container that is gone as soon as it has ended, to those who waited before its start."""
     for command, code in (("true", 0), ("sh -c 'exit 9'", 9)):
         box = client.containers.create("busybox", command, auto_remove=True, **NONE)
-        codes: list[int] = []
-        waiting = threading.Thread(target=lambda: codes.append(box.wait(condition="removed")["StatusCode"]))  # noqa: B023
-        waiting.start()
-        time.sleep(0.2)
-        box.start()
-        waiting.join(20)
+        with waiting(client, box, "removed") as codes:
+            box.start()
         assert codes == [code]
         assert client.containers.list(all=True) == []
 
@@ -232,7 +253,7 @@ def test_attach(client: docker.DockerClient) -> None:
         sock = box.attach_socket(params=wanted)._sock
         box.resize(height=30, width=100)
         sock.sendall(b"typed\n")
-        assert sock.recv(100).startswith(b"typed\r\n")
+        assert read(sock, 7) == b"typed\r\n"
         sock.sendall(b"\x10\x11")  # the detach keys
         assert b"^" not in read_all(sock)
         sock.close()
@@ -270,12 +291,14 @@ def test_all_who_attached_before_the_start_have_its_streams(client: docker.Docke
 def test_starts_at_once_with_a_client_attached(client: docker.DockerClient) -> None:
     """Each says that it runs, whoever has started it, and the client has its streams."""
     for _ in range(5):
-        box = client.containers.create("busybox", "sh -c 'sleep 0.3; echo out'", tty=True, **NONE)
+        command = "sh -c 'until [ -e /go ]; do sleep 0.02; done; echo out'"
+        box = client.containers.create("busybox", command, tty=True, **NONE)
         sock = box.attach_socket(params={"stdout": 1, "stream": 1})._sock
         with ThreadPoolExecutor(4) as pool:
             url = client.api._url("/containers/{0}/start", box.id)
             statuses = [one.status_code for one in pool.map(client.api._post, [url] * 4)]
         assert sorted(statuses) == [204, 304, 304, 304]
+        assert box.exec_run("touch /go").exit_code == 0
         assert read_all(sock) == b"out\r\n"
         sock.close()
         box.remove(force=True)
@@ -294,7 +317,7 @@ def test_exec(client: docker.DockerClient) -> None:
     sock = client.api.exec_start(made, socket=True)._sock
     wait_for(lambda: client.api.exec_inspect(made)["Running"], 10, "the exec")
     sock.sendall(b"hello")
-    assert sock.recv(100) == b"\x01\0\0\0\0\0\0\x05hello"
+    assert read(sock, 13) == b"\x01\0\0\0\0\0\0\x05hello"
     sock.shutdown(socket.SHUT_WR)
     assert read_all(sock) == b""
     sock.close()

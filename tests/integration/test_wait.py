@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import threading
-import time
+from pathlib import Path
 
 import pytest
 
 import minidock
 from minidock.errors import ContainerNotFound, InvalidArgument, Timeout
-from tests.conftest import Cli
+from tests.conftest import Cli, wait_for
 from tests.integration.verbs import refused, started, trapping
 
 
@@ -96,6 +97,15 @@ def test_nonsense(engine: minidock.Engine, busybox: str, condition: str) -> None
         engine.containers.create(busybox, ["true"]).wait(condition=condition)
 
 
+def has_socket(pid: int) -> bool:
+    """Whether a process has a socket that it was not given."""
+    for link in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):
+            if int(link.name) > 2 and str(link.readlink()).startswith("socket:"):
+                return True
+    return False
+
+
 def test_command(cli_busybox: Cli, engine: minidock.Engine) -> None:
     cli = cli_busybox
     started(engine, ["sh", "-c", "exit 3"], name="one")
@@ -107,7 +117,7 @@ def test_command(cli_busybox: Cli, engine: minidock.Engine) -> None:
         engine, ["sh", "-c", "while [ ! -e /over ]; do sleep 0.1; done; exit 6"], name="three", remove=True
     )
     waiting = cli.popen("wait", "--condition", "removed", "three", stdout=subprocess.PIPE)
-    time.sleep(2)
+    wait_for(lambda: has_socket(waiting.pid), what="it to be at the supervisor's")
     removed.exec(["touch", "/over"])
     assert waiting.communicate()[0] == b"6\n"
     assert removed.id not in cli.ok("ps", "-aq", "--no-trunc")

@@ -5,7 +5,6 @@ import io
 import lzma
 import os
 import threading
-import time
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -148,10 +147,9 @@ def test_a_source_that_fails_midway() -> None:
 def test_leaving_early_does_not_wait_for_a_silent_pipe() -> None:
     r, w = os.pipe()
     os.write(w, b"123456789")
-    before = time.monotonic()
     with sources.opened(r) as stream:
         assert os.read(stream.fd, 1) == b"1"
-    assert time.monotonic() - before < 0.9
+    # The pipe gives nothing: one that is waited for in vain would still be there.
     assert not [thread for thread in threading.enumerate() if thread.name == "minidock-import"]
     os.close(r)
     os.close(w)
