@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import tarfile
 from collections.abc import Awaitable, Callable
@@ -29,7 +30,7 @@ def go(net_roots: Roots, net_busybox: minidock.Engine) -> Any:
         def run(flow: Callable[[aiodocker.Docker], Awaitable[None]]) -> None:
             async def inside() -> None:
                 async with aiodocker.Docker(url=f"unix://{server.path}") as docker:
-                    await asyncio.wait_for(flow(docker), 60)
+                    await asyncio.wait_for(flow(docker), 200)
 
             asyncio.run(inside())
 
@@ -191,6 +192,11 @@ def test_events_and_the_system(go: Any) -> None:
         assert (await docker.version())["ApiVersion"] == "1.51"
         assert (await docker.system.info())["OSType"] == "linux"
         subscriber = docker.events.subscribe(create_task=True)
+        heard = None
+        while heard is None:  # its task has only begun to ask
+            await (await docker.volumes.create({"Name": "heard"})).delete()
+            with contextlib.suppress(asyncio.TimeoutError):
+                heard = await asyncio.wait_for(subscriber.get(), 0.5)
         made = await docker.containers.run({**QUIET, "Image": "busybox", "Cmd": ["true"]}, name="aio")
         await made.wait()
         await made.delete()

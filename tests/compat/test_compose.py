@@ -32,7 +32,7 @@ services:
   api:
     stop_grace_period: 0s
     build: .
-    command: ["sh", "-c", "wget -qO- http://database/table; exec sleep 60"]
+    command: ["sh", "-c", "until wget -qO- http://database/table 2>/dev/null; do sleep 0.1; done; exec sleep 600"]
     depends_on: {db: {condition: service_healthy}}
     networks: [back, front]
     environment: {LEVEL: "2"}
@@ -43,14 +43,14 @@ services:
   web:
     stop_grace_period: 0s
     image: busybox
-    command: ["sleep", "60"]
+    command: ["sleep", "600"]
     depends_on: {once: {condition: service_completed_successfully}, api: {condition: service_started}}
     networks: [front]
     tmpfs: ["/run"]
   lonely:
     stop_grace_period: 0s
     image: busybox
-    command: ["sleep", "60"]
+    command: ["sleep", "600"]
     network_mode: none
     read_only: true
 volumes: {rows: {}}
@@ -64,7 +64,7 @@ services:
   web:
     build: .
     init: true
-    command: [sleep, "60"]
+    command: [sleep, "600"]
     network_mode: none
     develop:
       watch:
@@ -79,18 +79,18 @@ class Project:
     def __init__(self, program: Path, folder: Path, host: str) -> None:
         self._program = program
         self._folder = folder
-        self._env = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "COMPOSE_BAKE": "false"}
-        self._env["DOCKER_CONFIG"] = str(folder / "config")
+        self.env = {**os.environ, "DOCKER_HOST": host, "DOCKER_BUILDKIT": "0", "COMPOSE_BAKE": "false"}
+        self.env["DOCKER_CONFIG"] = str(folder / "config")
 
     def __call__(self, *words: str, code: int = 0) -> str:
         """Run a command, and return what it prints."""
         done = subprocess.run(
             [self._program, *words],
             cwd=self._folder,
-            env=self._env,
+            env=self.env,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=200,
             check=False,
         )
         assert done.returncode == code, (words, done.returncode, done.stdout, done.stderr)
@@ -101,7 +101,7 @@ class Project:
         return subprocess.Popen(
             [self._program, *words],
             cwd=self._folder,
-            env=self._env,
+            env=self.env,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -136,7 +136,7 @@ def test_five_services(compose: Project, tmp_path: Path) -> None:
     compose("up", "-d", "--build")
     states = dict(line.split() for line in compose("ps", "-a", "--format", "{{.Service}} {{.State}}").splitlines())
     assert states == {"db": "running", "api": "running", "once": "exited", "web": "running", "lonely": "running"}
-    assert compose("logs", "--no-log-prefix", "api") == "row\n"
+    wait_for(lambda: compose("logs", "--no-log-prefix", "api") == "row\n")
     assert compose("logs", "--no-log-prefix", "once") == "migrated\n"
     assert compose("exec", "-T", "api", "sh", "-c", "cat /made; echo $LEVEL") == "made\n2\n"
     assert compose("run", "--rm", "-T", "--no-deps", "web", "echo", "ran") == "ran\n"
@@ -208,30 +208,44 @@ def test_what_is_shown(compose: Project, tmp_path: Path) -> None:
 def test_logs_and_events_are_followed(compose: Project, tmp_path: Path) -> None:
     (tmp_path / "compose.yaml").write_text(PROJECT)
     events = compose.start("events", "--json")
+    said: list[str] = []
+    reader = threading.Thread(target=lambda: said.extend(events.stdout or ()))
+    reader.start()
+
+    def of_api() -> list[str]:
+        seen = [json.loads(line) for line in said if line.startswith("{")]
+        return [one["action"] for one in seen if one["service"] == "api"]
+
     compose("up", "-d", "--build", "--wait", "db", "api")
     logs = compose.start("logs", "-f", "--no-color", "api", "db")
     compose("up", "-d", "once")
+    wait_for(lambda: compose("logs", "--no-log-prefix", "api") == "row\n")
     compose("stop", "-t", "0")
-    out, _ = logs.communicate(timeout=30)
+    out, _ = logs.communicate(timeout=60)
     assert [line.split("|")[1].strip() for line in out.splitlines() if line.startswith("api-1")] == ["row"]
+    wait_for(lambda: {"stop", "die"} <= set(of_api()), what="the events of api's end")
     events.send_signal(signal.SIGINT)
-    seen = [json.loads(line) for line in events.communicate(timeout=30)[0].splitlines() if line.startswith("{")]
-    of_api = [one["action"] for one in seen if one["service"] == "api"]
-    assert [one for one in of_api if one in ("create", "start", "stop", "die")] == ["create", "start", "die", "stop"]
+    events.wait(60)
+    reader.join()
+    assert events.stdout is not None
+    events.stdout.close()
+    assert [one for one in of_api() if one in ("create", "start", "stop", "die")] == ["create", "start", "die", "stop"]
 
 
-def test_profiles_and_failures(compose: Project, tmp_path: Path) -> None:
+def test_profiles_and_failures(compose: Project, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A profile's services only where it is on; `up` ends with the code of the one that ends; what fails is said."""
     (tmp_path / "compose.yaml").write_text(
         "services:\n"
-        "  job: {image: busybox, command: [sh, -c, 'sleep 2; exit 4'], network_mode: none}\n"
-        "  side: {image: busybox, command: [sleep, '60'], network_mode: none, profiles: [more]}\n"
-        "  sick: {image: busybox, command: [sleep, '60'], network_mode: none, profiles: [sick],"
+        "  job: {image: busybox, command: [sh, -c, 'sleep ${SECONDS_OF_JOB:-2}; exit 4'], network_mode: none}\n"
+        "  side: {image: busybox, command: [sleep, '600'], network_mode: none, profiles: [more]}\n"
+        "  sick: {image: busybox, command: [sleep, '600'], network_mode: none, profiles: [sick],"
         " healthcheck: {test: ['CMD', 'false'], interval: 100ms, retries: 2}}\n"
     )
     out = compose("up", "--exit-code-from", "job", "--no-color", code=4)
     assert "job-1 exited with code 4" in out
     assert compose("ps", "-a", "--services") == "job\n"
+    # It is to run still when `wait` asks for it.
+    monkeypatch.setitem(compose.env, "SECONDS_OF_JOB", "12")
     compose("up", "-d", "job")
     assert "exited with status code 4" in compose("wait", "job", code=4)
     compose("--profile", "more", "up", "-d", "side")

@@ -37,7 +37,7 @@ def test_a_flow(net_roots: Roots, net_busybox: minidock.Engine, tmp_path: Path) 
             env={**os.environ, "DOCKER_HOST": server.url},
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=250,
             check=False,
         )
     assert done.returncode == 0, done.stdout + done.stderr

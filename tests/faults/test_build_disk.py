@@ -128,7 +128,7 @@ CASES = [_copy, _unpack, _many, _fetch, _command, _commit, _mount, _mount_from, 
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.timeout(60)
+@pytest.mark.timeout(300)
 def test_a_build(
     small: minidock.Engine,
     roots: Roots,

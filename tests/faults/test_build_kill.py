@@ -124,7 +124,7 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
 
 
 @pytest.mark.parametrize("verb", zygote.VERBS)
-@pytest.mark.timeout(7200 if SOAK else 120)
+@pytest.mark.timeout(7200 if SOAK else 300)
 def test_killed_at_any_line(bench: Bench, verb: str) -> None:
     bench.renew()
     bench.ask(verb, 0)
@@ -139,7 +139,7 @@ def test_killed_at_any_line(bench: Bench, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["build", "export"])
-@pytest.mark.timeout(7200 if SOAK else 120)
+@pytest.mark.timeout(7200 if SOAK else 300)
 def test_killed_at_any_moment(bench: Bench, verb: str) -> None:
     """In the middle of the native parts and of commands, too: with much to copy."""
     shutil.rmtree(bench.place.context)

@@ -119,7 +119,7 @@ def files(tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.timeout(7200 if SOAK else 120)
+@pytest.mark.timeout(7200 if SOAK else 300)
 def test_any_dockerfile(
     engine: minidock.Engine, busybox: str, roots: Roots, files: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -52,7 +52,7 @@ def _engine(roots: Roots) -> minidock.Engine:
     return minidock.Engine(data_root=str(roots.data), run_root=str(roots.run), config=str(roots.config))
 
 
-@pytest.mark.timeout(7200 if SOAK else 120)
+@pytest.mark.timeout(7200 if SOAK else 300)
 def test_a_call_fails(cli_busybox: Cli, roots: Roots, tmp_path: Path) -> None:
     """It is one line, or nobody notices; and the same build passes afterwards and gives the same image."""
     cli, context = cli_busybox, tmp_path / "context"

@@ -94,7 +94,7 @@ def assert_pulls_the_rest(roots: Roots, registry: Registry, image_id: str) -> No
 
 
 @pytest.mark.parametrize("call", CALLS)
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_pull_is_killed(roots: Roots, registry: Registry, call: str) -> None:
     pushed = push_image(registry, REPO, "latest", TARS)
     for when in MOMENTS:
@@ -107,7 +107,7 @@ def test_pull_is_killed(roots: Roots, registry: Registry, call: str) -> None:
             break
 
 
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_pull_is_killed_at_any_moment(roots: Roots, registry: Registry) -> None:
     pushed = push_image(registry, REPO, "latest", TARS)
     rng = random.Random(5)
@@ -123,7 +123,7 @@ def test_pull_is_killed_at_any_moment(roots: Roots, registry: Registry) -> None:
 
 @pytest.mark.parametrize("call", ["rename,renameat,renameat2", "unlink,unlinkat,rmdir", "pwrite64"])
 @pytest.mark.parametrize("verb", ["remove", "prune"])
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_removal_is_killed(roots: Roots, registry: Registry, verb: str, call: str) -> None:
     """The image is whole or gone; what it shares with another stays."""
     push_image(registry, REPO, "latest", TARS)
@@ -151,7 +151,7 @@ def test_removal_is_killed(roots: Roots, registry: Registry, verb: str, call: st
 
 
 @pytest.mark.parametrize("call", ["rename,renameat,renameat2", "pwrite64", "sendto", "unlink,unlinkat,rmdir"])
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_push_is_killed(roots: Roots, registry: Registry, call: str) -> None:
     """Of an image that is compressed on the way: the next push does it."""
     from tests.integration.archives import tar
@@ -278,7 +278,7 @@ while time.monotonic() < end or not count:
 """
 
 
-@pytest.mark.timeout(900 if SOAK else 120)
+@pytest.mark.timeout(900 if SOAK else 300)
 @pytest.mark.parametrize("killing", [False, True], ids=["", "and kill"])
 def test_pulls_prune_and_rmi_at_once(roots: Roots, registry: Registry, killing: bool) -> None:
     """Several processes at once, on images that share layers: none fails, and none leaves a broken image."""

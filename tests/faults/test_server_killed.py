@@ -23,7 +23,7 @@ from tests.serving import Served
 ROUNDS = 20 if SOAK else 1
 
 
-@pytest.mark.timeout(900 if SOAK else 180)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_a_server_that_is_killed(roots: Roots, busybox: str, hostile: HostileRegistry) -> None:
     del busybox
     server = Served(roots)
@@ -59,7 +59,7 @@ def test_a_server_that_is_killed(roots: Roots, busybox: str, hostile: HostileReg
     assert_sound(roots.data, downloads=None)
 
 
-@pytest.mark.timeout(900 if SOAK else 180)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_a_server_that_is_killed_at_any_moment(roots: Roots, busybox: str) -> None:
     """While containers are made, started and removed by several clients: each is whole, or is not there."""
     rng = random.Random(11)

@@ -35,7 +35,7 @@ def reset(sock: socket.socket) -> None:
     sock.close()
 
 
-@pytest.mark.timeout(900 if SOAK else 180)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_clients_that_go(roots: Roots, busybox: str, hostile: HostileRegistry) -> None:
     del busybox
     with served(roots) as server:
@@ -69,7 +69,7 @@ def test_clients_that_go(roots: Roots, busybox: str, hostile: HostileRegistry) -
     assert_sound(roots.data, downloads=None)
 
 
-@pytest.mark.timeout(900 if SOAK else 180)
+@pytest.mark.timeout(900 if SOAK else 300)
 def test_thousands_of_aborted_attaches_and_resizes(roots: Roots, busybox: str) -> None:
     """Memory and descriptors stay as they are, of the server and of the container's supervisor."""
     with served(roots) as server:

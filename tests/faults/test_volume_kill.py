@@ -148,7 +148,7 @@ _AGAIN = {"clone", "remove"}
 
 
 @pytest.mark.parametrize("verb", ENDS)
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_any_line(bench: Bench, verb: str) -> None:
     bench.renew()
     bench.ask(verb, 0)
@@ -174,7 +174,7 @@ def _states(verb: str, name: str) -> tuple[dict[str, str] | None, ...]:
 
 
 @pytest.mark.parametrize("verb", ["fill", "fill-shared", "import", "remove"])
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment(bench: Bench, verb: str) -> None:
     """In the middle of the native parts, too: with many files."""
     many = {f"dir{number % 7}/file{number}": "x" for number in range(MANY)}

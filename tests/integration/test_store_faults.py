@@ -58,7 +58,7 @@ def consistent(engine: minidock.Engine) -> None:
     assert database.rows("PRAGMA integrity_check") == [("ok",)]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(300)
 def test_killed_at_any_moment(roots: Roots, tmp_path: Path) -> None:
     archive = tmp_path / "x.tar"
     archive.write_bytes(tar(*[(f"file{number}", os.urandom(100)) for number in range(50)]))

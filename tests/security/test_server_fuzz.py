@@ -260,7 +260,7 @@ def complaint(case: Case, status: int, kind: str, data: bytes) -> str:
     return "" if status in (101, 200, 201, 204, 304, 400, 403, 404, 405, 408, 409, 413, 500, 501, 503) else "a status"
 
 
-@pytest.mark.timeout(3000 if SOAK else 240)
+@pytest.mark.timeout(3000 if SOAK else 300)
 def test_every_route_with_nonsense(roots: Roots, busybox: str) -> None:
     del busybox
     generator = Generator(int(os.environ.get("MINIDOCK_SEED", "2026")))
