@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from minidock.security import lsm
 from minidock.store import spread
 from tests import leaks, net
 from tests.leaks import Snapshot
@@ -319,6 +320,12 @@ def cli_busybox(cli: Cli) -> Cli:
     """The command, with the image ``busybox`` imported."""
     cli.ok("import", "--change", 'CMD ["sh"]', str(busybox_tar()), "busybox")
     return cli
+
+
+def security_module() -> bool:
+    """Whether AppArmor or SELinux is on: the kernel clears the death signal of a process that changes its profile or label by
+    execve(2), so a container whose supervisor is killed ends with the next call of an engine, and not by itself."""
+    return any(lsm.host())
 
 
 _PATIENCE = 30.0
