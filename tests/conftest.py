@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import hypothesis
 import pytest
 
 from minidock.security import lsm
@@ -36,6 +37,12 @@ os.environ["DOCKER_CONFIG"] = "/proc/no-docker-config"
 
 # What is not on loopback is asked of a proxy that is not there: no test ever reaches a registry of the world.
 NO_WAY_OUT = {"http-proxy": "http://127.0.0.1:9", "https-proxy": "http://127.0.0.1:9"}
+
+# Examples have 0.2 s each by default, and what makes them a second: on a busy machine each may take longer at times.
+hypothesis.settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("any machine")
 
 # A shell starts what it puts into the background with SIGINT ignored, and so would be all that the tests interrupt.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
