@@ -587,7 +587,7 @@ def test_a_signal_handler_that_raises_ends_the_command(container: Container) -> 
 
     before = signal.signal(signal.SIGALRM, handler)
     try:
-        signal.setitimer(signal.ITIMER_REAL, 0.5)
+        signal.setitimer(signal.ITIMER_REAL, 1.5)
         with pytest.raises(Raised):
             container.exec(["sleep", "510"])
     finally:

@@ -154,6 +154,7 @@ def test_cve_2019_14271_top_runs_nothing_and_asks_the_host(
     container = engine.containers.create(name, ["sh", "-c", script, "-", evil])
     container.start()
     wait_for(lambda: Path(f"/proc/{container.state.pid}/comm").read_text().startswith(") R"), what="the name")
+    wait_for(lambda: ["sleep"] in container.top("-eo comm").processes, what="its child")
     for program in ("ps", "nsenter"):
         (tmp_path / program).write_bytes(b"#!/bin/sh\ntouch " + bytes(tmp_path / "pwned") + b"\n")
         (tmp_path / program).chmod(0o755)

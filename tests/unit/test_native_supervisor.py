@@ -190,7 +190,7 @@ def test_signal_handlers_run_during_every_wait(helper: HelperFile, stand_in: Sta
         waits: list[Callable[[Supervisor], object]] = [Supervisor.wait, Supervisor.communicate, Supervisor.interact]
         for wait in waits:
             with Supervisor.spawn(helper, bundle) as supervisor:
-                signal.setitimer(signal.ITIMER_REAL, 0.2)
+                signal.setitimer(signal.ITIMER_REAL, 1)
                 with pytest.raises(WokenError):
                     wait(supervisor)
     finally:
@@ -201,9 +201,11 @@ def test_signal_handlers_run_during_every_wait(helper: HelperFile, stand_in: Sta
 def test_several_threads_may_wait_and_closing_wakes_them(helper: HelperFile, stand_in: Stand) -> None:
     supervisor = Supervisor.spawn(helper, stand_in(STARTED + "hear()\n"))
     results: list[object] = []
+    begun = threading.Semaphore(0)
 
     def wait() -> None:
         supervisor.wait_started(30)
+        begun.release()
         try:
             results.append(supervisor.wait(30))
         except NativeError as error:
@@ -213,7 +215,9 @@ def test_several_threads_may_wait_and_closing_wakes_them(helper: HelperFile, sta
     for thread in threads:
         thread.start()
     supervisor.wait_started(30)
-    time.sleep(0.1)
+    for _ in threads:
+        assert begun.acquire(timeout=30)
+    time.sleep(0.3)  # they are in the next call by now
     supervisor.close()
     for thread in threads:
         thread.join(10)

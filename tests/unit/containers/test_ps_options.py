@@ -15,6 +15,7 @@ from minidock.containers import processes
 from minidock.containers.processes import Host, Process, Top, printable
 from minidock.containers.ps_columns import COLUMNS, clock
 from minidock.errors import InvalidArgument, Unsupported
+from tests.conftest import wait_for
 
 HEADS = """
 -ef: UID PID PPID C STIME TTY TIME CMD
@@ -186,11 +187,13 @@ def test_what_processes_call_themselves(family: tuple[int, int]) -> None:
 
 
 def test_threads() -> None:
-    found = top([os.getpid()], "-eLf")
-    threads = sorted(os.listdir("/proc/self/task"), key=int)
-    assert column(found, "LWP") == threads
-    assert set(column(found, "PID")) == {str(os.getpid())}
-    assert column(top([os.getpid()], "H -o tid"), "TID") == threads
+    def threads() -> list[str]:
+        return sorted(os.listdir("/proc/self/task"), key=int)
+
+    # Those of other tests may end meanwhile.
+    wait_for(lambda: column(top([os.getpid()], "-eLf"), "LWP") == threads())
+    assert set(column(top([os.getpid()], "-eLf"), "PID")) == {str(os.getpid())}
+    wait_for(lambda: column(top([os.getpid()], "H -o tid"), "TID") == threads())
 
 
 def test_users() -> None:

@@ -148,7 +148,7 @@ def test_one_holder_at_a_time(takers: int, pruners: int, clearing: bool) -> None
 
         def fetch(number: int) -> None:
             for _ in range(15):
-                claim = downloads.claim(paths, DIGEST, Cancel(30), never)
+                claim = downloads.claim(paths, DIGEST, Cancel(120), never)
                 if claim is None:
                     wrong.append("no claim")
                     return

@@ -122,10 +122,15 @@ def step():
     finally:
         time.sleep(0.05)
         ended.append(1)
-try:
-    run_all([step] * 4, 4, cancel)
-except KeyboardInterrupt:
+def tell():
     os.write(1, b"%d of %d ended\\n" % (len(ended), len(begun)))
+try:
+    try:
+        run_all([step] * 4, 4, cancel)
+    except KeyboardInterrupt:
+        tell()
+except KeyboardInterrupt:  # the second one, when all had ended
+    tell()
 """
 
 
