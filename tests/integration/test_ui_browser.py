@@ -32,8 +32,19 @@ class World:
         self.page = page
 
     def open(self, place: str) -> None:
-        """Go to a part of the page."""
-        self.page.run(f"location.hash = {json.dumps(place)}")
+        """Go to a part of the page, and return when it is there instead of the one before."""
+        self.page.run(
+            f"""new Promise((done) => {{
+                const before = location.hash
+                location.hash = {json.dumps(place)}
+                if (location.hash === before) done()
+                else addEventListener('hashchange', () => done(), {{ once: true }})
+            }})"""
+        )
+
+    def nothing_is_being_done(self) -> None:
+        """What was asked for must have come back: until then keys and buttons do nothing."""
+        self.page.wait("!document.querySelector('tbody button:disabled')")
 
     def status(self, name: str) -> str:
         """A container's state, as the engine has it."""
@@ -133,16 +144,18 @@ def test_stop_and_start_by_keyboard(world: World) -> None:
     page.press("s")
     page.wait("document.activeElement.closest('tr').textContent.includes('exited')")
     assert world.status("db") == "exited"
+    world.nothing_is_being_done()
     page.press("s")
     page.wait("document.activeElement.closest('tr').textContent.includes('running')")
     assert world.status("db") == "running"
+    world.nothing_is_being_done()
     # The buttons, in the order of the focus.
     page.press("Tab")
     assert page.run("document.activeElement.ariaLabel") == "Stop db"
     page.press("Enter")
     page.wait("document.activeElement.closest('tr')?.textContent.includes('exited')")
     page.wait("document.querySelector('.notices').textContent.includes('db stopped')")
-    page.wait("!document.querySelector('tbody button:disabled')")
+    world.nothing_is_being_done()
     page.run("document.querySelector('[aria-label=\"Start db\"]').focus()")
     page.press("Enter")
     wait_for(lambda: world.status("db") == "running")
