@@ -139,7 +139,7 @@ class Ui:
         self.said = self.process.stdout.readline()
         self.link = self.process.stdout.readline().strip()
         if not self.link:
-            raise AssertionError(self.process.communicate(timeout=10)[1])
+            raise AssertionError(self.process.communicate(timeout=60)[1])
         parts = urlsplit(self.link)
         assert parts.port is not None
         self.port: int = parts.port

@@ -281,6 +281,6 @@ def test_a_watched_project_follows_its_files(compose: Project, tmp_path: Path, n
     finally:
         watch.send_signal(signal.SIGINT)
         watch.wait(40)
-        reader.join(10)
+        reader.join(60)
         watch.stdout.close()
         print("".join(said))

@@ -107,7 +107,7 @@ def test_a_killed_supervisor_of_a_detached_one(box: Cli, roots: Roots, engine: m
         os.kill(pid, signal.SIGKILL)
     wait_for(lambda: inside(roots) == ["sleep 603"])
     assert (started.inspect().running, started.inspect().exit_code) == (False, 137)
-    assert started.wait(10) == 137
+    assert started.wait(60) == 137
     still_works(box, roots)
     with pytest.raises(errors.NotFound):
         started.inspect()

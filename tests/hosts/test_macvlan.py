@@ -40,7 +40,7 @@ def stranger(net_busybox: minidock.Engine) -> Iterator[Stranger]:
 def web(engine: minidock.Engine, network: str, ip: str, name: str = "web") -> minidock.Container:
     """A web server that says ``web``."""
     made = engine.containers.run("busybox", net.serving("web"), detach=True, name=name, network=network, ip=ip)
-    made.wait_for_port(80, timeout=10)
+    made.wait_for_port(80, timeout=60)
     return made
 
 

@@ -47,7 +47,7 @@ def test_output_and_exit_code(cli_busybox: Cli, engine: minidock.Engine) -> None
     container = started(engine, WAITS, name="one")
     process = attached(cli_busybox, "one")
     go(container)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (9, b"out\n", b"err\n")
 
 
@@ -63,7 +63,7 @@ def test_input_and_its_end(cli_busybox: Cli, engine: minidock.Engine) -> None:
     process.stdin.write(b"a line\n")
     assert until(process, b"got a line\n") in (b"up\ngot a line\n", b"got a line\n")
     process.stdin.write(b"another\nunfinished")
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (6, b"got another\nend\n")
     assert err == b"err a line\nerr another\n"
 
@@ -93,7 +93,7 @@ def test_no_stdin(cli_busybox: Cli, engine: minidock.Engine) -> None:
     process.stdin.write(b"nobody reads this\n")
     process.stdin.close()
     container.stop(timeout=0)
-    assert process.wait(20) == 137
+    assert process.wait(60) == 137
     assert process.stdout is not None
     assert process.stdout.read() == b""
 
@@ -108,21 +108,21 @@ def test_several_see_the_same(cli_busybox: Cli, engine: minidock.Engine) -> None
         until(client, f"got line {number}\n".encode())
     until(clients[0], b"got line 1\n")
     cli.ok("kill", "one")
-    assert [client.wait(20) for client in clients] == [137, 137]
+    assert [client.wait(60) for client in clients] == [137, 137]
 
 
 def test_signals_are_passed_on(cli_busybox: Cli, engine: minidock.Engine) -> None:
     trapping(engine, name="one")
     process = attached(cli_busybox, "one")
     process.send_signal(10)
-    assert process.wait(20) == 8
+    assert process.wait(60) == 8
 
 
 def test_without_proxy_a_signal_is_the_command_s(cli_busybox: Cli, engine: minidock.Engine) -> None:
     container = trapping(engine, name="one")
     process = attached(cli_busybox, "--sig-proxy=false", "one")
     process.send_signal(15)
-    assert process.wait(20) == 143
+    assert process.wait(60) == 143
     assert state(container)["Status"] == "running"
 
 
@@ -198,7 +198,7 @@ def test_start_attached_to_one_that_runs(cli_busybox: Cli, engine: minidock.Engi
         lambda: "attach" in cli_busybox.ok("events", "--since", "0", "--until", "0s", "--format", "{{.Action}}"), 20
     )
     go(container)
-    out, err = process.communicate(timeout=20)
+    out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (9, b"out\n", b"err\n")
 
 

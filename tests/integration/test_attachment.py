@@ -39,7 +39,7 @@ def test_input_and_output_of_two_clients(engine: minidock.Engine, busybox: str) 
         err = b"".join(piece.data for piece in pieces if piece.stream == "stderr")
         assert out == seen[0] == b"got one\ngot two\nend\n"
         assert err == b"err one\nerr two\n"
-        assert container.wait(10) == 0
+        assert container.wait(60) == 0
 
 
 def test_the_input_stays_open_for_the_next_client_unless_it_is_for_one(engine: minidock.Engine, busybox: str) -> None:
@@ -47,7 +47,7 @@ def test_the_input_stays_open_for_the_next_client_unless_it_is_for_one(engine: m
         with container.attach_streams(stdin=True) as attachment:
             attachment.close_stdin()
             assert joined(attachment, "stdout") == b"end\n"
-        assert container.wait(10) == 0
+        assert container.wait(60) == 0
 
 
 def test_a_megabyte_comes_back_whole(engine: minidock.Engine, busybox: str) -> None:
@@ -96,7 +96,7 @@ def test_what_does_not_run_has_no_streams(engine: minidock.Engine, busybox: str)
     with pytest.raises(Conflict, match="is not running"):
         container.attach_streams()
     container.start()
-    container.wait(10)
+    container.wait(60)
     with pytest.raises(Conflict, match="is not running"):
         container.attach_streams()
 

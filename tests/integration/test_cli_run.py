@@ -184,7 +184,7 @@ def test_signals_are_passed_on(cli_busybox: Cli, number: signal.Signals) -> None
     _until(process, b"ready\n")
     process.send_signal(number)
     _until(process, f"got {name}\n".encode())
-    assert process.wait(20) == 9
+    assert process.wait(60) == 9
     assert process.stdout is not None
     process.stdout.close()
 

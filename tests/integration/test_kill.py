@@ -20,7 +20,7 @@ def test_signals(engine: minidock.Engine, busybox: str, signal: str | int | None
         container.kill()
     else:
         container.kill(signal)
-    assert container.wait(timeout=20) == code
+    assert container.wait(timeout=60) == code
     found = state(container)
     assert (found["Status"], found["ExitCode"], found["OOMKilled"]) == ("exited", code, False)
 
@@ -48,7 +48,7 @@ def test_paused(engine: minidock.Engine, busybox: str) -> None:
     container = started(engine)
     container.pause()
     container.kill()
-    assert container.wait(timeout=20) == 137
+    assert container.wait(timeout=60) == 137
     other = started(engine)
     other.pause()
     other.kill("USR1")
@@ -64,7 +64,7 @@ def test_it_stays_dead(engine: minidock.Engine, busybox: str) -> None:
     for policy in ("always", "unless-stopped", "on-failure"):
         container = started(engine, restart=policy)
         container.kill()
-        assert container.wait(timeout=20) == 137
+        assert container.wait(timeout=60) == 137
         assert state(container)["Status"] == "exited"
         assert container.attrs["RestartCount"] == 0
 

@@ -63,7 +63,7 @@ def test_the_default_route_goes_where_it_should(net_busybox: minidock.Engine) ->
         net_busybox.networks.create(name)
     port = net.free_port()
     container = ran(net_busybox, net.serving("x"), network="web", publish=[f"{port}:80"])
-    container.wait_for_http("/", timeout=10)
+    container.wait_for_http("/", timeout=60)
     net_busybox.networks.get("app").connect(container)
     shown = settings(container)["Networks"]
     assert routes(container) == [f"default via {shown['app']['Gateway']} dev eth1"]
@@ -109,7 +109,7 @@ def test_from_no_network_to_one(net_busybox: minidock.Engine) -> None:
     net_busybox.networks.get("none").disconnect(container)
     assert settings(container)["Networks"] == {}
     network.connect(container)
-    assert container.wait_for_port(80, timeout=10).address == (settings(container)["Networks"]["web"]["IPAddress"], 80)
+    assert container.wait_for_port(80, timeout=60).address == (settings(container)["Networks"]["web"]["IPAddress"], 80)
     assert net.get(container.ip, 80) == "x\n"
 
 
@@ -146,7 +146,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing(net_busybox: minidock.Engine
     port = net.free_port()
     options: dict[str, Any] = {"publish": [f"{port}:80"], "name": "aa"}
     container = ran(net_busybox, net.serving("x"), network="web", **options)
-    container.wait_for_http("/", timeout=10)
+    container.wait_for_http("/", timeout=60)
     ends = container.record.endpoints["web"]
     file = net_roots.run / "networks" / ends.network / "endpoints" / container.id
     assert file.exists()
@@ -158,7 +158,7 @@ def test_a_supervisor_that_is_killed_leaves_nothing(net_busybox: minidock.Engine
     wait_for(lambda: ends.host_interface not in net.interfaces(), 5)
     container.remove()
     again = ran(net_busybox, net.serving("y"), network="web", ip=None, **options)
-    assert again.wait_for_http("/", timeout=10) == port
+    assert again.wait_for_http("/", timeout=60) == port
     for host in net.host_addresses():
         assert net.get(host, port) == "y\n"
 
@@ -188,7 +188,7 @@ def test_after_a_boot_nothing_is_left(net_busybox: minidock.Engine, net_cli: Cli
     assert container.status == "exited"
     assert not net_busybox.store.networks.every()
     container.start()
-    container.wait_for_http("/", timeout=10)
+    container.wait_for_http("/", timeout=60)
     # Its subnet may be another one: in this test the old bridge was in the way, which after a boot it is not.
     now = container.record.endpoints["bridge"].network
     assert (Path(net_roots.run) / "networks" / now / "network.json").exists()
@@ -200,14 +200,14 @@ def test_restarts_keep_what_they_have(net_busybox: minidock.Engine) -> None:
     container = ran(net_busybox, net.serving("x"), network="web", restart="always", publish=[f"{port}:80"], name="aa")
     other = ran(net_busybox, network="web")
     before = container.ip
-    container.wait_for_http("/", timeout=10)
+    container.wait_for_http("/", timeout=60)
     os.kill(container.state.pid, signal.SIGKILL)
     wait_for(lambda: settings(container) and container.record.restart_count == 1 and container.status == "running", 10)
-    assert container.wait_for_http("/", timeout=10) == port
+    assert container.wait_for_http("/", timeout=60) == port
     assert container.ip == before
     assert look_up(other, "aa") == {before}
     container.restart(timeout=0)
-    assert container.wait_for_http("/", timeout=10) == port
+    assert container.wait_for_http("/", timeout=60) == port
 
 
 def test_an_address_is_used_again_last(net_busybox: minidock.Engine) -> None:

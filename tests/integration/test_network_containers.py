@@ -52,7 +52,7 @@ def test_the_plain_picture(net_busybox: minidock.Engine) -> None:
     ]
     for number, (web, port) in enumerate(zip(webs, ports, strict=True)):
         assert web.ip.endswith(f".{number + 2}")
-        assert web.wait_for_port(80, timeout=10) == port
+        assert web.wait_for_port(80, timeout=60) == port
         assert web.wait_for_http("/") == port
         for host in (*net.LOOPBACKS, *net.host_addresses()):
             assert net.get(host, port) == f"web{number}\n", host
@@ -159,7 +159,7 @@ def test_networks_are_apart(net_busybox: minidock.Engine) -> None:
         net_busybox.networks.create(name)
     web = ran(net_busybox, net.serving("web"), network="web")
     app = ran(net_busybox, network="app")
-    web.wait_for_port(80, timeout=10)
+    web.wait_for_port(80, timeout=60)
     with pytest.raises(OSError, match="timed out"):
         fetched(app, web.ip, timeout=1)
 
@@ -181,7 +181,7 @@ def test_containers_that_may_not_talk_to_each_other(net_busybox: minidock.Engine
     net_busybox.networks.create("quiet", options={"com.docker.network.bridge.enable_icc": "false"})
     one = ran(net_busybox, net.serving("one"), network="quiet")
     two = ran(net_busybox, network="quiet")
-    one.wait_for_port(80, timeout=10)
+    one.wait_for_port(80, timeout=60)
     with pytest.raises(OSError, match=r"timed out|No route"):
         fetched(two, one.ip, timeout=1)
     assert net.get(one.ip, 80) == "one\n"
@@ -226,7 +226,7 @@ def test_ipv6(net_busybox: minidock.Engine) -> None:
     assert shown["GlobalIPv6Address"].startswith("fd")
     assert shown["IPv6Gateway"]
     assert f"{shown['GlobalIPv6Address']}\t{container.short_id}\n" in said(container, "cat", "/etc/hosts")
-    container.wait_for_port(80, timeout=10)
+    container.wait_for_port(80, timeout=60)
     assert net.get(shown["GlobalIPv6Address"], 80) == "six\n"
     assert fetched(other, shown["GlobalIPv6Address"]) == "six\n"
     assert "default via" in said(container, "ip", "-6", "route")
@@ -237,7 +237,7 @@ def test_any_port_and_all_ports(net_busybox: minidock.Engine) -> None:
     ports = settings(container)["Ports"]
     [binding] = ports["80/tcp"]
     assert binding["HostIp"] == "127.0.0.1"
-    port = container.wait_for_http("/", timeout=10)
+    port = container.wait_for_http("/", timeout=60)
     assert port == int(binding["HostPort"])
     assert port.address == ("127.0.0.1", port)
     assert port.url == f"http://127.0.0.1:{port}"
@@ -254,9 +254,9 @@ def test_udp(net_busybox: minidock.Engine) -> None:
         return it
 
     with net.in_namespace(container.state.pid, echo) as server, socket.socket(type=socket.SOCK_DGRAM) as client:
-        server.settimeout(5)
-        client.settimeout(5)
-        port = container.wait_for_port("53/udp", timeout=10)
+        server.settimeout(60)
+        client.settimeout(60)
+        port = container.wait_for_port("53/udp", timeout=60)
         for host in ("127.0.0.1", *net.host_addresses()):
             client.sendto(b"hello", (host, port))
             data, sender = server.recvfrom(100)
@@ -323,13 +323,13 @@ def test_a_network_that_is_not_there(net_busybox: minidock.Engine) -> None:
     assert (container.status, container.attrs["State"]["ExitCode"]) == ("created", 128)
     net_busybox.networks.create("later")
     container.start()
-    assert container.wait(timeout=10) == 0
+    assert container.wait(timeout=60) == 0
 
 
 def test_the_network_of_another_container(net_busybox: minidock.Engine) -> None:
     donor = ran(net_busybox, net.serving("donor"), name="donor", hostname="h", publish=["80"])
     guest = ran(net_busybox, name="guest", network="container:donor")
-    donor.wait_for_port(80, timeout=10)
+    donor.wait_for_port(80, timeout=60)
     assert fetched(guest, "127.0.0.1") == "donor\n"
     assert said(guest, "hostname") == "h\n"
     assert said(guest, "cat", "/etc/hosts") == said(donor, "cat", "/etc/hosts")
@@ -430,7 +430,7 @@ def test_ps_and_port(net_cli: Cli) -> None:
 
 def test_bytes_are_counted(net_busybox: minidock.Engine) -> None:
     container = ran(net_busybox, net.serving("x"))
-    container.wait_for_http("/", timeout=10)
+    container.wait_for_http("/", timeout=60)
     found = container.stats()
     assert [one.name for one in found.networks or ()] == ["eth0"]
     assert found.received_bytes > 0

@@ -25,7 +25,7 @@ def stranger(request: pytest.FixtureRequest, net_busybox: minidock.Engine) -> It
 def web(engine: minidock.Engine, **options: object) -> minidock.Container:
     """A web server that says ``web``."""
     made = engine.containers.run("busybox", net.serving("web"), detach=True, **options)  # type: ignore[arg-type]
-    made.wait_for_port(80, timeout=10)
+    made.wait_for_port(80, timeout=60)
     return made
 
 

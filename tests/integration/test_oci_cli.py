@@ -391,7 +391,7 @@ def test_run_serves_its_callers_terminal_and_restores_it(runtime: Runtime) -> No
         if b"33 77" in seen and not typed:
             os.write(master, b"hello\r")
             typed = True
-    assert process.wait(10) == 4
+    assert process.wait(60) == 4
     assert termios.tcgetattr(slave) == before
     os.close(master)
     os.close(slave)
@@ -403,7 +403,7 @@ def test_run_forwards_signals(runtime: Runtime) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"started\n"
     process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=10)
+    out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (7, b"term\n")
     runtime.config(["sh", "-c", "kill -9 $$"])
     # PID 1 cannot kill itself by a signal; its child can be killed.

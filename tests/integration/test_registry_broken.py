@@ -80,7 +80,7 @@ def test_waiting_ends_when_it_is_cancelled(hostile: HostileRegistry, connect: Co
     thread.start()
     wait_for(lambda: len(hostile.requests("GET", "/manifests/")) >= 2)
     cancel.cancel()
-    thread.join(20)
+    thread.join(60)
     assert isinstance(failures[0], Cancelled)
 
 
@@ -294,7 +294,7 @@ def test_endless_heads(head: bytes, connect: Connect) -> None:
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
-        thread.join(10)
+        thread.join(60)
 
 
 def test_stalled_tls_handshake_ends(docker_config: Path, tmp_path: Path) -> None:

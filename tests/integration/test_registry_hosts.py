@@ -107,7 +107,7 @@ class Tunnel:
         self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
 
 
 def test_tunnel(tls_registry: Registry, docker_config: Path) -> None:

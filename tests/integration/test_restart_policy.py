@@ -40,14 +40,14 @@ def test_which_ends_count(engine: minidock.Engine, busybox: str, policy: str, sc
         assert found["Status"] in ("restarting", "running")
         container.stop()
     else:
-        container.wait(timeout=20)
+        container.wait(timeout=60)
     assert state(container)["Status"] == "exited"
     assert (container.attrs["RestartCount"] > 0) is again
 
 
 def test_restarting(engine: minidock.Engine, busybox: str) -> None:
     container = started(engine, ["sh", "-c", "exit 5"], restart="always")
-    reaches(container, "restarting", 4)
+    reaches(container, "restarting", 6)  # it waits for six seconds now
     found = container.attrs["State"]
     assert (found["Running"], found["Restarting"], found["Paused"], found["Pid"], found["ExitCode"]) == (
         True,

@@ -97,7 +97,7 @@ def test_a_container_of_a_forced_out_image_still_starts(engine: minidock.Engine,
     container = engine.containers.create(busybox, ["sh", "-c", "exit 7"], network="none")
     engine.images.remove(busybox, force=True)
     container.start()
-    assert container.wait(timeout=20) == 7
+    assert container.wait(timeout=60) == 7
     container.remove()
 
 

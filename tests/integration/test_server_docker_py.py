@@ -134,7 +134,7 @@ def test_what_a_body_asks_for(client: docker.DockerClient, tmp_path: Any) -> Non
         assert host["ExtraHosts"] == ["other:192.0.2.7"]
         assert client.volumes.get("named").attrs["Labels"] == {"v": "1"}
         made.start()
-        assert made.wait(timeout=20)["StatusCode"] == 0
+        assert made.wait(timeout=60)["StatusCode"] == 0
         assert made.logs().split() == [b"1000", b"/tmp", b"b", b"shared/mem", b"64", b"box"]
     finally:
         made.remove(force=True, v=True)
@@ -186,7 +186,7 @@ def test_life(client: docker.DockerClient, cli: Cli) -> None:
     box.reload()
     assert box.status == "running"
     box.kill()
-    assert box.wait(timeout=20)["StatusCode"] == 137
+    assert box.wait(timeout=60)["StatusCode"] == 137
     with pytest.raises(APIError) as conflict:
         box.kill()
     assert (conflict.value.status_code, "is not running" in conflict.value.explanation) == (409, True)
@@ -271,7 +271,7 @@ def test_a_client_that_goes_takes_nothing_along(client: docker.DockerClient) -> 
     box.start()
     assert sock.recv(9)
     sock.close()
-    assert box.wait(timeout=20)["StatusCode"] == 7
+    assert box.wait(timeout=60)["StatusCode"] == 7
     assert len(box.logs().split()) == 6
     box.remove()
 

@@ -43,7 +43,7 @@ def test_networks(net_roots: Roots, net_busybox: minidock.Engine) -> None:
 
         def page() -> bool:
             try:
-                with urllib.request.urlopen(f"http://127.0.0.1:{port['HostPort']}/", timeout=5) as found:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port['HostPort']}/", timeout=60) as found:
                     return bool(found.read() == b"page\n")
             except OSError:
                 return False

@@ -94,7 +94,7 @@ def test_restarts_by_systemd(roots: Roots, busybox: str) -> None:
             for _ in range(3):
                 asking.more()
                 process.send_signal(signal.SIGTERM)
-                assert process.wait(20) == 0
+                assert process.wait(60) == 0
                 process = start()
                 asking.more()
         assert not asking.failed
@@ -129,7 +129,7 @@ def test_replacing(roots: Roots, busybox: str) -> None:
                 slow.sendall(b"}")  # what was asked of the old one is answered by it
                 assert slow.recv(100).startswith(b"HTTP/1.1 201 ")
                 assert silent.recv(100) == b""
-            assert before.process.wait(20) == 0
+            assert before.process.wait(60) == 0
             asking.more()
     assert not asking.failed
     slow.close()

@@ -61,7 +61,7 @@ def test_attach(server: Served, client: docker.DockerClient) -> None:
     ws.send(CloseConnection(code=1000))
     ws.until(CloseConnection)
     ws.sock.close()
-    assert box.wait(timeout=20)["StatusCode"] == 0
+    assert box.wait(timeout=60)["StatusCode"] == 0
     assert ws.text().startswith(b"first\nxxx")
     assert box.logs(tail=1) == b"last\n"
     box.remove()

@@ -82,9 +82,9 @@ def test_changes_stay_with_a_container_that_starts_again(engine: minidock.Engine
     stack(engine, "app", [])
     container = engine.containers.create("app", ["sh", "-c", "test -e /mark && exit 3; touch /mark"], network="none")
     container.start()
-    assert container.wait(timeout=20) == 0
+    assert container.wait(timeout=60) == 0
     container.start()
-    assert container.wait(timeout=20) == 3
+    assert container.wait(timeout=60) == 3
     container.remove()
 
 
@@ -119,7 +119,7 @@ def test_nothing_is_left(engine: minidock.Engine, roots: Roots) -> None:
     stack(engine, "app", [])
     container = engine.containers.create("app", ["sh", "-c", "mkdir -p /a/b; touch /a/b/c"], network="none")
     container.start()
-    container.wait(timeout=20)
+    container.wait(timeout=60)
     container.remove()
     assert held(roots.data)["containers"] == held(roots.data)["tmp"] == []
 

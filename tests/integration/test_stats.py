@@ -268,7 +268,7 @@ def test_live_without_a_terminal(cli_busybox: Cli, engine: minidock.Engine) -> N
     two.remove(force=True)
     assert "\x1b" not in seen(process, lambda text: "one:0\ntwo:--\n" in text)
     process.send_signal(signal.SIGINT)
-    assert process.wait(20) == 130
+    assert process.wait(60) == 130
 
 
 def test_live_of_all(cli_busybox: Cli, engine: minidock.Engine) -> None:
@@ -282,7 +282,7 @@ def test_live_of_all(cli_busybox: Cli, engine: minidock.Engine) -> None:
     one.kill()
     seen(process, lambda text: text.endswith("<two>\n<two>\n"))
     process.terminate()
-    process.wait(20)
+    process.wait(60)
 
 
 def test_live_on_a_terminal(cli_busybox: Cli, engine: minidock.Engine) -> None:

@@ -44,7 +44,7 @@ def test_several_wait_for_one(engine: minidock.Engine, busybox: str) -> None:
         waiter.start()
     container.kill("TERM")
     for waiter in waiters:
-        waiter.join(20)
+        waiter.join(60)
     assert codes == [7, 7, 7]
 
 
@@ -58,7 +58,7 @@ def test_next_exit(engine: minidock.Engine, busybox: str) -> None:
 
     def wait() -> None:
         waiting.set()
-        codes.append(engine.containers.get(container.id).wait(20, condition="next-exit"))
+        codes.append(engine.containers.get(container.id).wait(60, condition="next-exit"))
 
     waiter = threading.Thread(target=wait)
     waiter.start()
@@ -74,7 +74,7 @@ def test_removed(engine: minidock.Engine, busybox: str) -> None:
     container = trapping(engine, remove=True)
     other = engine.containers.get(container.id)
     container.kill("TERM")
-    assert other.wait(20, condition="removed") == 7
+    assert other.wait(60, condition="removed") == 7
     with pytest.raises(ContainerNotFound):
         engine.containers.get(container.id)
 

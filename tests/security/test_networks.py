@@ -122,7 +122,7 @@ def test_cve_2025_54410_a_flushed_firewall_is_repaired(net_busybox: minidock.Eng
     port = net.free_port()
     web = net_busybox.containers.run("busybox", net.serving("web"), detach=True, network="web", publish=[f"{port}:80"])
     app = net_busybox.containers.run("busybox", SLEEP, detach=True, network="app")
-    web.wait_for_port(80, timeout=10)
+    web.wait_for_port(80, timeout=60)
     host = net.host_addresses()[0]
     assert not _reaches(app, web.ip)
     table = f"minidock-{net.mark(net_roots.run)}"
@@ -138,7 +138,7 @@ def test_a_port_on_loopback_is_not_for_others(net_busybox: minidock.Engine) -> N
     port = net.free_port()
     web = net_busybox.containers.run("busybox", net.serving("web"), detach=True, publish=[f"127.0.0.1:{port}:80"])
     other = net_busybox.containers.run("busybox", SLEEP, detach=True)
-    web.wait_for_port(80, timeout=10)
+    web.wait_for_port(80, timeout=60)
     assert net.get("127.0.0.1", port) == "web\n"
     gateway = web.attrs["NetworkSettings"]["Gateway"]
     for host in (gateway, net.host_addresses()[0]):
@@ -161,7 +161,7 @@ def test_unpublished_ports_are_not_for_outside(net_busybox: minidock.Engine) -> 
     network = net_busybox.networks.create("outside")
     stranger = net_busybox.containers.run("busybox", SLEEP, detach=True, network="outside")
     web = net_busybox.containers.run("busybox", net.serving("web"), detach=True)
-    web.wait_for_port(80, timeout=10)
+    web.wait_for_port(80, timeout=60)
     assert net.get(web.ip, 80) == "web\n"
     assert network.attrs["Driver"] == "bridge"
     assert not _reaches(stranger, web.ip)

@@ -220,7 +220,7 @@ def test_several_threads_may_wait_and_closing_wakes_them(helper: HelperFile, sta
     time.sleep(0.3)  # they are in the next call by now
     supervisor.close()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert [type(result) for result in results] == [SupervisorGone] * 5
     with pytest.raises(NativeError, match="it is closed"):
         supervisor.fileno()
@@ -255,7 +255,7 @@ def test_interact_copies_streams(helper: HelperFile, stand_in: Stand) -> None:
     with Supervisor.spawn(helper, bundle, stdin_pipe=True, capture=True) as supervisor:
         assert supervisor.interact(typed, screen) is not None
     os.close(screen)
-    reader.join(10)
+    reader.join(60)
     os.close(typed)
     os.close(shown)
     assert seen == b"abc" * 100000

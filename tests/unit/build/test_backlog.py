@@ -29,7 +29,7 @@ def test_reading_makes_room(full: tuple[Backlog, threading.Thread, Output]) -> N
     waiting, writer, event = full
     waiting.put(None)  # the end is not held back
     assert waiting.get() is event
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
     assert [waiting.get(), waiting.get()] == [None, event]
 
@@ -37,7 +37,7 @@ def test_reading_makes_room(full: tuple[Backlog, threading.Thread, Output]) -> N
 def test_freed(full: tuple[Backlog, threading.Thread, Output]) -> None:
     waiting, writer, event = full
     waiting.free()
-    writer.join(10)
+    writer.join(60)
     assert not writer.is_alive()
     waiting.put(event)
     assert [waiting.get() for _ in range(3)] == [event] * 3

@@ -24,7 +24,7 @@ def test_all_who_wait_hear_it() -> None:
     for _ in range(3):
         cancel.cancel()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
     assert len(heard) == 20
     assert cancel.cancelled
     for _ in range(3):
@@ -78,5 +78,5 @@ def test_many_at_once() -> None:
         time.sleep(0.003)
         cancel.cancel()
         for thread in threads:
-            thread.join(20)
+            thread.join(60)
         assert len(ended) == 6
