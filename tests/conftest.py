@@ -330,8 +330,11 @@ def cli_busybox(cli: Cli) -> Cli:
 
 
 def security_module() -> bool:
-    """Whether AppArmor or SELinux is on: the kernel clears the death signal of a process that changes its profile or label by
-    execve(2), so a container whose supervisor is killed ends with the next call of an engine, and not by itself."""
+    """Whether AppArmor or SELinux is on.
+
+    The kernel clears the death signal of a process that changes its profile or label by execve(2), so a container whose
+    supervisor is killed ends with the next call of an engine there, and not by itself.
+    """
     return any(lsm.host())
 
 
