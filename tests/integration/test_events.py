@@ -109,7 +109,7 @@ def test_since_until_and_filters(engine: minidock.Engine, paths: Paths) -> None:
 def test_waits_end(engine: minidock.Engine, paths: Paths) -> None:
     with engine.events(follow=True, timeout=0.05) as found, pytest.raises(Timeout, match=r"no more within 0\.05 s"):
         next(found)
-    with engine.events(follow=True, since="1h", until="-100ms") as found:
+    with engine.events(follow=True, since="1h", until="-3s") as found:
         events.append(paths, "volume", "create", "v", {})
         assert ids(list(found)) == ["v"]
     # Another thread closes it.
@@ -118,9 +118,13 @@ def test_waits_end(engine: minidock.Engine, paths: Paths) -> None:
     assert list(found) == []
     assert list(found) == []
     with engine.events(follow=True) as found:
-        threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
-        with pytest.raises(KeyboardInterrupt):  # which the signal's handler raises
+
+        def interrupted() -> None:
+            threading.Timer(0.05, os.kill, (os.getpid(), signal.SIGINT)).start()
             next(found)
+
+        with pytest.raises(KeyboardInterrupt):  # which the signal's handler raises
+            interrupted()
     with engine.events(follow=True) as found:
         shutil.rmtree(paths.events)
         with pytest.raises(NotFound, match="removed"):

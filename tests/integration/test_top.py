@@ -16,7 +16,8 @@ def test_processes(engine: minidock.Engine, busybox: str) -> None:
     """All of the container's processes and no others, with the host's ids and names."""
     script = "sleep 1000 & su app -c 'sleep 2000' & touch /ready; wait"
     container = started(engine, ["sh", "-c", script])
-    wait_for(lambda: len(container.top().processes) == 3 and "sleep 2000" in str(container.top()))
+    wait_for(lambda: {"sleep 1000", "sleep 2000"} <= {row[-1] for row in container.top().processes})
+    wait_for(lambda: len(container.top().processes) == 3)
     found = container.top()
     assert found.titles == ["UID", "PID", "PPID", "C", "STIME", "TTY", "TIME", "CMD"]
     rows = {row[-1]: row for row in found.processes}
