@@ -158,7 +158,7 @@ def test_the_api_body(engine: minidock.Engine, busybox: str) -> None:
 
 def test_stream(engine: minidock.Engine, busybox: str) -> None:
     container = started(engine, BUSY)
-    with container.stats(stream=True, interval=0.1) as looks:
+    with container.stats(stream=True, interval=0.5) as looks:
         first, second = next(looks), next(looks)
         assert first.cpu_percent is None
         assert second.before == first.now
@@ -196,7 +196,7 @@ def test_many_at_one_look(engine: minidock.Engine, busybox: str) -> None:
     running[2].kill()
     running[2].wait(30)
     found = sampler.look([stopped, *running])
-    assert threading.active_count() == threads
+    assert threading.active_count() <= threads  # those of other tests may end
     assert [stats.container_id for stats in found] == [stopped.id, *(one.id for one in running)]
     assert [stats.running for stats in found] == [False, True, True, False, True, True]
     assert len({stats.now.time_ns for stats in found if stats.now}) == 1
