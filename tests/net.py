@@ -179,14 +179,18 @@ def listener(host: str, port: int) -> Iterator[socket.socket]:
         yield it
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
     """A port that nobody had a moment ago, and that the kernel gives to nobody by itself until it is used."""
     first, last = map(int, Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split())
     while True:
         port = 15_000 + secrets.randbelow(15_000)
-        if first <= port <= last:
+        if first <= port <= last or port in _given:
             continue
         with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp, contextlib.suppress(OSError):
             for it in (tcp, udp):
                 it.bind(("", port))
+            _given.add(port)
             return port

@@ -36,7 +36,7 @@ def said(container: minidock.Container, *command: str) -> str:
     return container.exec(list(command), check=True).stdout.decode()
 
 
-def fetched(container: minidock.Container, host: str, port: int = 80, timeout: float = 5) -> str:
+def fetched(container: minidock.Container, host: str, port: int = 80, timeout: float = 30) -> str:
     """What a web server answers to one who is in a container's network."""
     container.reload()
     return net.in_namespace(container.state.pid, lambda: net.get(host, port, timeout=timeout))
