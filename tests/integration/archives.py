@@ -8,6 +8,7 @@ import stat
 import tarfile
 from pathlib import Path
 
+from minidock.store.cleaner import cleaner
 from tests.conftest import Roots
 
 
@@ -42,7 +43,8 @@ def folder(name: str, mode: int = 0o755) -> tarfile.TarInfo:
 
 
 def held(data: Path) -> dict[str, list[str]]:
-    """What a data root holds of images and of work in progress."""
+    """What a data root holds of images and of work in progress; this process's own is over before."""
+    cleaner.flush()
     return {
         name: sorted(os.listdir(data / name)) if (data / name).is_dir() else []
         for name in ("layers", "content/sha256", "containers", "tmp")

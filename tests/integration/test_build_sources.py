@@ -19,6 +19,7 @@ from minidock.build import events
 from minidock.build.dockerfile.instructions import DockerfileError
 from minidock.build.failures import BuildFailed
 from minidock.errors import Corrupt, InvalidArgument, MinidockError, SystemFailure
+from minidock.store.cleaner import cleaner
 from tests.images import tar_of
 from tests.integration.building import DATE, build, context, layers, out, steps
 from tests.registry import push_image
@@ -191,6 +192,7 @@ def test_contexts_are_fetched(
             assert failed.value.line == 2
     with pytest.raises(InvalidArgument):
         engine.images.build("https://h/r.git#--upload-pack=touch x")
+    cleaner.flush()
     assert [name for name in os.listdir(engine.store.paths.tmp) if name.startswith(("context", "build"))] == []
 
 

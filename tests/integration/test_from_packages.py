@@ -22,6 +22,7 @@ import minidock
 from minidock.errors import Corrupt, Denied, InvalidArgument, MinidockError, NotFound, Unsupported
 from minidock.images import packages_apt
 from minidock.images.packages_sources import Entry, Release
+from minidock.store.cleaner import cleaner
 from tests.conftest import Cli, Roots, wait_for
 from tests.integration.debian_archive import Archive, Key, ar, deb, directory, entry, new_key, tar
 from tests.leaks import Snapshot
@@ -253,6 +254,7 @@ def refuse(engine: minidock.Engine, archive: Archive, key: Key, **options: objec
     assert "\n" not in str(caught.value)
     assert [image for image in engine.images.list() if "x:latest" in image.tags] == []
     assert engine.containers.list(all=True) == []
+    cleaner.flush()
     assert os.listdir(engine.store.paths.tmp) == []
     return caught.value
 
@@ -335,6 +337,7 @@ def test_package_changed_on_an_http_server(engine: minidock.Engine, tmp_path: Pa
     file.write_bytes(file.read_bytes()[:-1] + b"x")
     with served(archive.root) as url, pytest.raises(Corrupt, match="base-files"):
         engine.images.from_packages("debian:test", "x", mirrors=[url], keyrings=[key.public])
+    cleaner.flush()
     assert os.listdir(engine.store.paths.tmp) == []
 
 

@@ -425,9 +425,11 @@ def test_a_journal_that_is_not_there(engine: minidock.Engine, busybox: str) -> N
 
 
 def test_a_journal_that_reads_slowly(engine: minidock.Engine, busybox: str, journal: Journal) -> None:
-    c = run(engine, busybox, "seq 0 4999", log_driver="journald")
+    # Once the container has ended, what is left has a second.
+    c = run(engine, busybox, "seq 0 4999; until [ -e /go ]; do sleep 0.05; done", log_driver="journald")
     got = [journal.entry()["MESSAGE"] for _ in range(5000)]
     assert b"\n".join(got) + b"\n" == numbers(0, 5000)
+    c.exec("touch /go", check=True)
     c.wait(timeout=60)
     assert c.logs() == numbers(0, 5000)
 

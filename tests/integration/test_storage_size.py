@@ -9,6 +9,7 @@ import pytest
 
 import minidock
 from minidock.errors import Unsupported
+from minidock.store.cleaner import cleaner
 from tests.conftest import Cli, Roots
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ def test_the_size_of_a_containers_layer(engine: minidock.Engine, busybox: str, r
         assert missing.startswith("storage option size: ")
         assert "project quotas" in missing
         assert engine.containers.list(all=True) == []
+        cleaner.flush()
         assert os.listdir(roots.data / "containers") == os.listdir(roots.data / "tmp") == []
         return
     assert container.attrs["HostConfig"]["StorageOpt"] == {"size": "16m"}

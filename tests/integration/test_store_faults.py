@@ -15,6 +15,7 @@ import pytest
 import minidock
 from minidock.config import Config
 from minidock.errors import ImageNotFound
+from minidock.store.cleaner import cleaner
 from tests.conftest import Cli, Roots
 from tests.integration.archives import held, tar
 
@@ -43,6 +44,7 @@ def consistent(engine: minidock.Engine) -> None:
     """Rows and directories agree, and nothing is half made."""
     paths = engine.store.paths
     database = engine.store.database
+    cleaner.flush()
     assert os.listdir(paths.tmp) == []
     layers = {str(row[0]) for row in database.rows("SELECT id FROM layers")}
     assert set(os.listdir(paths.layers)) == layers
