@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -156,8 +158,19 @@ def test_volumes_of_what_ends_by_itself(engine: Engine, busybox: str) -> None:
     wait_for(lambda: names(engine) == {"kept"}, 20, "the end of the volume")
 
 
-def test_a_root_of_the_host(engine: Engine, busybox: str, source: Path) -> None:
-    """Its directories are copied into volumes as an image's are, but never the engine's own."""
+@pytest.mark.parametrize("mounted", [False, True])
+def test_a_root_of_the_host(engine: Engine, busybox: str, source: Path, *, mounted: bool) -> None:
+    """Its directories are copied into volumes as an image's are, mounts of their own too, but never the engine's."""
+    with contextlib.ExitStack() as stack:
+        if mounted:
+            (source / "file").unlink()
+            subprocess.run(["mount", "-t", "tmpfs", "tmpfs", source], check=True)
+            stack.callback(lambda: subprocess.run(["umount", source], check=True))
+            (source / "file").write_text("host\n")
+        _look_at_a_root_of_the_host(engine, source)
+
+
+def _look_at_a_root_of_the_host(engine: Engine, source: Path) -> None:
     script = f"cat {source}/file; touch {source}/x; cat /mnt/file; echo /var/l*"
     result = engine.containers.run(
         None,

@@ -11,6 +11,7 @@ import stat
 from typing import TYPE_CHECKING
 
 from minidock.containers.mounts.planning import is_below
+from minidock.containers.mounts.propagation import mount_of
 from minidock.containers.parse.mounts import clean
 from minidock.containers.runtime_spec.mounts import NETWORK_FILES
 from minidock.containers.runtime_spec.user_mounts import sources, writable
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from minidock.containers.record import Point, Record
     from minidock.containers.runtime_spec.user_mounts import IdMap, Source
     from minidock.containers.settling import Settling
+
+
+_OWN = ("dev", "proc", "sys")
+"""Directories of the host's tree that a container has mounts of its own on."""
 
 
 def make_overlays(record: Record, directory: str) -> None:
@@ -82,7 +87,8 @@ def fill(planning: Planning, record: Record) -> None:
         if one.copy and not _is_engine_s(record, one.destination) and _may_have(lower, one.destination):
             # Docker's containers have these files before anything is mounted; a read-only volume cannot get them later.
             own = [path for path, _ in NETWORK_FILES if os.path.dirname(path) == one.destination]
-            using.fill(planning.engine, one.name, lower, one.destination, [os.path.basename(path) for path in own])
+            layers, place = _held(record.rootfs, one.destination) if record.rootfs else (lower, one.destination)
+            using.fill(planning.engine, one.name, layers, place, [os.path.basename(path) for path in own])
 
 
 def _is_engine_s(record: Record, path: str) -> bool:
@@ -91,6 +97,15 @@ def _is_engine_s(record: Record, path: str) -> bool:
     top = record.rootfs or ""
     there = {top.rstrip("/") + path, os.path.realpath(top + path)}
     return any(is_below(root, one) or is_below(one, root) for root in roots for one in there)
+
+
+def _held(top: str, path: str) -> tuple[list[str], str]:
+    """The mount below the host's directory ``top`` that holds ``path``, and the path in it: a layer shows no others."""
+    real = os.path.realpath(top.rstrip("/") + path)
+    place, _ = mount_of(real)
+    if not is_below(place, top) or path.split("/")[1] in _OWN:
+        return [top], path
+    return [place], clean("/" + os.path.relpath(real, place))
 
 
 def _may_have(lower: Sequence[str], path: str) -> bool:

@@ -1,4 +1,4 @@
-"""Whether what is mounted where a bind comes from can propagate as the bind wants; the words are Docker's."""
+"""The host's mounts: on which one a path lies, and whether it can propagate as a bind wants; the words are Docker's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from minidock.errors import InvalidArgument
 def check(source: str, wanted: str) -> None:
     """Raise InvalidArgument unless the mount that ``source`` lies on is shared, or for a slave a slave at least."""
     path = os.path.realpath(source)
-    place, optional = _mount_of(path)
+    place, optional = mount_of(path)
     shared = any(field.startswith("shared:") for field in optional)
     if wanted.lstrip("r") == "shared":
         if not shared:
@@ -19,7 +19,7 @@ def check(source: str, wanted: str) -> None:
         raise InvalidArgument(f"path {source} is mounted on {place} but it is not a shared or slave mount")
 
 
-def _mount_of(path: str) -> tuple[str, list[str]]:
+def mount_of(path: str) -> tuple[str, list[str]]:
     """Return the place of the mount that ``path`` lies on, and the optional fields of its line (proc(5))."""
     with open("/proc/self/mountinfo", "rb") as file:
         lines = [line.split(b" ") for line in file.read().splitlines()]
