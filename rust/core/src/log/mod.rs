@@ -33,8 +33,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use sinks::Sinks;
 use split::Splitter;
 
-/// How long a server may take for what is left at the end of a stream.
+/// How long a server may take nothing of what is left at the end of a stream.
 const LAST: Duration = Duration::from_secs(1);
+/// How long it may take for all of it: nobody knows that the container has ended before.
+const ALL: Duration = Duration::from_secs(10);
 /// Docker's size of the buffer of `mode=non-blocking`.
 const BUFFER: usize = 1_000_000;
 
@@ -140,9 +142,9 @@ impl Logger {
     fn settle(&mut self) {
         self.sinks.hurry(true);
         self.flush();
-        let end = Instant::now() + LAST;
+        let end = Instant::now() + ALL;
         while let Some((fd, write)) = self.sinks.waits() {
-            let left = end.saturating_duration_since(Instant::now());
+            let left = end.saturating_duration_since(Instant::now()).min(LAST);
             let limit = Timespec {
                 tv_sec: left.as_secs() as i64,
                 tv_nsec: i64::from(left.subsec_nanos()),

@@ -4,7 +4,9 @@ use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixDatagram;
 use std::path::Path;
+use std::time::Duration;
 
 use super::document::{LogContainer, LogDocument};
 use super::testdir::TestDir;
@@ -244,6 +246,30 @@ fn a_server_that_takes_nothing_does_not_hold_up_the_end() {
     drop(log);
     let copy = fs::read(&cache).unwrap();
     assert!(copy.windows(4).any(|part| part == b"last"));
+}
+
+#[test]
+fn a_server_that_reads_slowly_gets_all_in_the_end() {
+    let dir = TestDir::new();
+    let place = dir.path().join("server");
+    let server = UnixDatagram::bind(&place).unwrap();
+    let address = format!("unixgram://{}", place.display());
+    let options = [("syslog-address", &address[..])];
+    let mut log = Logger::open(&document("syslog", &dir.path().join("cache"), &options)).unwrap();
+    let queue = fs::read_to_string("/proc/sys/net/unix/max_dgram_qlen").unwrap();
+    let count = queue.trim().parse::<usize>().unwrap() + 60;
+    let reader = std::thread::spawn(move || {
+        let mut buffer = [0; 1000];
+        // Twice as long for the last 60 as a server may take nothing.
+        for _ in 0..count {
+            std::thread::sleep(Duration::from_millis(40));
+            server.recv(&mut buffer).unwrap();
+        }
+    });
+    log.write(Stream::Stdout, &b"line\n".repeat(count));
+    log.finish(Stream::Stdout);
+    assert_eq!(log.lost(), 0);
+    reader.join().unwrap();
 }
 
 #[test]
