@@ -439,12 +439,14 @@ def test_syslog(engine: minidock.Engine, busybox: str, tmp_path: Path, kind: str
     stream = kind in ("tcp", "unix")
     family = socket.AF_UNIX if kind.startswith("unix") else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM if stream else socket.SOCK_DGRAM) as server:
+        # A datagram goes to the first address of a name, a connection to the first that takes it.
+        host = "localhost" if stream else "127.0.0.1"
         server.bind(str(tmp_path / "log") if family == socket.AF_UNIX else ("127.0.0.1", 0))
         server.settimeout(30)
         if stream:
             server.listen()
         name = server.getsockname()
-        address = f"{kind}://{name}" if family == socket.AF_UNIX else f"{kind}://localhost:{name[1]}"
+        address = f"{kind}://{name}" if family == socket.AF_UNIX else f"{kind}://{host}:{name[1]}"
         options = {"syslog-address": address, "syslog-facility": "local1", "syslog-format": "rfc5424", "tag": "me"}
         c = ended(engine, busybox, "echo one; sleep 0.1; echo two >&2", log_driver="syslog", log_options=options)
         received = b""

@@ -356,12 +356,12 @@ def _syslog(options: Mapping[str, str]) -> dict[str, str]:
 
 
 def _resolved(host: str, port: int, scheme: str) -> str:
-    """Return ``ADDRESS:PORT`` of a host: the supervisor has no resolver."""
+    """Return ``ADDRESS:PORT`` of a host, for all its addresses, with commas: the supervisor has no resolver."""
     import socket
 
     kind = socket.SOCK_STREAM if scheme == "tcp" else socket.SOCK_DGRAM
     try:
-        address = str(socket.getaddrinfo(host, port, type=kind)[0][4][0])
+        found = [str(one[4][0]) for one in socket.getaddrinfo(host, port, type=kind)]
     except (OSError, UnicodeError) as error:
         raise InvalidArgument(f"failed to initialize logging driver: lookup {host}: {str(error).lower()}") from error
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+    return ",".join(f"[{one}]:{port}" if ":" in one else f"{one}:{port}" for one in found)

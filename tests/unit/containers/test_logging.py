@@ -159,6 +159,13 @@ def test_tags(template: str, tag: str) -> None:
     assert document("json-file", {"tag": template}, labels={"a": "b"}).tag == tag
 
 
+def test_syslog_at_a_name_with_several_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [(0, 0, 0, "", ("::1", 514, 0, 0)), (0, 0, 0, "", ("127.0.0.1", 514))]
+    monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: found)
+    made = document("syslog", {"syslog-address": "tcp://localhost"})
+    assert made.options["syslog-address"] == "tcp://[::1]:514,127.0.0.1:514"
+
+
 def test_syslog_addresses() -> None:
     def address(text: str) -> str | None:
         return document("syslog", {"syslog-address": text}).options.get("syslog-address")

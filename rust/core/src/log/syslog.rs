@@ -162,26 +162,33 @@ fn failed(address: &str, why: impl Into<String>) -> Error {
     Error::new(Kind::Unsupported, "initialize logging driver", address, why)
 }
 
+/// Of several addresses with commas between them the first that takes a connection.
 fn connect(address: &str) -> Result<Remote> {
     let (scheme, rest) = address.split_once("://").unwrap_or_default();
-    let net = |kind| {
-        let parsed = rest.parse::<SocketAddr>();
-        parsed
-            .map(|to| Target::Net(to, kind))
-            .map_err(|e| failed(address, e.to_string()))
-    };
-    let target = match scheme {
+    let open = |target| Remote::open(target).context("initialize logging driver", || address);
+    let kind = match scheme {
         // As Docker: datagrams for `unix` too, if that is what listens there.
         "unix" => {
             return unix(Path::new(rest))
                 .ok_or_else(|| failed(address, "Unix syslog delivery error"));
         }
-        "unixgram" => Target::Unix(rest.into(), SocketType::DGRAM),
-        "udp" => net(SocketType::DGRAM)?,
-        "tcp" => net(SocketType::STREAM)?,
+        "unixgram" => return open(Target::Unix(rest.into(), SocketType::DGRAM)),
+        "udp" => SocketType::DGRAM,
+        "tcp" => SocketType::STREAM,
         _ => return Err(failed(address, "unix, unixgram, udp or tcp is needed")),
     };
-    Remote::open(target).context("initialize logging driver", || address)
+    let mut outcome = Err(failed(address, "no address"));
+    for one in rest.split(',') {
+        let to = one.parse::<SocketAddr>();
+        outcome = open(Target::Net(
+            to.map_err(|e| failed(address, e.to_string()))?,
+            kind,
+        ));
+        if outcome.is_ok() {
+            break;
+        }
+    }
+    outcome
 }
 
 fn unix(path: &Path) -> Option<Remote> {
@@ -270,6 +277,10 @@ mod tests {
             connect("unix:///does/not/exist").unwrap_err().to_string(),
             "initialize logging driver unix:///does/not/exist: Unix syslog delivery error"
         );
+        let server = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let place = server.local_addr().unwrap();
+        connect(&format!("tcp://127.0.0.2:{},{place}", place.port())).unwrap();
+        server.accept().unwrap();
         assert_eq!(
             connect("tcp://127.0.0.1:1").unwrap_err().to_string(),
             "initialize logging driver tcp://127.0.0.1:1: connection refused"
