@@ -425,7 +425,7 @@ def test_a_journal_that_is_not_there(engine: minidock.Engine, busybox: str) -> N
 
 
 def test_a_journal_that_reads_slowly(engine: minidock.Engine, busybox: str, journal: Journal) -> None:
-    # Once the container has ended, what is left has a second.
+    # Once the container has ended, what is left has ten seconds.
     c = run(engine, busybox, "seq 0 4999; until [ -e /go ]; do sleep 0.05; done", log_driver="journald")
     got = [journal.entry()["MESSAGE"] for _ in range(5000)]
     assert b"\n".join(got) + b"\n" == numbers(0, 5000)
