@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import gzip
 import hashlib
 import io
@@ -10,7 +11,9 @@ import os
 import resource
 import stat
 import subprocess
+import sys
 import tarfile
+import termios
 import threading
 import time
 from collections.abc import Callable
@@ -19,8 +22,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from minidock.errors import Conflict, ContainerNotFound, Denied, InvalidArgument, MinidockError, NotFound, Timeout
-from minidock.store.locks import lock
+from minidock.errors import Conflict, ContainerNotFound, Denied, InvalidArgument, MinidockError, NotFound
 from tests.conftest import Cli, Roots, wait_for
 from tests.images import node, tar_of
 
@@ -365,14 +367,10 @@ def test_a_start_waits_for_what_is_being_written(engine: minidock.Engine, busybo
     copying.start()
     os.write(write_end, data[:600])
 
-    def being_written() -> bool:
-        try:
-            with lock(engine.lifecycle.paths.container(container.id), timeout=0):
-                return False
-        except Timeout:
-            return True
+    def left() -> int:
+        return int.from_bytes(fcntl.ioctl(read_end, termios.FIONREAD, bytes(4)), sys.byteorder)
 
-    wait_for(being_written)
+    wait_for(lambda: left() == 0, what="the archive to be read, which is done under the lock")
     starting = threading.Thread(target=lambda: engine.containers.get(container.id).start())
     starting.start()
     time.sleep(0.3)
