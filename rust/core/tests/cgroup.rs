@@ -198,12 +198,8 @@ fn groups_below_that_no_path_reaches_go_too() {
         for _ in 0..40 {
             mkdirat(&at, name.as_slice(), Mode::RWXU).unwrap();
             // A cpuset takes processes once it has processors and memory.
-            for file in ["cpuset.cpus", "cpuset.mems"] {
-                copy(
-                    &at,
-                    file.as_bytes(),
-                    &[&name[..], b"/", file.as_bytes()].concat(),
-                );
+            for file in [b"cpuset.cpus", b"cpuset.mems"] {
+                copy(&at, file, &[&name[..], b"/", file].concat());
             }
             at = openat(&at, name.as_slice(), OFlags::RDONLY, Mode::empty())
                 .unwrap()
