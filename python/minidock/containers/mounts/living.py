@@ -103,7 +103,7 @@ def _held(top: str, path: str) -> tuple[list[str], str]:
     """The mount below the host's directory ``top`` that holds ``path``, and the path in it: a layer shows no others."""
     real = os.path.realpath(top.rstrip("/") + path)
     place, _ = mount_of(real)
-    if not is_below(place, top) or path.split("/")[1] in _OWN:
+    if not is_below(place, top) or os.path.relpath(real, top).split("/")[0] in _OWN:
         return [top], path
     return [place], clean("/" + os.path.relpath(real, place))
 
